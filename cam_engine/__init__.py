@@ -1,0 +1,1 @@
+"""Class activation maps of trained image classifiers: files and tensors in, maps and PNGs out."""

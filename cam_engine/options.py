@@ -1,0 +1,60 @@
+"""What a caller may choose for an explanation, checked once, at the edge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from cam_engine.errors import InvalidOption
+
+Method = Literal["gradcam++", "gradcam", "hirescam", "layercam", "xgradcam", "eigencam"]
+Taps = Literal["rectified", "raw"]
+Colormap = Literal["inferno", "viridis", "turbo", "magma", "cividis", "jet"]
+Blend = Literal["adaptive", "uniform"]
+
+METHODS: tuple[str, ...] = get_args(Method)
+COLORMAPS: tuple[str, ...] = get_args(Colormap)
+STAGES: tuple[str, ...] = ("early", "mid", "late")
+
+
+@dataclass(frozen=True, slots=True)
+class CamOptions:
+    """How maps are made and drawn.
+
+    method: the CAM formula of all layers but `fused`, which is always made with LayerCAM weights.
+    layers: "early", "mid", "late", a stage's name such as "layer3", or any dotted module name.
+    fused: also make the fused map (geometric mean of the early, mid and late LayerCAM maps).
+    target: class to explain: index, name, or None for the predicted class.
+    taps: "rectified" (default) or "raw" block outputs, to compare with other work.
+    clahe: equalise the L channel of LAB (clip limit 2.0, 8x8 tiles) before the network sees it.
+    alpha: opacity of the overlay, 0..1; with blend "adaptive" the opacity where the map is 1.
+    """
+
+    method: Method = "gradcam++"
+    layers: tuple[str, ...] = STAGES
+    fused: bool = False
+    target: int | str | None = None
+    taps: Taps = "rectified"
+    clahe: bool = True
+    colormap: Colormap = "inferno"
+    alpha: float = 0.6
+    blend: Blend = "adaptive"
+
+    def __post_init__(self) -> None:
+        """Refuse unknown or contradictory values by name. Raises InvalidOption."""
+        _one_of("method", self.method, METHODS)
+        _one_of("taps", self.taps, get_args(Taps))
+        _one_of("colormap", self.colormap, COLORMAPS)
+        _one_of("blend", self.blend, get_args(Blend))
+        if not 0.0 <= self.alpha <= 1.0:
+            raise InvalidOption(f"alpha must lie between 0 and 1, got {self.alpha}")
+        if not self.layers and not self.fused:
+            raise InvalidOption("no layer asked for: name at least one, or ask for the fused map")
+        repeated = sorted({name for name in self.layers if self.layers.count(name) > 1})
+        if repeated:
+            raise InvalidOption(f"layers asked for twice: {', '.join(repeated)}")
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise InvalidOption(f"{name} {value!r} is unknown; choose one of {', '.join(allowed)}")

@@ -1,0 +1,1 @@
+"""Jobs over whole experiments, spread over worker processes."""
