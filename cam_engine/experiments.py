@@ -1,0 +1,246 @@
+"""Finds classifiers and test images in the documented results tree.
+
+    results/optA_<date>_<time>/experiments/experiment_<dataset>/
+      cls_<arch>_<loss>/best.pt
+      crops_gt_crops/crops/test/<class>/*.jpg     (older: crops_gt_crops/test/[<class>/]*)
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from cam_engine.errors import ExperimentNotFound, ImageNotFound, NoImagesFound, NoModelsFound
+from cam_engine.images import IMAGE_SUFFIXES
+
+CHECKPOINT_NAMES = ("best.pt", "best_model.pt")
+CROP_FOLDERS = ("crops_gt_crops/crops", "crops_gt_crops")
+DEFAULT_OUTPUT = "gradcam_visualizations"
+
+Pick = Literal["balanced", "first", "random", "errors"]
+PICKS: tuple[str, ...] = get_args(Pick)
+
+_RUN_DATE = re.compile(r"(\d{8}_\d{6})")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageItem:
+    """One image to explain: its file, a name that is unique in its folder tree, its true class."""
+
+    path: Path
+    name: str
+    true_class: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """One `cls_*` folder and the checkpoint in it."""
+
+    name: str
+    checkpoint: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """One experiment folder."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.folder.name
+
+    def models(self, wanted: Sequence[str] = ()) -> list[ModelFolder]:
+        """Classifiers by name; `wanted` keeps those that contain one of these, whatever the case.
+
+        Raises NoModelsFound, which lists what there is instead.
+        """
+        found = [
+            ModelFolder(folder.name, checkpoint)
+            for folder in sorted(self.folder.glob("cls_*"))
+            if (checkpoint := _checkpoint_in(folder)) is not None
+        ]
+        if not found:
+            raise NoModelsFound(self._no_models())
+        kept = [m for m in found if not wanted or _contains_any(m.name, wanted)]
+        if not kept:
+            names = ", ".join(model.name for model in found)
+            raise NoModelsFound(
+                f"no classification models found in {self.name} that match "
+                f"{' or '.join(wanted)}; there are {names}"
+            )
+        return kept
+
+    def images(self, split: str = "test") -> list[ImageItem]:
+        """The split's crops by path, with their true class where a class folder names it.
+
+        Raises NoImagesFound, which names the folders that were looked into.
+        """
+        roots = [self.folder / crops / split for crops in CROP_FOLDERS]
+        for root in roots:
+            items = find_images(root) if root.is_dir() else []
+            if items:
+                return items
+        looked = " or ".join(str(root) for root in roots)
+        raise NoImagesFound(
+            f"no test images found in {self.name}: expected images in {looked}; "
+            "to explain images from elsewhere, name their folder with --images"
+        )
+
+    def _no_models(self) -> str:
+        there = sorted(p.name + "/" * p.is_dir() for p in self.folder.iterdir())
+        return (
+            f"no classification models found in {self.name}: expected cls_*/best.pt; "
+            f"found {', '.join(there[:12]) or 'an empty folder'}"
+        )
+
+
+def find_experiments(folder: Path) -> list[Experiment]:
+    """The experiment at the folder; or all of a run; or, of a results folder, of the newest run.
+
+    The newest run is the one with the latest date in its name. Raises ExperimentNotFound.
+    """
+    if not folder.is_dir():
+        raise ExperimentNotFound(
+            f"there is no folder {folder}; --exp-folder takes an experiment, a run or a results folder"
+        )
+    if (experiments := _experiments_of_run(folder)) or (
+        experiments := _experiments_of_run(_newest_run(folder))
+    ):
+        return experiments
+    return [Experiment(folder)]
+
+
+def find_images(path: Path) -> list[ImageItem]:
+    """The image file at the path, or all under the folder (recursively), each with a unique name.
+
+    The true class is the folder directly around an image, unless that is the folder given.
+    Raises ImageNotFound where there is nothing at the path.
+    """
+    if path.is_file():
+        return [ImageItem(path, path.stem, None)]
+    if not path.is_dir():
+        raise ImageNotFound(f"there is no image or folder {path}")
+    files = sorted(
+        file
+        for file in path.rglob("*")
+        if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file() and not _hidden(file, path)
+    )
+    names = unique_names([file.relative_to(path) for file in files])
+    return [
+        ImageItem(file, name, None if file.parent == path else file.parent.name)
+        for file, name in zip(files, names, strict=True)
+    ]
+
+
+def unique_names(files: Sequence[Path]) -> list[str]:
+    """A name for each relative path, its stem where no other file has it.
+
+    Else its folder goes before it ("ring_cell_001"), then all its folders, then its suffix behind.
+    Names are compared whatever the case, since some file systems do. The answer depends on the
+    whole list, so give all files, not the ones picked for this time.
+    """
+    names = [_name_at(file, 0) for file in files]
+    for level in range(1, 4):
+        counts: dict[str, int] = defaultdict(int)
+        for name in names:
+            counts[name.casefold()] += 1
+        names = [
+            name if counts[name.casefold()] == 1 else _name_at(file, level)
+            for name, file in zip(names, files, strict=True)
+        ]
+    return _numbered(names)
+
+
+def pick_images(
+    items: Sequence[ImageItem], count: int, pick: Pick = "balanced", seed: int = 0
+) -> list[ImageItem]:
+    """Up to `count` images. balanced: classes in turn; first: by path; random: seeded.
+
+    ("errors" needs the classifier's predictions: see `pick_by_errors`.)
+    """
+    if pick == "random":
+        return random.Random(seed).sample(list(items), min(count, len(items)))  # noqa: S311
+    if pick == "balanced":
+        return _balanced(items)[:count]
+    return list(items[:count])
+
+
+def pick_by_errors(
+    items: Sequence[ImageItem], confidence_in_truth: Sequence[float | None], count: int
+) -> list[ImageItem]:
+    """Up to `count` images, those first in whose true class the classifier trusts least.
+
+    `confidence_in_truth`: probability of the true class (0..1) less that of the best other one,
+    so that errors are below 0; None where the true class is unknown, which come last.
+    """
+    order = sorted(
+        range(len(items)),
+        key=lambda i: (confidence_in_truth[i] is None, confidence_in_truth[i] or 0.0, i),
+    )
+    return [items[i] for i in order[:count]]
+
+
+def _checkpoint_in(folder: Path) -> Path | None:
+    candidates = (folder / name for name in CHECKPOINT_NAMES)
+    return next((file for file in candidates if file.is_file()), None)
+
+
+def _contains_any(name: str, wanted: Iterable[str]) -> bool:
+    return any(part.casefold() in name.casefold() for part in wanted)
+
+
+def _experiments_of_run(run: Path | None) -> list[Experiment]:
+    if run is None:
+        return []
+    root = run if run.name == "experiments" else run / "experiments"
+    return [Experiment(p) for p in sorted(root.glob("experiment_*")) if p.is_dir()]
+
+
+def _newest_run(results: Path) -> Path | None:
+    runs = [p for p in results.iterdir() if _RUN_DATE.search(p.name) and _experiments_of_run(p)]
+    return max(runs, key=lambda p: (_RUN_DATE.findall(p.name)[-1], p.name), default=None)
+
+
+def _hidden(file: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(root).parts)
+
+
+def _name_at(file: Path, level: int) -> str:
+    if level == 0 or len(file.parts) == 1:
+        return file.stem if level < 3 else f"{file.stem}_{file.suffix[1:]}"  # noqa: PLR2004
+    folders = file.parts[-2:-1] if level == 1 else file.parts[:-1]
+    suffix = f"_{file.suffix[1:]}" if level == 3 else ""  # noqa: PLR2004
+    return "_".join([*folders, file.stem]) + suffix
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """The names, those still taken with a number behind."""
+    taken = {name.casefold() for name in names}
+    seen: set[str] = set()
+    answer = []
+    for name in names:
+        number, candidate = 1, name
+        while candidate.casefold() in seen:
+            number += 1
+            trial = f"{name}_{number}"
+            candidate = name if trial.casefold() in taken else trial
+        seen.add(candidate.casefold())
+        answer.append(candidate)
+    return answer
+
+
+def _balanced(items: Sequence[ImageItem]) -> list[ImageItem]:
+    by_class: dict[str, list[ImageItem]] = defaultdict(list)
+    for item in items:
+        by_class[item.true_class or ""].append(item)
+    longest = max((len(group) for group in by_class.values()), default=0)
+    return [
+        group[turn] for turn in range(longest) for group in by_class.values() if turn < len(group)
+    ]

@@ -1,0 +1,86 @@
+"""Taps: the hooks that keep activations, owned by a `with` block."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from cam_engine.errors import LayerNotSpatial
+
+
+class LayerTap:
+    """Keeps the outputs of modules for one forward pass, and starts the graph at the earliest.
+
+    The first module that runs gets its output detached and made a leaf, so that autograd builds
+    no graph before it; every tapped output goes on as a clone, since an in-place operation after
+    the module would rewrite what is kept (and is an error on a leaf). Hooks act only on the
+    thread that entered the block, and are gone when it ends, also after an exception.
+    """
+
+    def __init__(self, network: nn.Module, modules: Sequence[str]) -> None:
+        self._network = network
+        self._modules = tuple(modules)
+        self._outputs: dict[str, Tensor] = {}
+        self._handles: list[RemovableHandle] = []
+        self._thread = 0
+
+    def __enter__(self) -> Self:
+        self._thread = threading.get_ident()
+        try:
+            for name in self._modules:
+                module = self._network.get_submodule(name)
+                self._handles.append(module.register_forward_hook(self._hook(name)))
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._remove()
+
+    @property
+    def outputs(self) -> list[Tensor]:
+        """The kept outputs, in the order of the modules. Raises LayerNotSpatial if one never ran."""
+        missing = [name for name in self._modules if name not in self._outputs]
+        if missing:
+            raise LayerNotSpatial(f"layer {missing[0]} took no part in the forward pass")
+        return [self._outputs[name] for name in self._modules]
+
+    def gradients(self, score: Tensor) -> list[Tensor]:
+        """d score / d output for each kept output, from one backward pass; zero where unrelated."""
+        outputs = self.outputs
+        gradients = torch.autograd.grad(score, outputs, allow_unused=True)
+        return [
+            torch.zeros_like(output) if gradient is None else gradient
+            for output, gradient in zip(outputs, gradients, strict=True)
+        ]
+
+    def _hook(self, name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        def keep(_module: nn.Module, _inputs: object, output: object) -> Tensor | None:
+            if threading.get_ident() != self._thread:
+                return None
+            if not isinstance(output, Tensor):
+                raise LayerNotSpatial(
+                    f"layer {name} answers with {type(output).__name__}, not with one tensor; "
+                    "name a layer whose output has a height and a width"
+                )
+            kept = output if output.requires_grad else output.detach().requires_grad_()
+            self._outputs[name] = kept
+            return kept.clone()
+
+        return keep
+
+    def _remove(self) -> None:
+        while self._handles:
+            self._handles.pop().remove()

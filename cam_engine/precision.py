@@ -1,0 +1,158 @@
+"""Precision and memory format: a rule by network family and device, and its application."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+PrecisionName = Literal["auto", "float32", "bfloat16"]
+
+# Families whose work is in dense convolutions. Depthwise ones (EfficientNet, MobileNet, ConvNeXt)
+# are faster in float32 on CPUs, and a transformer's attention was not measured: both keep it.
+_DENSE_FAMILIES = frozenset({"densenet", "resnet", "vgg"})
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """How a network is run: its dtype, memory format, and whether batch norms are folded."""
+
+    dtype: torch.dtype
+    channels_last: bool
+    fold_batch_norm: bool
+
+    def describe(self) -> str:
+        """For manifests and picture recipes: "bfloat16, channels_last"."""
+        parts = [str(self.dtype).removeprefix("torch.")]
+        parts += ["channels_last"] if self.channels_last else []
+        parts += ["conv-bn folded"] if self.fold_batch_norm else []
+        return ", ".join(parts)
+
+
+def choose_precision(
+    family: str, *, depthwise: bool, device: torch.device, wanted: PrecisionName = "auto"
+) -> Precision:
+    """The rule: bfloat16 for dense convolutions where the device multiplies it natively.
+
+    Folding batch norms pays where convolutions are cheap beside them, i.e. in depthwise networks.
+    """
+    if wanted == "auto":
+        fast = family in _DENSE_FAMILIES and multiplies_bfloat16(device)
+        dtype = torch.bfloat16 if fast else torch.float32
+    else:
+        dtype = getattr(torch, wanted)
+    return Precision(dtype=dtype, channels_last=family != "vit", fold_batch_norm=depthwise)
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """True where bfloat16 products are native: AVX512-BF16 or AMX on x86 CPUs, Ampere and later."""
+    if device.type == "cpu":
+        features = torch.cpu.get_capabilities()
+        return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8  # noqa: PLR2004 (Ampere is 8.x)
+    return False
+
+
+def prepare(network: nn.Module, precision: Precision, device: torch.device, head: str) -> nn.Module:
+    """A copy of the network, frozen, in eval mode, on the device, ready to run at the precision.
+
+    In bfloat16 only convolutions and linear layers are cast: norms keep float32 statistics, and
+    the head gets a float32 product, so that probabilities do not lose digits.
+    """
+    prepared = fold_batch_norms(network) if precision.fold_batch_norm else copy.deepcopy(network)
+    prepared.eval()
+    if precision.dtype != torch.float32:
+        _cast(prepared, precision.dtype, head)
+    for parameter in prepared.parameters():
+        parameter.requires_grad_(False)
+    if precision.channels_last:
+        prepared = prepared.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return prepared.to(device)
+
+
+def fold_batch_norms(network: nn.Module) -> nn.Module:
+    """A copy in which every batch norm right after a convolution is folded into it.
+
+    The data flow is taken from a symbolic trace; a network that cannot be traced is copied as is.
+    Names stay: the norm's place holds an Identity (or what a fused norm + activation leaves).
+    """
+    folded = copy.deepcopy(network).eval()
+    for convolution, norm in _foldable_pairs(folded):
+        conv = folded.get_submodule(convolution)
+        batch_norm = folded.get_submodule(norm)
+        fused = fuse_conv_bn_eval(conv, batch_norm)  # type: ignore[arg-type, type-var]
+        folded.set_submodule(convolution, fused)
+        folded.set_submodule(norm, _rest_of_norm(batch_norm))
+    return folded
+
+
+def folded_modules(network: nn.Module) -> frozenset[str]:
+    """Names of the convolutions whose output folding changes (it then includes the norm)."""
+    return frozenset(convolution for convolution, _ in _foldable_pairs(network))
+
+
+class _Float32Head(nn.Module):
+    """A head computed in float32, whatever the precision of what comes before."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head.float()
+
+    def forward(self, features: Tensor) -> Tensor:
+        with torch.autocast(features.device.type, enabled=False):
+            logits: Tensor = self.head(features.float())
+        return logits
+
+
+def _cast(network: nn.Module, dtype: torch.dtype, head: str) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.to(dtype)
+    network.set_submodule(head, _Float32Head(network.get_submodule(head)))
+
+
+class _Tracer(fx.Tracer):
+    """Keeps norms whole that are no torch.nn classes themselves (timm's norm + activation)."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _foldable_pairs(network: nn.Module) -> list[tuple[str, str]]:
+    """(convolution, norm) names where the norm alone reads the convolution's output."""
+    try:
+        graph = _Tracer().trace(network)
+    except Exception:  # noqa: BLE001 (what a tracer meets in foreign code has no common base)
+        return []
+    calls = [node for node in graph.nodes if node.op == "call_module"]
+    called = [str(node.target) for node in calls]
+    pairs = []
+    for node in calls:
+        source = node.args[0] if node.args else None
+        if not isinstance(source, fx.Node) or source.op != "call_module":
+            continue
+        names = str(source.target), str(node.target)
+        once = all(called.count(name) == 1 for name in names)
+        if once and len(source.users) == 1 and _can_fold(network, *names):
+            pairs.append(names)
+    return pairs
+
+
+def _can_fold(network: nn.Module, convolution: str, norm: str) -> bool:
+    conv, batch_norm = network.get_submodule(convolution), network.get_submodule(norm)
+    return (
+        type(conv) is nn.Conv2d
+        and isinstance(batch_norm, nn.BatchNorm2d)
+        and batch_norm.running_mean is not None
+    )
+
+
+def _rest_of_norm(norm: nn.Module) -> nn.Module:
+    """What a batch norm does beside normalising: nothing, or (timm's fused form) an activation."""
+    rest = [getattr(norm, name) for name in ("drop", "act") if hasattr(norm, name)]
+    return nn.Sequential(*rest) if rest else nn.Identity()
