@@ -93,6 +93,21 @@ class Architecture:
         return self.torchvision if naming == "torchvision" else self.timm
 
 
+@dataclass(frozen=True, slots=True)
+class TimmConfig:
+    """What timm records of a network outside the table.
+
+    input_size: (height, width) in pixels. mean, std: on the scale 0..1. fixed_size: the network
+    takes images of that size only.
+    """
+
+    head: str
+    input_size: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    fixed_size: bool
+
+
 def find_architecture(name: str) -> Architecture | None:
     """The row of that name, in either library's spelling, or None.
 
@@ -139,6 +154,17 @@ def is_depthwise(network: nn.Module) -> bool:
         isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1
         for module in network.modules()
     )
+
+
+def timm_config(name: str) -> TimmConfig:
+    """timm's record of a network, by a name from `find_timm_model`. Raises ArchitectureUnknown."""
+    config = _timm().get_pretrained_cfg(name)
+    heads = config.classifier if isinstance(config.classifier, tuple) else (config.classifier,)
+    if not heads[0]:
+        raise ArchitectureUnknown(f"{name} has no classifier; supported are {supported()}")
+    _, height, width = config.input_size
+    fixed = bool(config.fixed_input_size)
+    return TimmConfig(heads[0], (height, width), config.mean, config.std, fixed)
 
 
 def timm_layout(network: nn.Module) -> Layout:

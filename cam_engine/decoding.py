@@ -8,6 +8,7 @@ files with several pictures the first is read.
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ class ImageLimits:
     max_pixels: int = 50_000_000
 
     def __post_init__(self) -> None:
-        """Raises InvalidOption for a limit that would refuse everything."""
+        """Refuse limits that let nothing through. Raises InvalidOption."""
         if self.max_bytes < 1 or self.max_pixels < 1:
             raise InvalidOption(f"image limits must be at least 1, got {self}")
 
@@ -62,7 +63,7 @@ _DEFAULT_LIMITS = ImageLimits()
 
 
 def read_image(path: Path, limits: ImageLimits = _DEFAULT_LIMITS) -> RgbImage:
-    """Decode a file: (H, W, 3) uint8 RGB, upright, C-contiguous. Its size is checked before it is read.
+    """Decode a file as `decode_image` does; its size on disk is checked before it is read.
 
     Raises ImageNotFound, InvalidImage or ImageTooLarge; each message begins with the file's name.
     """
@@ -240,7 +241,7 @@ _TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     5: lambda stored: stored.swapaxes(0, 1),
     6: lambda stored: np.rot90(stored, -1),
     7: lambda stored: stored[::-1, ::-1].swapaxes(0, 1),
-    8: lambda stored: np.rot90(stored),
+    8: np.rot90,
 }
 
 
@@ -250,7 +251,7 @@ def _turn_upright(flat: RgbImage, image: ImageFile) -> RgbImage:
 
 
 def _orientation(image: ImageFile) -> int:
-    """The EXIF orientation, 1 where there is none: a broken EXIF block is no broken picture."""
+    """Read the EXIF orientation; 1 where there is none, or where only the EXIF block is broken."""
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:
@@ -259,34 +260,26 @@ def _orientation(image: ImageFile) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Format:
-    """One format: how its files begin ("?" stands for any byte), and what decodes them."""
+    """One format: how its files begin, and what decodes them."""
 
     name: str
-    signatures: tuple[bytes, ...]
+    signature: re.Pattern[bytes]
     decode: Callable[[bytes, ImageLimits], RgbImage]
-
-    def begins(self, data: bytes) -> bool:
-        """True where `data` begins with one of the signatures."""
-        return any(
-            len(data) >= len(signature)
-            and all(want in (b"?"[0], got) for want, got in zip(signature, data, strict=False))
-            for signature in self.signatures
-        )
 
 
 # An MPO (several JPEGs in a row, as stereo cameras write) is a JPEG whose first picture is read.
 _FORMATS = (
-    _Format("JPEG", (b"\xff\xd8\xff",), _decode_jpeg),
-    _Format("PNG", (b"\x89PNG\r\n\x1a\n",), _decode_png),
-    _Format("WebP", (b"RIFF????WEBP",), _decode_webp),
-    _Format("BMP", (b"BM",), _decode_bmp),
-    _Format("TIFF", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), _decode_tiff),
+    _Format("JPEG", re.compile(rb"\xff\xd8\xff"), _decode_jpeg),
+    _Format("PNG", re.compile(rb"\x89PNG\r\n\x1a\n"), _decode_png),
+    _Format("WebP", re.compile(rb"RIFF.{4}WEBP", re.DOTALL), _decode_webp),
+    _Format("BMP", re.compile(rb"BM"), _decode_bmp),
+    _Format("TIFF", re.compile(rb"II[*+]\0|MM\0[*+]"), _decode_tiff),
 )
 
 
 def _recognise(data: bytes) -> _Format:
     for kind in _FORMATS:
-        if kind.begins(data):
+        if kind.signature.match(data):
             return kind
     names = ", ".join(kind.name for kind in _FORMATS)
     raise InvalidImage(

@@ -20,7 +20,7 @@ _BGR, _BGRA = 3, 4
 
 
 def decode_deep(data: bytes) -> tuple[Pixels, Pixels | None]:
-    """A 16-bit, 32-bit or float picture with nothing cut off, by OpenCV.
+    """Decode a 16-bit, 32-bit or float picture at its full depth.
 
     Answers ((H, W, 1 or 3) grey or RGB, (H, W) alpha or None), both of the file's own type.
     The orientation of a TIFF is applied, the one in a PNG's EXIF block is not. Raises ValueError.
@@ -47,7 +47,7 @@ def undo_premultiplied(color: Pixels, alpha: Pixels) -> Pixels:
 
 
 def stretch(color: Pixels, alpha: Pixels | None = None) -> RgbImage:
-    """(H, W, 1 or 3) of any real type -> (H, W, 3) uint8: (x - min) / (max - min), all channels jointly.
+    """(H, W, 1 or 3) of any type -> (H, W, 3) uint8: (x - min) / (max - min), channels jointly.
 
     Pixels that are fully transparent or not finite do not count for the range; NaN becomes 0 and
     infinity the nearer end. A picture of a single value becomes black. Raises ValueError where no
@@ -61,17 +61,17 @@ def stretch(color: Pixels, alpha: Pixels | None = None) -> RgbImage:
     # Halves, because max - min of float64 can overflow.
     chosen = color[counted]
     low, high = float(chosen.min()) / 2, float(chosen.max()) / 2
-    scale = 255.0 / (high - low) if high > low else 0.0
+    spread = high - low if high > low else 1.0
     out = np.empty((*color.shape[:2], 3), np.uint8)
     for row in range(0, color.shape[0], _BLOCK_ROWS):
         block = color[row : row + _BLOCK_ROWS].astype(np.float64) / 2
         block = np.clip(np.nan_to_num(block, nan=low), low, high)
-        out[row : row + _BLOCK_ROWS] = np.rint((block - low) * scale)
+        out[row : row + _BLOCK_ROWS] = np.rint((block - low) / spread * 255.0)
     return out
 
 
 def over_white(image: RgbImage, alpha: Pixels) -> RgbImage:
-    """A (H, W, 3) uint8 picture laid on white; `alpha` (H, W), opaque at its type's maximum, or 1.0."""
+    """Lay (H, W, 3) uint8 on white; `alpha` (H, W) is opaque at its type's maximum, or 1.0."""
     out = np.empty_like(image)
     full = _full_opacity(alpha.dtype)
     for row in range(0, image.shape[0], _BLOCK_ROWS):

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cam_engine.architectures import Tap
@@ -31,6 +32,7 @@ _TOP_CLASSES = 5
 _CPU_CHUNK = 2
 
 Target = int | str | None
+Probabilities = NDArray[np.float64]
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 
@@ -159,6 +161,10 @@ class Explainer:
     def predict(self, images: Sequence[RgbImage]) -> list[tuple[ClassScore, ...]]:
         """The top classes of (H, W, 3) uint8 images, without CLAHE unless they went through it."""
         inputs = [resize_for_network(image, self.classifier.preprocessing) for image in images]
+        return [self._top(row) for row in self.probabilities(inputs)]
+
+    def probabilities(self, inputs: Sequence[RgbImage]) -> list[Probabilities]:
+        """Softmax (classes,) float64 of each (h, w, 3) uint8 image at the network's input size."""
         return self._in_batches(inputs, self._predict_part)
 
     def plan(self, options: CamOptions) -> _Plan:
@@ -191,8 +197,8 @@ class Explainer:
             return explanations
         unenhanced = self._predict_part(plain)
         return [
-            Explanation(one.target, one.top, one.layers, unenhanced=top[0])
-            for one, top in zip(explanations, unenhanced, strict=True)
+            Explanation(one.target, one.top, one.layers, unenhanced=self._top(row)[0])
+            for one, row in zip(explanations, unenhanced, strict=True)
         ]
 
     def _explain_tensor(
@@ -264,16 +270,16 @@ class Explainer:
         self._folded = frozenset()
         return self._network
 
-    def _predict_part(self, inputs: Sequence[RgbImage]) -> list[tuple[ClassScore, ...]]:
+    def _predict_part(self, inputs: Sequence[RgbImage]) -> list[Probabilities]:
         batch = to_batch(inputs, self.classifier.preprocessing, self.device)
         with torch.inference_mode():
             logits = self._forward(self._network, batch)
-        return [self._top(row) for row in _probabilities(logits)]
+        return list(_probabilities(logits))
 
-    def _score(self, probabilities: np.ndarray, index: int) -> ClassScore:
+    def _score(self, probabilities: Probabilities, index: int) -> ClassScore:
         return ClassScore(index, self.classifier.class_names[index], float(probabilities[index]))
 
-    def _top(self, probabilities: np.ndarray) -> tuple[ClassScore, ...]:
+    def _top(self, probabilities: Probabilities) -> tuple[ClassScore, ...]:
         order = np.argsort(-probabilities, kind="stable")[:_TOP_CLASSES]
         return tuple(self._score(probabilities, int(index)) for index in order)
 
@@ -326,8 +332,9 @@ def _choose(logits: Tensor, targets: Sequence[int | None]) -> list[int]:
     ]
 
 
-def _probabilities(logits: Tensor) -> np.ndarray:
-    return torch.softmax(logits.detach().double(), 1).cpu().numpy()
+def _probabilities(logits: Tensor) -> Probabilities:
+    answer: Probabilities = torch.softmax(logits.detach().double(), 1).cpu().numpy()
+    return answer
 
 
 def _reduce(method: Method, tap: Tap, output: Tensor, gradient: Tensor) -> Tensor:

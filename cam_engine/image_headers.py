@@ -1,8 +1,8 @@
-"""What an image file says about itself, read without decoding a pixel and without large allocations.
+"""What an image file says about itself, read without decoding a pixel.
 
 Only what the decoder must know beforehand: the size, to refuse what is too large, and the true bit
 depth, which Pillow hides when it cuts 16-bit colour to 8 bits. A field that lies outside the data
-raises `struct.error`, which the decoder turns into its own error.
+raises `struct.error`, a contradiction ValueError; the decoder turns both into its own error.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def read_webp_size(data: bytes) -> tuple[int, int]:
 
 
 def read_tiff_header(data: bytes) -> TiffHeader:
-    """The first directory of a TIFF or BigTIFF of either byte order. Raises struct.error."""
+    """Read the first directory of a TIFF or BigTIFF, either byte order. Raises as this module."""
     tags = _read_directory(data)
 
     def first(tag: int, default: int) -> int:
@@ -102,7 +102,11 @@ def read_tiff_header(data: bytes) -> TiffHeader:
 
 
 def _read_directory(data: bytes) -> dict[int, tuple[int, ...]]:
-    """The values of `_TIFF_TAGS` that the first directory holds; empty lists are left out."""
+    """Values of `_TIFF_TAGS` in the first directory.
+
+    A tag that comes twice, or in a type of its own, is refused: decoders differ on what it means,
+    so that a size checked here could be another than the one decoded.
+    """
     order = "<" if data.startswith(b"II") else ">"
     (version,) = struct.unpack_from(f"{order}H", data, 2)
     big = version == _BIG_TIFF
@@ -118,8 +122,10 @@ def _read_directory(data: bytes) -> dict[int, tuple[int, ...]]:
         tag, kind, count = entry.unpack_from(data, at)
         value_at = at + entry.size
         at = value_at + inline_bytes
-        if tag not in _TIFF_TAGS or kind not in _TIFF_TYPES or not count:
+        if tag not in _TIFF_TAGS:
             continue
+        if tag in tags or kind not in _TIFF_TYPES or not count:
+            raise ValueError(f"TIFF tag {tag} is malformed")
         code = f"{order}{count}{_TIFF_TYPES[kind]}"
         if struct.calcsize(code) > inline_bytes:
             (value_at,) = struct.unpack_from(order + offset_code, data, value_at)

@@ -54,7 +54,7 @@ class Preprocessing:
     std: Channels = IMAGENET_STD
 
     def __post_init__(self) -> None:
-        """Raises InvalidOption for sizes or deviations that are not positive, or not finite."""
+        """Refuse sizes and deviations that are not positive and finite. Raises InvalidOption."""
         if len(self.input_size) != 2 or min(self.input_size) < 1:  # noqa: PLR2004
             raise InvalidOption(
                 f"input_size must be a positive height and width, got {self.input_size}"
@@ -79,7 +79,7 @@ def enhance(image: RgbImage) -> RgbImage:
 
 
 def resize_for_network(image: RgbImage, preprocessing: Preprocessing) -> RgbImage:
-    """What torchvision's `Resize((h, w))` makes of a PIL image: bilinear, antialiased.
+    """Resize as torchvision's `Resize((h, w))` resizes a PIL image: bilinear, antialiased.
 
     (H, W, 3) uint8 -> (h, w, 3) uint8; `image` itself where it already has that size.
     """
@@ -92,7 +92,7 @@ def resize_for_network(image: RgbImage, preprocessing: Preprocessing) -> RgbImag
 def to_batch(
     images: Sequence[RgbImage], preprocessing: Preprocessing, device: torch.device | str
 ) -> Tensor:
-    """N images -> (N, 3, h, w) float32 on `device`, (x / 255 - mean) / std, channels_last in memory.
+    """N images -> (N, 3, h, w) float32 on `device`: (x / 255 - mean) / std, channels_last.
 
     Images of another size are resized first. The bytes travel to the device as they are, a quarter
     of what the floats would be.

@@ -111,7 +111,7 @@ def write_model_summary(folder: Path, summary: ModelSummary) -> None:
     """summary.csv, summary.json and manifest.json of one classifier."""
     table = [(summary.facts.model, row) for row in summary.rows]
     write_atomically(folder / SUMMARY_CSV, summary_csv(table))
-    write_atomically(folder / SUMMARY_JSON, _json_bytes(_summary_object(summary)))
+    write_atomically(folder / SUMMARY_JSON, _json_bytes(model_summary_object(summary)))
     write_atomically(folder / MANIFEST, _json_bytes(_manifest_object(summary)))
 
 
@@ -194,7 +194,8 @@ def _csv_fields(model: str, row: Row) -> dict[str, object]:
     }
 
 
-def _summary_object(summary: ModelSummary) -> dict[str, object]:
+def model_summary_object(summary: ModelSummary) -> dict[str, object]:
+    """What summary.json holds of one classifier."""
     return {"model": summary.facts.model, "images": [row_to_json(row) for row in summary.rows]}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cam_engine.architectures import (
     ARCHITECTURES,
     NAMINGS,
-    Architecture,
+    Layout,
     Naming,
     build,
     find_architecture,
@@ -35,15 +35,6 @@ class Head:
     bias: str | None
     classes: int
     features: int
-
-
-@dataclass(frozen=True, slots=True)
-class Misfit:
-    """A tensor whose shape or kind is not the network's; both described."""
-
-    key: str
-    expected: str
-    found: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,10 +70,10 @@ class Fit:
         return tuple(key for key in self.weights if key not in known)
 
     @cached_property
-    def misfits(self) -> tuple[Misfit, ...]:
-        """Tensors of another shape, or of a kind that can't become the network's."""
+    def misshapen(self) -> tuple[str, ...]:
+        """Tensors of another shape, or of a kind that can't become the network's, with both."""
         return tuple(
-            Misfit(key, _described(expected), _described(self.weights[key]))
+            f"{key} is {_described(self.weights[key])} instead of {_described(expected)}"
             for key, expected in self.skeleton.state_dict().items()
             if key in self.weights and not _fits(expected, self.weights[key])
         )
@@ -90,18 +81,21 @@ class Fit:
     @property
     def differences(self) -> int:
         """Number of keys that do not fit."""
-        return len(self.missing) + len(self.unexpected) + len(self.misfits)
+        return len(self.missing) + len(self.unexpected) + len(self.misshapen)
 
     def describe(self) -> str:
         """The first keys that differ, for a message."""
-        shapes = [f"{m.key} is {m.found} instead of {m.expected}" for m in self.misfits]
-        different = {"missing": self.missing, "unexpected": self.unexpected, "wrong shape": shapes}
+        different = {
+            "missing": self.missing,
+            "unexpected": self.unexpected,
+            "wrong shape": self.misshapen,
+        }
         parts = [f"{what}: {_first(keys)}" for what, keys in different.items() if keys]
         return "; ".join([*self._custom_head(), *parts])
 
     def _custom_head(self) -> list[str]:
-        layers = [key for key in _layers(self.head_region, self.weights) if key.endswith("weight")]
-        touched = any(_within(self.head_region, key) for key in (*self.missing, *self.unexpected))
+        layers = _matrices(_keys_below(self.head_region, self.weights), self.weights)
+        touched = _keys_below(self.head_region, (*self.missing, *self.unexpected))
         if not touched or len(layers) == 1:
             return []
         if not layers:
@@ -128,7 +122,7 @@ def compare(name: str, naming: Naming, head: str, weights: Mapping[str, Tensor])
     sites = _sites(head)
     found = _find_head(sites, weights)
     classes = found.classes if found else 1
-    skeleton = skeleton_of(name, naming, classes)
+    skeleton = _skeleton(name, naming, classes)
     if found and _place(skeleton, head, found):
         renamed = {found.weight: f"{found.site}.weight", found.bias: f"{found.site}.bias"}
         weights = {renamed.get(key, key): tensor for key, tensor in weights.items()}
@@ -136,28 +130,23 @@ def compare(name: str, naming: Naming, head: str, weights: Mapping[str, Tensor])
     return Fit(name, naming, skeleton, head, sites[-1], classes, weights)
 
 
-def identify(weights: Mapping[str, Tensor]) -> Fit | None:
-    """The row of the table, and its naming, that the weights fit by their keys and shapes."""
+def closest_row(weights: Mapping[str, Tensor]) -> Fit | None:
+    """The row of the table, and its naming, that the weights fit best; None if like no row's.
+
+    Torchvision's naming comes first where both have the same keys and shapes.
+    """
+    closest: Fit | None = None
     for row in ARCHITECTURES:
         for naming in NAMINGS:
             variant = row.variant(naming)
-            if _has_stages(variant.layout, weights):
-                fit = compare(row.name, naming, variant.head, weights)
-                if not fit.differences:
-                    return fit
-    return None
-
-
-def skeleton_of(name: str, naming: Naming, classes: int) -> nn.Module:
-    """The network without memory for its weights where its code allows that, else on the CPU.
-
-    Raises ArchitectureUnknown if there is no such network.
-    """
-    try:
-        with torch.device("meta"):
-            return build(name, naming, classes)
-    except (NotImplementedError, RuntimeError):  # code that looks at values while it builds
-        return build(name, naming, classes)
+            if not _has_stages(variant.layout, weights):
+                continue
+            fit = compare(row.name, naming, variant.head, weights)
+            if closest is None or fit.differences < closest.differences:
+                closest = fit
+            if not fit.differences:
+                return fit
+    return closest
 
 
 def loaded(fit: Fit) -> nn.Module:
@@ -170,12 +159,22 @@ def loaded(fit: Fit) -> nn.Module:
     if find_architecture(fit.name) is None:
         # Networks outside the table may hold constants that a state dict does not restore.
         network = build(fit.name, fit.naming, fit.classes)
-        network.set_submodule(
-            fit.head, fit.skeleton.get_submodule(fit.head).to_empty(device="cpu")
-        )
+        network.set_submodule(fit.head, fit.skeleton.get_submodule(fit.head).to_empty(device="cpu"))
     state = {key: _converted(fit.weights.get(key), like) for key, like in expected.items()}
     network.load_state_dict(state, strict=True, assign=True)
     return network.eval().requires_grad_(requires_grad=False)
+
+
+def _skeleton(name: str, naming: Naming, classes: int) -> nn.Module:
+    """The network without memory for its weights where its code allows that, else on the CPU.
+
+    Raises ArchitectureUnknown if there is no such network.
+    """
+    try:
+        with torch.device("meta"):
+            return build(name, naming, classes)
+    except (NotImplementedError, RuntimeError):  # code that looks at values while it builds
+        return build(name, naming, classes)
 
 
 def _shared_wrapper(weights: Mapping[str, Tensor]) -> str | None:
@@ -185,16 +184,16 @@ def _shared_wrapper(weights: Mapping[str, Tensor]) -> str | None:
 
 
 def _has_stages(layout: Layout, weights: Mapping[str, Tensor]) -> bool:
-    return all(_layers(stage.raw, weights) for stage in layout.stages)
+    return all(_keys_below(stage.raw, weights) for stage in layout.stages)
 
 
-def _within(module: str, key: str) -> bool:
-    return key.startswith(f"{module}.")
+def _keys_below(module: str, keys: Iterable[str]) -> list[str]:
+    return [key for key in keys if key.startswith(f"{module}.")]
 
 
-def _layers(module: str, weights: Mapping[str, Tensor]) -> list[str]:
-    """Keys of matrices (weights of linear layers and convolutions) and their biases below it."""
-    return [key for key in weights if _within(module, key)]
+def _matrices(keys: Iterable[str], weights: Mapping[str, Tensor]) -> list[str]:
+    """Those of linear layers and convolutions."""
+    return [key for key in keys if key.endswith("weight") and weights[key].ndim > 1]
 
 
 def _sites(head: str) -> list[str]:
@@ -204,13 +203,70 @@ def _sites(head: str) -> list[str]:
 
 
 def _find_head(sites: list[str], weights: Mapping[str, Tensor]) -> Head | None:
-    """The one linear layer at the first site that holds nothing else."""
+    """The linear layer of the first site that holds one and nothing else."""
     for site in sites:
-        keys = [key for key in weights if _within(site, key)]
-        matrices = [key for key in keys if key.endswith("weight") and weights[key].ndim > 1]
+        keys = _keys_below(site, weights)
+        matrices = _matrices(keys, weights)
         if len(matrices) == 1 and weights[matrices[0]].numel():
             bias = matrices[0].removesuffix("weight") + "bias"
             if set(keys) <= {matrices[0], bias}:
                 classes, features = weights[matrices[0]].shape[:2]
                 return Head(site, matrices[0], bias if bias in keys else None, classes, features)
     return None
+
+
+def _place(network: nn.Module, own: str, head: Head) -> bool:
+    """Give the network the weights' head in place of its own; False where it can't stand there."""
+    replaced = network.get_submodule(head.site)
+    last = network.get_submodule(own)
+    if head.site != own and not _reads_vectors(replaced, head.features):
+        return False
+    if head.site != own or (head.bias is None) != (getattr(last, "bias", None) is None):
+        network.set_submodule(head.site, _layer_like(last, head))
+    return True
+
+
+def _reads_vectors(module: nn.Module, features: int) -> bool:
+    """True for a sequence whose first layer with weights is linear, of that many features."""
+    if not isinstance(module, nn.Sequential):
+        return False
+    first = next(
+        (m for m in module.modules() if next(m.parameters(recurse=False), None) is not None), None
+    )
+    return isinstance(first, nn.Linear) and first.in_features == features
+
+
+def _layer_like(last: nn.Module, head: Head) -> nn.Module:
+    with torch.device("meta"):
+        if isinstance(last, nn.Conv2d):
+            return nn.Conv2d(head.features, head.classes, 1, bias=head.bias is not None)
+        return nn.Linear(head.features, head.classes, bias=head.bias is not None)
+
+
+def _fits(expected: Tensor, found: Tensor) -> bool:
+    return (
+        expected.shape == found.shape
+        and (found.is_floating_point() or not (expected.is_floating_point() or found.is_complex()))
+        and _whole(found)
+    )
+
+
+def _whole(tensor: Tensor) -> bool:
+    """False for tensors that are not plain memory, or claim more elements than they hold."""
+    plain = tensor.layout is torch.strided and tensor.device.type == "cpu"
+    return plain and not tensor.is_quantized and tensor.untyped_storage().nbytes() >= tensor.nbytes
+
+
+def _converted(found: Tensor | None, like: Tensor) -> Tensor:
+    if found is None:
+        return torch.zeros(like.shape, dtype=like.dtype)
+    return found.to(like.dtype, copy=True, memory_format=torch.contiguous_format)
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+
+
+def _first(texts: Sequence[str]) -> str:
+    more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
+    return ", ".join(texts[:_SHOWN]) + more

@@ -1,0 +1,262 @@
+"""What the experiment and images commands do, once their words are understood."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cam_engine.checkpoints import Classifier, load_classifier
+from cam_engine.cli import EXIT_DONE, EXIT_NOTHING_DONE, EXIT_SOME_FAILED
+from cam_engine.console import Console, ModelResult
+from cam_engine.engine import Explainer
+from cam_engine.errors import CamError, InvalidOption, NoImagesFound, OutputNotWritable
+from cam_engine.experiments import (
+    DEFAULT_OUTPUT,
+    Experiment,
+    ImageItem,
+    ModelFolder,
+    find_experiments,
+    find_images,
+    pick_by_errors,
+    pick_images,
+)
+from cam_engine.figures import FigureStyle
+from cam_engine.images import ImageLimits
+from cam_engine.options import STAGES, CamOptions
+from cam_engine.outputs import (
+    ModelSummary,
+    make_folder,
+    model_summary_object,
+    write_merged_summary,
+    write_model_summary,
+)
+from cam_engine.pipeline import RunRequest, run, truth_margins
+from cam_engine.records import run_facts, to_json
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFailure:
+    """A classifier of which nothing could be made, and why."""
+
+    model: str
+    code: str
+    detail: str
+
+
+Outcome = ModelSummary | ModelFailure
+
+
+def run_experiments(arguments: argparse.Namespace) -> int:
+    """All chosen classifiers of all experiments at `--exp-folder`. Answers the exit status."""
+    options = options_from(arguments)
+    style = style_from(arguments)
+    experiments = find_experiments(arguments.exp_folder)
+    console = Console(quiet=arguments.quiet, json_output=arguments.json)
+    outcomes: list[Outcome] = []
+    problems: list[CamError] = []
+    for experiment in experiments:
+        output = _experiment_output(arguments.output_base, experiment, len(experiments))
+        try:
+            done = _run_experiment(experiment, output, arguments, options, style, console)
+        except (OutputNotWritable, InvalidOption):
+            raise
+        except CamError as error:
+            # With several experiments, one that is empty does not stop the others.
+            problems.append(error)
+            console.problem(experiment.name, error.code, str(error))
+            continue
+        outcomes += done
+    if len(problems) == len(experiments):
+        return EXIT_NOTHING_DONE
+    _report(console, outcomes)
+    return max(_exit_status(outcomes), EXIT_SOME_FAILED if problems else EXIT_DONE)
+
+
+def run_images(arguments: argparse.Namespace) -> int:
+    """One classifier over an image or a folder. Answers the exit status."""
+    options = options_from(arguments)
+    items = find_images(arguments.images)
+    if not items:
+        raise NoImagesFound(
+            f"no test images found in {arguments.images}: expected JPEG, PNG, WebP, BMP or TIFF "
+            "files there or in folders below"
+        )
+    console = Console(quiet=arguments.quiet, json_output=arguments.json)
+    root = arguments.images if arguments.images.is_dir() else arguments.images.parent
+    job = _Job(
+        model=ModelFolder(arguments.model.parent.name or arguments.model.stem, arguments.model),
+        items=items,
+        images_root=root,
+        folder=arguments.output,
+    )
+    summary = _run_model(job, arguments, options, style_from(arguments), console)
+    console.written(arguments.output)
+    _report(console, [summary])
+    return _exit_status([summary])
+
+
+def options_from(arguments: argparse.Namespace) -> CamOptions:
+    """The engine's options from parsed arguments. Raises InvalidOption."""
+    standard = getattr(arguments, "use_standard_gradcam", False)
+    if standard and arguments.method not in (None, "gradcam"):
+        raise InvalidOption(
+            f"--use-standard-gradcam and --method {arguments.method} contradict each other"
+        )
+    layers = [name for group in arguments.layers or [] for name in group]
+    defaults = CamOptions()
+    return CamOptions(
+        method="gradcam" if standard else arguments.method or defaults.method,
+        layers=tuple(name for name in layers if name != "fused") if layers else STAGES,
+        fused=arguments.fused or "fused" in layers,
+        target=arguments.target,
+        taps=arguments.taps,
+        clahe=not arguments.no_clahe,
+        colormap=arguments.colormap,
+        alpha=defaults.alpha if arguments.alpha is None else arguments.alpha,
+        blend=arguments.blend,
+    )
+
+
+def style_from(arguments: argparse.Namespace) -> FigureStyle:
+    """Which files are made of an image, from parsed arguments."""
+    return FigureStyle(
+        save_maps=arguments.save_maps, paper_format=arguments.format, paper_dpi=arguments.dpi
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    model: ModelFolder
+    items: Sequence[ImageItem]
+    images_root: Path
+    folder: Path
+
+
+def _run_experiment(
+    experiment: Experiment,
+    output: Path,
+    arguments: argparse.Namespace,
+    options: CamOptions,
+    style: FigureStyle,
+    console: Console,
+) -> list[Outcome]:
+    models = experiment.models(arguments.models)
+    items = experiment.images()
+    console.experiment(experiment.name, len(models), len(items))
+    outcomes: list[Outcome] = []
+    for model in models:
+        job = _Job(model, items, experiment.folder, output / model.name)
+        try:
+            outcomes.append(_run_model(job, arguments, options, style, console))
+        except (OutputNotWritable, InvalidOption):
+            raise
+        except CamError as error:
+            outcomes.append(ModelFailure(model.name, error.code, str(error)))
+            console.problem(model.name, error.code, str(error))
+    if any(isinstance(one, ModelSummary) for one in outcomes):
+        write_merged_summary(output)
+        console.written(output)
+    return outcomes
+
+
+def _run_model(
+    job: _Job,
+    arguments: argparse.Namespace,
+    options: CamOptions,
+    style: FigureStyle,
+    console: Console,
+) -> ModelSummary:
+    classifier = _load(job.model.checkpoint, arguments)
+    explainer = Explainer(
+        classifier,
+        device=arguments.device,
+        precision=arguments.precision,
+        batch_size=arguments.batch_size,
+    )
+    explainer.plan(options)
+    items = _pick(job.items, explainer, arguments, options)
+    make_folder(job.folder)
+    facts = run_facts(
+        job.model.name, classifier, explainer.precision, str(explainer.device), options
+    )
+    request = RunRequest(
+        items=tuple(items),
+        images_root=job.images_root,
+        folder=job.folder,
+        options=options,
+        style=style,
+        resume=arguments.resume,
+    )
+    with console.progress(job.model.name, len(items)) as advance:
+        outcome = run(explainer, facts, request, advance)
+    summary = ModelSummary(facts, outcome.rows, outcome.seconds, outcome.resumed)
+    write_model_summary(job.folder, summary)
+    return summary
+
+
+def _load(checkpoint: Path, arguments: argparse.Namespace) -> Classifier:
+    size = arguments.input_size
+    if size is not None and len(size) > 2:  # noqa: PLR2004
+        raise InvalidOption("--input-size takes one side, or a height and a width")
+    return load_classifier(
+        checkpoint,
+        class_names=getattr(arguments, "class_names", None),
+        input_size=None if size is None else (size[0], size[-1]),
+        mean=arguments.mean and tuple(arguments.mean),
+        std=arguments.std and tuple(arguments.std),
+    )
+
+
+def _pick(
+    items: Sequence[ImageItem],
+    explainer: Explainer,
+    arguments: argparse.Namespace,
+    options: CamOptions,
+) -> list[ImageItem]:
+    if arguments.pick != "errors":
+        return pick_images(items, arguments.max_images, arguments.pick, arguments.seed)
+    margins = truth_margins(explainer, items, options, ImageLimits())
+    return pick_by_errors(items, margins, arguments.max_images)
+
+
+def _experiment_output(base: Path | None, experiment: Experiment, count: int) -> Path:
+    if base is None:
+        return experiment.folder / DEFAULT_OUTPUT
+    return base if count == 1 else base / experiment.name
+
+
+def _report(console: Console, outcomes: Sequence[Outcome]) -> None:
+    console.table([_model_result(one) for one in outcomes])
+    summaries = [one for one in outcomes if isinstance(one, ModelSummary)]
+    failures = [one for one in outcomes if isinstance(one, ModelFailure)]
+    if console.json_output:
+        answer = {"models": [model_summary_object(s) for s in summaries], "failed_models": failures}
+        sys.stdout.write(to_json(answer, indent=2) + "\n")
+
+
+def _model_result(outcome: Outcome) -> ModelResult:
+    if isinstance(outcome, ModelFailure):
+        return ModelResult(outcome.model, error=outcome.code)
+    correct, known = outcome.accuracy
+    return ModelResult(
+        outcome.facts.model,
+        images=len(outcome.succeeded),
+        failed=len(outcome.failed),
+        resumed=outcome.resumed,
+        correct=correct,
+        known=known,
+        seconds=outcome.seconds,
+    )
+
+
+def _exit_status(outcomes: Sequence[Outcome]) -> int:
+    written = sum(len(one.succeeded) for one in outcomes if isinstance(one, ModelSummary))
+    if not written:
+        return EXIT_NOTHING_DONE
+    whole = all(isinstance(one, ModelSummary) and not one.failed for one in outcomes)
+    return EXIT_DONE if whole else EXIT_SOME_FAILED
+
+

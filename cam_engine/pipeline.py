@@ -1,0 +1,249 @@
+"""One classifier over many images: decoding, computing and writing overlap, memory stays bounded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from cam_engine.engine import Explainer, PreparedImage
+from cam_engine.errors import CamError, NonFiniteOutput
+from cam_engine.experiments import ImageItem
+from cam_engine.figures import FigureStyle, FigureWriter
+from cam_engine.images import ImageLimits, decode_image, read_image_bytes
+from cam_engine.options import CamOptions
+from cam_engine.outputs import PicturePaths, row_from_json
+from cam_engine.png import is_whole_png, read_png_text
+from cam_engine.records import Failed, Row, RunFacts, Succeeded
+from cam_engine.results import Explanation
+
+OnRow = Callable[[Row], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What to do with a classifier: which images, from where, drawn how, written where.
+
+    images_root: images are named relative to it in summaries.
+    """
+
+    items: tuple[ImageItem, ...]
+    images_root: Path
+    folder: Path
+    options: CamOptions
+    style: FigureStyle
+    resume: bool = False
+    limits: ImageLimits = ImageLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """Rows in the order of the request's items; `resumed` of them were there already."""
+
+    rows: tuple[Row, ...]
+    resumed: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    item: ImageItem
+    prepared: PreparedImage
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class _AlreadyThere:
+    row: Succeeded
+
+
+_Load = _Loaded | _AlreadyThere | Failed
+
+
+def run(
+    explainer: Explainer, facts: RunFacts, request: RunRequest, on_row: OnRow | None = None
+) -> RunOutcome:
+    """Explain the images and write their pictures.
+
+    An image that cannot be read becomes a Failed row and the rest goes on. Raises what concerns
+    the whole run: LayerNotFound, ClassNotFound, OutOfMemory, OutputNotWritable.
+    """
+    start = time.perf_counter()
+    explainer.plan(request.options)
+    with ThreadPoolExecutor(max_workers=worker_threads(), thread_name_prefix="pictures") as pool:
+        task = _Run(explainer, facts, request, pool)
+        try:
+            rows = tuple(task.rows(on_row or (lambda _row: None)))
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    return RunOutcome(rows, task.resumed, time.perf_counter() - start)
+
+
+def truth_margins(
+    explainer: Explainer, items: Sequence[ImageItem], options: CamOptions, limits: ImageLimits
+) -> list[float | None]:
+    """Probability of each image's true class less that of the best other one, -1..1.
+
+    None where the true class is unknown to the classifier or the image cannot be read.
+    """
+    names = explainer.classifier.class_names
+    margins: list[float | None] = []
+    with ThreadPoolExecutor(max_workers=worker_threads()) as pool:
+        for chunk in _chunks(items, explainer.batch_size):
+            inputs = list(pool.map(lambda item: _network_input(explainer, item, options, limits), chunk))
+            known = [one for one in inputs if one is not None]
+            answers = iter(explainer.probabilities(known))
+            for item, one in zip(chunk, inputs, strict=True):
+                row = None if one is None else next(answers)
+                if row is None or item.true_class not in names:
+                    margins.append(None)
+                    continue
+                truth = names.index(item.true_class)
+                others = [p for index, p in enumerate(row) if index != truth]
+                margins.append(float(row[truth] - max(others, default=0.0)))
+    return margins
+
+
+def worker_threads() -> int:
+    """Threads that decode, draw and encode: the cores, but no more than help one device."""
+    return max(2, min(8, os.cpu_count() or 2))
+
+
+class _Run:
+    """The moving parts of one `run`."""
+
+    def __init__(
+        self, explainer: Explainer, facts: RunFacts, request: RunRequest, pool: ThreadPoolExecutor
+    ) -> None:
+        self._explainer = explainer
+        self._facts = facts
+        self._request = request
+        self._pool = pool
+        self._writer = FigureWriter(facts, request.folder, request.style)
+        self.resumed = 0
+
+    def rows(self, on_row: OnRow) -> Iterator[Row]:
+        """Rows in order; at most two batches are being loaded and two being written."""
+        pending: deque[Future[Row] | Row] = deque()
+        for batch in self._loaded_batches():
+            pending.extend(self._start_batch(batch))
+            while len(pending) > 2 * self._explainer.batch_size:
+                yield _finish(pending.popleft(), on_row)
+        while pending:
+            yield _finish(pending.popleft(), on_row)
+
+    def _loaded_batches(self) -> Iterator[list[_Load]]:
+        ahead: deque[list[Future[_Load]]] = deque()
+        for chunk in _chunks(self._request.items, self._explainer.batch_size):
+            ahead.append([self._pool.submit(self._load, item) for item in chunk])
+            if len(ahead) > 1:
+                yield [future.result() for future in ahead.popleft()]
+        while ahead:
+            yield [future.result() for future in ahead.popleft()]
+
+    def _load(self, item: ImageItem) -> _Load:
+        try:
+            data = read_image_bytes(item.path, self._request.limits)
+            digest = hashlib.sha256(data).hexdigest()
+            if self._request.resume and (row := self._row_already_there(item, digest)):
+                return _AlreadyThere(row)
+            image = decode_image(data, self._request.limits)
+        except CamError as error:
+            return self._failed(item, error)
+        return _Loaded(item, self._explainer.prepare_image(image, self._request.options), digest)
+
+    def _start_batch(self, batch: Sequence[_Load]) -> Iterator[Future[Row] | Row]:
+        answers = iter(self._explain([one for one in batch if isinstance(one, _Loaded)]))
+        for one in batch:
+            match one:
+                case Failed():
+                    yield one
+                case _AlreadyThere():
+                    self.resumed += 1
+                    yield one.row
+                case _Loaded():
+                    answer = next(answers)
+                    if isinstance(answer, CamError):
+                        yield self._failed(one.item, answer)
+                    else:
+                        yield self._pool.submit(self._write, one, answer)
+
+    def _explain(self, loaded: Sequence[_Loaded]) -> list[Explanation | CamError]:
+        if not loaded:
+            return []
+        try:
+            prepared = [one.prepared for one in loaded]
+            return list(self._explainer.explain_prepared(prepared, self._request.options))
+        except NonFiniteOutput as error:
+            if len(loaded) == 1:
+                return [error]
+            return [answer for one in loaded for answer in self._explain([one])]
+
+    def _write(self, loaded: _Loaded, explanation: Explanation) -> Row:
+        return self._writer.write(
+            name=loaded.item.name,
+            image=self._shown(loaded.item),
+            image_sha256=loaded.sha256,
+            true_class=self._true_class(loaded.item),
+            prepared=loaded.prepared,
+            explanation=explanation,
+        )
+
+    def _row_already_there(self, item: ImageItem, digest: str) -> Succeeded | None:
+        """The row of pictures that are all there, whole, and made in just this way."""
+        paths = PicturePaths(self._request.folder, item.name)
+        try:
+            text = read_png_text(paths.main())
+            made = json.loads(text["Recipe"])
+            row = row_from_json(json.loads(text["Row"]))
+        except (OSError, KeyError, TypeError, ValueError):
+            return None
+        files = self._writer.expected_files(item.name)
+        same = made.get("run") == self._writer.run_digest and made.get("image_sha256") == digest
+        whole = same and all(_is_whole(file) for file in files)
+        return row if whole and isinstance(row, Succeeded) else None
+
+    def _failed(self, item: ImageItem, error: CamError) -> Failed:
+        return Failed(
+            self._shown(item), item.name, self._true_class(item), error.code, str(error)
+        )
+
+    def _true_class(self, item: ImageItem) -> str | None:
+        known = item.true_class in self._explainer.classifier.class_names
+        return item.true_class if known else None
+
+    def _shown(self, item: ImageItem) -> str:
+        root = self._request.images_root
+        return item.path.relative_to(root).as_posix() if root in item.path.parents else item.path.name
+
+
+def _finish(row: Future[Row] | Row, on_row: OnRow) -> Row:
+    done = row.result() if isinstance(row, Future) else row
+    on_row(done)
+    return done
+
+
+def _is_whole(file: Path) -> bool:
+    return file.is_file() and (file.suffix != ".png" or is_whole_png(file))
+
+
+def _network_input(explainer: Explainer, item: ImageItem, options: CamOptions, limits: ImageLimits):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    try:
+        image = decode_image(read_image_bytes(item.path, limits), limits)
+    except CamError:
+        return None
+    return explainer.prepare_image(image, options).network_input
+
+
+def _chunks(items: Sequence[ImageItem], size: int) -> Iterator[list[ImageItem]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

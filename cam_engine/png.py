@@ -1,0 +1,137 @@
+"""PNG files: fast encoding with text chunks, reading the text back, and a check for wholeness.
+
+Every row is stored as its difference to the row above (PNG's filter "up"), which needs no search.
+Trying all five filters for each row, as the common encoders do, takes twice as long on these
+pictures and saves nothing. The compression runs without Python's global lock.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cam_engine.errors import ImageNotFound, InvalidImage
+from cam_engine.results import RgbImage
+
+Pixels = RgbImage | NDArray[np.uint16]
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_END = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
+_GREY, _RGB, _PALETTE = 0, 2, 3
+_FILTER_UP = 2
+_LEVEL = 1
+_METRES_PER_INCH = 0.0254
+_LONGEST_KEYWORD_BYTES = 79
+
+
+def encode_png(
+    pixels: Pixels,
+    *,
+    palette: RgbImage | None = None,
+    text: Mapping[str, str] | None = None,
+    dpi: int | None = None,
+) -> bytes:
+    """A PNG of (H, W, 3) uint8 RGB, (H, W) uint8 grey or palette indices, or (H, W) uint16 grey.
+
+    palette: (n, 3) uint8 RGB, n <= 256; `pixels` are then indices into it.
+    text: keyword (1..79 Latin-1 characters) to any Unicode text, which stands before the pixels.
+    dpi: the resolution that the file states. Raises ValueError for what a PNG cannot hold.
+    """
+    colour_type = _colour_type(pixels, palette)
+    depth = pixels.dtype.itemsize * 8
+    height, width = pixels.shape[:2]
+    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
+    chunks = [_SIGNATURE, _chunk(b"IHDR", header)]
+    if dpi is not None:
+        pixels_per_metre = round(dpi / _METRES_PER_INCH)
+        chunks.append(_chunk(b"pHYs", struct.pack(">IIB", pixels_per_metre, pixels_per_metre, 1)))
+    if palette is not None:
+        chunks.append(_chunk(b"PLTE", palette.tobytes()))
+    chunks.extend(_text_chunks(text or {}))
+    chunks.append(_chunk(b"IDAT", _compress(_filtered_rows(pixels), colour_type)))
+    return b"".join([*chunks, _END])
+
+
+def read_png_text(source: Path | str | bytes) -> dict[str, str]:
+    """The text chunks of a PNG file, or of a PNG's bytes, by keyword.
+
+    Raises ImageNotFound or InvalidImage.
+    """
+    name = "the bytes given" if isinstance(source, bytes) else str(source)
+    try:
+        data = io.BytesIO(source) if isinstance(source, bytes) else Path(source)
+        with Image.open(data, formats=("PNG",)) as image:
+            return {key: str(value) for key, value in getattr(image, "text", {}).items()}
+    except FileNotFoundError as error:
+        raise ImageNotFound(f"no file {name}") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InvalidImage(f"{name}: not a whole PNG ({error})") from error
+
+
+def is_whole_png(path: Path) -> bool:
+    """True where the file is there and is a PNG from its signature to its IEND, and decodes."""
+    try:
+        data = path.read_bytes()
+        if not (data.startswith(_SIGNATURE) and data.endswith(_END)):
+            return False
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False
+    return True
+
+
+def _colour_type(pixels: Pixels, palette: RgbImage | None) -> int:
+    flat = pixels.ndim == 2  # noqa: PLR2004
+    if palette is not None:
+        if not (flat and pixels.dtype == np.uint8):
+            raise ValueError("a palette needs (H, W) uint8 indices")
+        if palette.dtype != np.uint8 or palette.ndim != 2 or palette.shape[1] != 3:  # noqa: PLR2004
+            raise ValueError("a palette is (n, 3) uint8")
+        return _PALETTE
+    if flat and pixels.dtype in (np.uint8, np.uint16):
+        return _GREY
+    if pixels.dtype == np.uint8 and pixels.shape[2:] == (3,):
+        return _RGB
+    raise ValueError(f"no PNG can be made of {pixels.dtype} pixels of shape {pixels.shape}")
+
+
+def _filtered_rows(pixels: Pixels) -> bytes:
+    """Rows of big-endian bytes, each after the number of its filter."""
+    if pixels.dtype == np.uint16:
+        pixels = pixels.astype(">u2")
+    height = pixels.shape[0]
+    rows = np.ascontiguousarray(pixels).view(np.uint8).reshape(height, -1)
+    filtered = np.empty((height, rows.shape[1] + 1), np.uint8)
+    filtered[:, 0] = _FILTER_UP
+    filtered[:1, 1:] = rows[:1]
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    return filtered.tobytes()
+
+
+def _compress(rows: bytes, colour_type: int) -> bytes:
+    compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL)
+    return compressor.compress(rows) + compressor.flush()
+
+
+def _text_chunks(text: Mapping[str, str]) -> Iterator[bytes]:
+    for keyword, value in text.items():
+        key = keyword.encode("latin-1")
+        if not 1 <= len(key) <= _LONGEST_KEYWORD_BYTES or b"\0" in key or "\0" in value:
+            raise ValueError(f"not a PNG text: keyword {keyword!r}")
+        if value.isascii():
+            yield _chunk(b"tEXt", key + b"\0" + value.encode("ascii"))
+        else:
+            yield _chunk(b"iTXt", key + b"\0\0\0\0\0" + value.encode("utf-8"))
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    checksum = zlib.crc32(data, zlib.crc32(kind))
+    return b"".join([struct.pack(">I", len(data)), kind, data, struct.pack(">I", checksum)])
