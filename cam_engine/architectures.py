@@ -5,23 +5,15 @@ A new architecture is a new row of `ARCHITECTURES`. Grids in this file are those
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from itertools import accumulate
-from typing import Any, Literal
-
-import torchvision
-from torch import nn
-
-from cam_engine.errors import ArchitectureUnknown
+from typing import Literal
 
 Naming = Literal["torchvision", "timm"]
 NAMINGS: tuple[Naming, ...] = ("torchvision", "timm")
-
-_REDUCTIONS = (8, 16, 32)  # pixels a cell that give 28, 14 and 7 cells a side at 224 px
 
 
 class Sign(Enum):
@@ -93,21 +85,6 @@ class Architecture:
         return self.torchvision if naming == "torchvision" else self.timm
 
 
-@dataclass(frozen=True, slots=True)
-class TimmConfig:
-    """What timm records of a network outside the table.
-
-    input_size: (height, width) in pixels. mean, std: on the scale 0..1. fixed_size: the network
-    takes images of that size only.
-    """
-
-    head: str
-    input_size: tuple[int, int]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    fixed_size: bool
-
-
 def find_architecture(name: str) -> Architecture | None:
     """The row of that name, in either library's spelling, or None.
 
@@ -116,105 +93,17 @@ def find_architecture(name: str) -> Architecture | None:
     return _rows_by_name().get(_squashed(name))
 
 
-def find_timm_model(name: str) -> str | None:
-    """The name under which timm builds a network, with its tag if timm knows that too, or None."""
-    timm = _timm()
-    wanted = name.strip().rsplit("/", 1)[-1].lower().replace("-", "_")
-    untagged = wanted.split(".", 1)[0]
-    if not untagged or not timm.is_model(untagged):
-        return None
-    return wanted if wanted in timm.list_pretrained(f"{untagged}.*") else untagged
-
-
-def build(name: str, naming: Naming, num_classes: int) -> nn.Module:
-    """A network with random weights, on the device of the `torch.device` block around it.
-
-    name: a row's name, or for naming "timm" any of timm's. Raises ArchitectureUnknown.
-    """
-    row = find_architecture(name)
-    if naming == "torchvision" and row is not None:
-        return _torchvision_model(row.torchvision.builder, num_classes)
-    timm_name = row.timm.builder if row is not None else find_timm_model(name)
-    if naming == "torchvision" or timm_name is None:
-        raise ArchitectureUnknown(
-            f"{naming} network {name!r} is unknown; supported are {supported()}"
-        )
-    network: nn.Module = _timm().create_model(timm_name, pretrained=False, num_classes=num_classes)
-    return network
-
-
 def supported() -> str:
     """What to choose from, for a message."""
     return f"{', '.join(row.name for row in ARCHITECTURES)}, and timm's networks by timm's names"
 
 
-def is_depthwise(network: nn.Module) -> bool:
-    """True where some convolution works on each channel alone."""
-    return any(
-        isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1
-        for module in network.modules()
-    )
-
-
-def timm_config(name: str) -> TimmConfig:
-    """timm's record of a network, by a name from `find_timm_model`. Raises ArchitectureUnknown."""
-    config = _timm().get_pretrained_cfg(name)
-    heads = config.classifier if isinstance(config.classifier, tuple) else (config.classifier,)
-    if not heads[0]:
-        raise ArchitectureUnknown(f"{name} has no classifier; supported are {supported()}")
-    _, height, width = config.input_size
-    fixed = bool(config.fixed_input_size)
-    return TimmConfig(heads[0], (height, width), config.mean, config.std, fixed)
-
-
-def timm_layout(network: nn.Module) -> Layout:
-    """The layout of a timm network that has no row, from what timm records of it.
-
-    CNNs: the last modules that reduce the image by 8, 16 and 32, else the last three recorded.
-    Plain vision transformers: the first norm of blocks at a third, two thirds and the end, since
-    the last block's own output gets no gradient. Raises ArchitectureUnknown for other networks.
-    """
-    blocks = getattr(network, "blocks", None)
-    tokens = getattr(network, "num_prefix_tokens", None)
-    if isinstance(blocks, nn.Sequential | nn.ModuleList) and isinstance(tokens, int):
-        return _transformer(len(blocks), "blocks.{}.norm1", tokens=tokens)
-    return _recorded_layout(network)
-
-
-def _recorded_layout(network: nn.Module) -> Layout:
-    recorded = _feature_info(network)
-    if len(recorded) < len(_REDUCTIONS):
-        raise ArchitectureUnknown(
-            f"{type(network).__name__}: timm records {len(recorded)} feature maps of this network, "
-            f"three are needed for early, mid and late; supported are {supported()}"
-        )
-    by_reduction = {entry["reduction"]: module for module, entry in recorded.items()}
-    chosen = [by_reduction.get(reduction) for reduction in _REDUCTIONS]
-    early, mid, late = (m for m in chosen if m) if all(chosen) else list(recorded)[-3:]
-    stages = tuple(
-        Stage(module, module, Tap(module, Sign.SIGNED, channels=entry["num_chs"]))
-        for module, entry in recorded.items()
-    )
+def transformer_layout(depth: int, norm: str, *, tokens: int) -> Layout:
+    """Blocks tapped, raw or not, at their first norm: the last block's output gets no gradient."""
+    modules = {f"block{n}": norm.format(n - 1) for n in range(1, depth + 1)}
+    stages = tuple(Stage(k, m, Tap(m, Sign.SIGNED, tokens=tokens)) for k, m in modules.items())
+    early, mid, late = (stages[max(depth * third // 3, 1) - 1].label for third in (1, 2, 3))
     return Layout(stages, early, mid, late)
-
-
-def _feature_info(network: nn.Module) -> dict[str, Mapping[str, Any]]:
-    info = getattr(network, "feature_info", None) or []
-    entries: Sequence[Mapping[str, Any]] = getattr(info, "info", info)
-    modules = dict(network.named_modules())
-    return {e["module"]: e for e in entries if e.get("module") and e["module"] in modules}
-
-
-def _torchvision_model(builder: str, num_classes: int) -> nn.Module:
-    network: nn.Module = torchvision.models.get_model(
-        builder, weights=None, num_classes=num_classes
-    )
-    return network
-
-
-def _timm() -> Any:
-    # Imported late: it takes more than a second, and torchvision's checkpoints do not need it.
-    return importlib.import_module("timm")
 
 
 def _squashed(name: str) -> str:
@@ -235,14 +124,6 @@ def _rows_by_name() -> dict[str, Architecture]:
 def _untouched(sign: Sign, modules: Mapping[str, str]) -> tuple[Stage, ...]:
     """Stages, label -> module, that are tapped at their own output."""
     return tuple(Stage(label, module, Tap(module, sign)) for label, module in modules.items())
-
-
-def _transformer(depth: int, norm: str, *, tokens: int) -> Layout:
-    """Blocks tapped, raw or not, at their first norm: the last block's output gets no gradient."""
-    modules = {f"block{n}": norm.format(n - 1) for n in range(1, depth + 1)}
-    stages = tuple(Stage(k, m, Tap(m, Sign.SIGNED, tokens=tokens)) for k, m in modules.items())
-    early, mid, late = (stages[max(depth * third // 3, 1) - 1].label for third in (1, 2, 3))
-    return Layout(stages, early, mid, late)
 
 
 def _densenet(depth: int) -> Architecture:
@@ -341,11 +222,11 @@ def _vit_b_16() -> Architecture:
     return Architecture(
         "vit_b_16",
         "vit",
-        Variant("vit_b_16", "heads.head", _transformer(12, norm, tokens=1)),
+        Variant("vit_b_16", "heads.head", transformer_layout(12, norm, tokens=1)),
         Variant(
             "vit_base_patch16_224",
             "head",
-            _transformer(12, "blocks.{}.norm1", tokens=1),
+            transformer_layout(12, "blocks.{}.norm1", tokens=1),
         ),
         fixed_size=True,
     )

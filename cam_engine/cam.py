@@ -91,17 +91,6 @@ METHOD_FUNCTIONS: Mapping[Method, CamFunction] = MappingProxyType(
     }
 )
 
-METHOD_TITLES: Mapping[str, str] = MappingProxyType(
-    {
-        "gradcam++": "Grad-CAM++",
-        "gradcam": "Grad-CAM",
-        "hirescam": "HiResCAM",
-        "layercam": "LayerCAM",
-        "xgradcam": "XGrad-CAM",
-        "eigencam": "Eigen-CAM",
-    }
-)
-
 # Derived for A >= 0: their weights lose their meaning where A is negative.
 NEEDS_RECTIFIED: frozenset[str] = frozenset({"gradcam++", "layercam"})
 

@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
@@ -66,7 +67,7 @@ class CheckpointContents:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
+def opened(path: Path) -> Iterator[BufferedReader]:
     """Open a checkpoint to be read. Raises CheckpointNotFound, or CheckpointInvalid if denied."""
     try:
         if not path.is_file():
@@ -78,7 +79,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         raise CheckpointInvalid(f"{path} cannot be read: {error}") from error
 
 
-def read_contents(file: IO[bytes], path: Path, *, lazily: bool = False) -> CheckpointContents:
+def read_contents(file: BufferedReader, path: Path, *, lazily: bool = False) -> CheckpointContents:
     """Everything in the file, tensors on the CPU.
 
     lazily: map tensors from the disk where the format allows it instead of reading them.
@@ -103,7 +104,7 @@ def plain(value: object) -> object:
     return value
 
 
-def _unpickled(file: IO[bytes], path: Path, *, lazily: bool) -> object:
+def _unpickled(file: BufferedReader, path: Path, *, lazily: bool) -> object:
     file.seek(0)
     zipped = zipfile.is_zipfile(file)
     if zipped:
@@ -116,7 +117,7 @@ def _unpickled(file: IO[bytes], path: Path, *, lazily: bool) -> object:
         return torch.load(file, map_location="cpu", weights_only=True)
 
 
-def _check_archive(file: IO[bytes], path: Path) -> None:
+def _check_archive(file: BufferedReader, path: Path) -> None:
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
     if any(member.filename.endswith("/constants.pkl") for member in members):
@@ -126,7 +127,7 @@ def _check_archive(file: IO[bytes], path: Path) -> None:
         raise zipfile.BadZipFile("compressed, which torch.save never does")
 
 
-def _diagnosis(file: IO[bytes], path: Path, error: Exception) -> Exception:
+def _diagnosis(file: BufferedReader, path: Path, error: Exception) -> Exception:
     foreign = [name for name in _named_globals(file) if not _HARMLESS.fullmatch(name)]
     if not foreign:
         reason = str(error).strip().split("\n", 1)[0][:200] or type(error).__name__
@@ -168,7 +169,7 @@ def _tensors(value: object) -> dict[str, Tensor]:
     }
 
 
-def _named_globals(file: IO[bytes]) -> list[str]:
+def _named_globals(file: BufferedReader) -> list[str]:
     """What the file's pickles name, without running them; of a damaged one, what can be read."""
     names: list[str] = []
     with suppress(Exception):  # the names are for a message; the damage is known already

@@ -13,15 +13,19 @@ from cam_engine.errors import CamError, CheckpointInvalid, InvalidOption
 from cam_engine.images import Preprocessing
 
 _MODEL_NAME = ("model_name", "arch", "architecture", "model_arch", "model", "backbone", "network")
-_CLASS_NAMES = ("class_names", "classes", "categories", "idx_to_class", "class_to_idx")
-_CLASS_NAMES += ("idx2class", "class2idx", "id2label", "label2id")
+_CLASS_NAMES = (
+    *("class_names", "classes", "categories", "idx_to_class", "class_to_idx"),
+    *("idx2class", "class2idx", "id2label", "label2id"),
+)
 _ACCURACY = ("val_acc", "val_accuracy", "best_val_acc", "best_acc", "accuracy")
 _EPOCH = ("epoch", "best_epoch")
 _INPUT_SIZE = ("input_size", "image_size", "img_size")
 _MEAN, _STD = ("mean",), ("std",)
 # Entries that hold more of the same, looked into after the checkpoint's own.
-_NESTED = ("hyper_parameters", "hparams", "config", "cfg", "args", "meta", "metadata")
-_NESTED += ("preprocessing", "data_config", "pretrained_cfg")
+_NESTED = (
+    *("hyper_parameters", "hparams", "config", "cfg", "args", "meta", "metadata"),
+    *("preprocessing", "data_config", "pretrained_cfg"),
+)
 
 _LARGEST_SIDE = 4096  # pixels; what an untrusted file may ask each image to be blown up to
 _PERCENT = 100.0

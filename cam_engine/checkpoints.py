@@ -15,11 +15,7 @@ from cam_engine.architectures import (
     Layout,
     Naming,
     find_architecture,
-    find_timm_model,
-    is_depthwise,
     supported,
-    timm_config,
-    timm_layout,
 )
 from cam_engine.checkpoint_files import CheckpointContents, opened, read_contents
 from cam_engine.checkpoint_metadata import (
@@ -38,6 +34,7 @@ from cam_engine.errors import (
     WeightsMismatch,
 )
 from cam_engine.images import Preprocessing
+from cam_engine.networks import find_timm_model, is_depthwise, timm_config, timm_layout
 from cam_engine.weights import Fit, closest_row, compare, loaded, without_prefixes
 
 _FOLDER_PREFIX = "cls_"
@@ -48,7 +45,7 @@ class Classifier:
     """A trained network and all that is known of it.
 
     network: float32, on the CPU, in eval mode, every parameter frozen.
-    architecture: "densenet121"; timm's name for a network outside the table, whose family is "timm".
+    architecture: a row's name; timm's for a network without a row, whose family is "timm".
     head: dotted name of the last layer, whose outputs are the logits.
     class_names: in the order of the outputs.
     sha256: of the whole file, in hexadecimal.

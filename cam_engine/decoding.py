@@ -46,8 +46,8 @@ class ImageLimits:
     """What is refused before it is decoded.
 
     max_bytes: the file's size (64 MiB). max_pixels: width times height (50 million: the largest
-    cameras on microscopes; as 8-bit RGB 150 MB). TIFFs are bounded by `PIL.Image.MAX_IMAGE_PIXELS`
-    as well.
+    cameras on microscopes; as 8-bit RGB 150 MB). TIFF and WebP are also bounded by twice
+    `PIL.Image.MAX_IMAGE_PIXELS`.
     """
 
     max_bytes: int = 64 * 2**20
@@ -68,7 +68,7 @@ def read_image(path: Path, limits: ImageLimits = _DEFAULT_LIMITS) -> RgbImage:
     Raises ImageNotFound, InvalidImage or ImageTooLarge; each message begins with the file's name.
     """
     try:
-        return decode_image(_read_bytes(path, limits), limits)
+        return decode_image(read_image_bytes(path, limits), limits)
     except CamError as error:
         raise type(error)(f"{path.name or path}: {error}") from error
 
@@ -93,7 +93,7 @@ def decode_image(data: bytes, limits: ImageLimits = _DEFAULT_LIMITS) -> RgbImage
         raise ImageTooLarge(f"Pillow refuses an image of that many pixels ({error})") from error
     # Decoders throw anything at damaged data: OSError, SyntaxError, struct.error, cv2.error, ...
     except Exception as error:
-        reason = str(error) or type(error).__name__
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InvalidImage(
             f"the {kind.name} data is damaged, cut short or of an unusual kind ({reason}); "
             "send the original again, or save it as PNG"
@@ -101,7 +101,8 @@ def decode_image(data: bytes, limits: ImageLimits = _DEFAULT_LIMITS) -> RgbImage
     return np.ascontiguousarray(image)
 
 
-def _read_bytes(path: Path, limits: ImageLimits) -> bytes:
+def read_image_bytes(path: Path, limits: ImageLimits = _DEFAULT_LIMITS) -> bytes:
+    """The file's bytes, its size checked before. Raises ImageNotFound, InvalidImage, ImageTooLarge."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -146,7 +147,7 @@ def _decode_png(data: bytes, limits: ImageLimits) -> RgbImage:
         image.verify()
     with PngImageFile(BytesIO(data)) as image:
         image.load()
-        flat = _deep_png(data, image) if header.bits > 8 else _flatten(image)  # noqa: PLR2004
+        flat = _deep_png(data, image) if header.deep else _flatten(image)
         return _turn_upright(flat, image)
 
 

@@ -94,7 +94,8 @@ class Explainer:
         )
         if batch_size is not None and batch_size < 1:
             raise InvalidOption(f"batch size must be at least 1, got {batch_size}")
-        self._batch_size = batch_size or _AUTO_BATCH.get(self.device.type, 16)
+        self._asked_batch_size = batch_size or _AUTO_BATCH.get(self.device.type, 16)
+        self._batch_size = self._asked_batch_size
         self._lock = threading.Lock()
         self._network = prepare(
             classifier.network, self.precision, self.device, head=classifier.head
@@ -307,8 +308,9 @@ class Explainer:
                 f"{self.device} has too little memory for a single image of this network; "
                 "free memory on it, or choose another device (--device cpu)"
             )
+        if self._batch_size >= self._asked_batch_size:
+            _log.warning("out of memory on %s: going on with smaller batches", self.device)
         self._batch_size = min(self._batch_size, failed // 2)
-        _log.warning("out of memory on %s: batches of %d from here on", self.device, failed // 2)
 
 
 def resolve_device(device: str | torch.device) -> torch.device:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from cam_engine.errors import ExperimentNotFound, ImageNotFound, NoImagesFound, NoModelsFound
-from cam_engine.images import IMAGE_SUFFIXES
+from cam_engine.decoding import IMAGE_SUFFIXES
 
 CHECKPOINT_NAMES = ("best.pt", "best_model.pt")
 CROP_FOLDERS = ("crops_gt_crops/crops", "crops_gt_crops")

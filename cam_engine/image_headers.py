@@ -32,6 +32,11 @@ class PngHeader:
     height: int
     bits: int
 
+    @property
+    def deep(self) -> bool:
+        """True for more than 8 bits a sample."""
+        return self.bits > _BYTE_BITS
+
 
 @dataclass(frozen=True, slots=True)
 class TiffHeader:

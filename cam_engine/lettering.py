@@ -32,6 +32,7 @@ SYSTEM_FONT_FOLDERS = (
     Path("C:/Windows/Fonts"),
 )
 _SYSTEM_FONT_NAMES = ("noto", "sourcehan", "droid", "wqy", "msyh", "yugoth", "malgun", "unifont")
+_UNSEEN = {"Cf", "Zs"}
 _NO_CHARACTER = "\U0010fffe"
 _ELLIPSIS = "\u2026"
 _SMALLEST_SHARE = 0.75
@@ -75,7 +76,7 @@ def text_width(text: str, style: Style) -> int:
 
 @lru_cache(maxsize=1024)
 def fit(text: str, style: Style, width: int) -> tuple[str, Style]:
-    """The line made to fit `width` pixels: first smaller, to three quarters, then shortened.
+    """Make the line fit `width` pixels: first smaller, to three quarters, then shortened.
 
     It is shortened in its middle, since both the start and the end of a name tell it apart.
     """
@@ -88,20 +89,22 @@ def fit(text: str, style: Style, width: int) -> tuple[str, Style]:
     if text_width(text, style) <= width:
         return text, style
     too_long = bisect_left(
-        range(1, len(text)), True, key=lambda kept: text_width(_shortened(text, kept), style) > width
+        range(1, len(text)),
+        True,
+        key=lambda kept: text_width(_shortened(text, kept), style) > width,
     )
     return _shortened(text, too_long), style
 
 
 def one_line(text: str) -> str:
-    """The text without line breaks, control characters or repeated blanks."""
+    """Strip the text of line breaks, control characters and repeated blanks."""
     visible = "".join(" " if unicodedata.category(c) == "Cc" else c for c in text)
     return " ".join(visible.split())
 
 
 @lru_cache(maxsize=1024)
 def face(text: str, *, bold: bool, system_fonts: bool = True) -> tuple[Path, str]:
-    """The font file that can write the text, and the text as that file can write it."""
+    """Find the font file that can write the text, and the text as that file can write it."""
     default = font_path(bold=bold)
     missing = _missing(default, text)
     if not missing:
@@ -110,7 +113,7 @@ def face(text: str, *, bold: bool, system_fonts: bool = True) -> tuple[Path, str
         for path in _system_fonts():
             if not _missing(path, text):
                 return path, text
-    return default, "".join(f"U+{ord(c):04X} " if c in missing else c for c in text).strip()
+    return default, one_line("".join(f" U+{ord(c):04X} " if c in missing else c for c in text))
 
 
 @cache
@@ -134,12 +137,12 @@ def _font(path: Path, size: int) -> ImageFont.FreeTypeFont:
 
 
 def _missing(path: Path, text: str) -> frozenset[str]:
-    """The characters that the font has no picture for."""
+    """Characters that the font has no picture for."""
     if text.isascii():
         return frozenset()
     font = _font(path, 16)
     nothing = bytes(font.getmask(_NO_CHARACTER))
-    unusual = {c for c in text if not c.isascii() and not c.isspace()}
+    unusual = {c for c in text if not c.isascii() and unicodedata.category(c) not in _UNSEEN}
     return frozenset(c for c in unusual if bytes(font.getmask(c)) == nothing)
 
 

@@ -1,10 +1,10 @@
 """The main figure, composed from pixels: input images at the left, then one column a layer.
 
-    header         predicted class, probability, whether it is right; method, model, image
-    notices        where the maps or the prediction need a word of caution
-    image   | early: ...  | mid: ...   | late: ...
-    original| heatmap     | heatmap    | heatmap
-    CLAHE   | overlay     | overlay    | overlay
+header         predicted class, probability, whether it is right; method, model, image
+notices        where the maps or the prediction need a word of caution
+image   | early: ...  | mid: ...   | late: ...
+original| heatmap     | heatmap    | heatmap
+CLAHE   | overlay     | overlay    | overlay
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import cv2
 import numpy as np
 
 from cam_engine.lettering import (
-    INK,
     WHITE,
     Colour,
     Style,
@@ -34,9 +33,10 @@ from cam_engine.wording import (
     NO_EVIDENCE,
     SCALE,
     FigureFacts,
+    Verdict,
     column_heading,
     notices,
-    predicted,
+    probability_text,
     source_line,
     verdict,
 )
@@ -58,7 +58,9 @@ _SOURCE = Style(16, colour=_GREY)
 _HEADING_NAME = Style(16, bold=True)
 _HEADING = Style(16)
 _CAPTION = Style(14, colour=_GREY)
-_SMALL = Style(13, colour=_GREY)
+_MESSAGE = Style(16, bold=True, background=_PALE)
+_MESSAGE_DETAIL = Style(13, colour=_GREY, background=_PALE)
+_BAND_TEXT = Style(13, colour=WHITE, background=_BAND)
 
 _MARGIN = 28
 _GAP = 10
@@ -68,7 +70,10 @@ _LEAST_WIDTH = 1000
 _LEAST_CELL = 256
 _FLATTEST, _TALLEST = 0.5, 1.4
 _BAR = (14, 240)
-_NOTICE_HEIGHT = 34
+_NAME_BASELINE, _SOURCE_BASELINE = 50, 81
+_HEADER_HEIGHT = 100
+_NOTICE_HEIGHT, _NOTICE_STEP = 34, 40
+_HATCH_STEP, _HATCH_WIDTH = 16, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +87,17 @@ class PanelLayout:
     width: int
     height: int
     cell: tuple[int, int]
-    header_height: int
     tops: tuple[int, int]
     lefts: tuple[int, ...]
 
     def at(self, row: int, column: int) -> tuple[slice, slice]:
-        """The pixels of one cell: row 0 or 1, column 0 for the input images."""
+        """Pixels of one cell: row 0 or 1, column 0 for the input images."""
         top, left = self.tops[row], self.lefts[column]
         return slice(top, top + self.cell[0]), slice(left, left + self.cell[1])
 
 
 def panel_layout(image_size: tuple[int, int], layer_count: int, notice_count: int) -> PanelLayout:
-    """The layout for an image of (height, width) pixels; at least 1000 px wide.
+    """Lay out the panel for an image of (height, width) pixels; at least 1000 px wide.
 
     Cells have the image's proportions, within limits beyond which the image is letterboxed.
     """
@@ -105,14 +109,11 @@ def panel_layout(image_size: tuple[int, int], layer_count: int, notice_count: in
     first = _MARGIN + _CAPTION_WIDTH
     layers_left = first + cell_width + between
     lefts = (first, *(layers_left + i * (cell_width + _GAP) for i in range(layer_count)))
-    header_height = 104
-    heading_top = header_height + notice_count * (_NOTICE_HEIGHT + 6) + (8 if notice_count else 0)
-    top = heading_top + 28
+    top = _HEADER_HEIGHT + notice_count * _NOTICE_STEP + 36
     return PanelLayout(
         width=fixed + (layer_count + 1) * cell_width,
         height=top + 2 * cell[0] + _GAP + _MARGIN,
         cell=cell,
-        header_height=header_height,
         tops=(top, top + cell[0] + _GAP),
         lefts=lefts,
     )
@@ -126,7 +127,7 @@ def render_panel(
     options: CamOptions,
     facts: FigureFacts,
 ) -> RgbImage:
-    """The main figure, (H, W, 3) uint8 RGB with W >= 1000.
+    """Compose the main figure, (H, W, 3) uint8 RGB with W >= 1000.
 
     original, enhanced: (h, w, 3) uint8 RGB, before and after CLAHE (None where it is off).
     maps: a full-size map, float32 in 0..1, for each of the explanation's layers by its name.
@@ -136,16 +137,16 @@ def render_panel(
     canvas = np.full((layout.height, layout.width, 3), 255, np.uint8)
     _draw_header(canvas, explanation, options.colormap, facts)
     for number, notice in enumerate(said):
-        _draw_notice(canvas, notice, layout.header_height + number * (_NOTICE_HEIGHT + 6))
-    _draw_captions(canvas, layout)
+        _draw_notice(canvas, notice, _HEADER_HEIGHT + number * _NOTICE_STEP)
+    _draw_captions(canvas, layout, clahe=enhanced is not None)
     _draw_inputs(canvas, layout, original, enhanced)
     fitted = _letterbox_size(original.shape[:2], layout.cell)
     picture = resize_image(original, fitted)
     for column, layer in enumerate(explanation.layers, 1):
-        _draw_heading(canvas, layout, column, column_heading(layer, explanation))
-        cells = _layer_cells(layer, picture, maps[layer.name], options)
-        for row, pixels in enumerate(cells):
-            canvas[layout.at(row, column)] = _letterboxed(pixels, layout.cell)
+        _draw_heading(canvas, layout, column, column_heading(layer))
+        cells = _layer_cells(layer, picture, maps[layer.name], options, layout.cell)
+        for row, cell in enumerate(cells):
+            canvas[layout.at(row, column)] = cell
     return canvas
 
 
@@ -153,21 +154,22 @@ def _draw_header(
     canvas: RgbImage, explanation: Explanation, colormap: Colormap, facts: FigureFacts
 ) -> None:
     bar = _colorbar_tile(colormap)
-    bar_left = canvas.shape[1] - _MARGIN - bar.shape[1]
-    _paste(canvas, bar, 26, bar_left)
-    room = bar_left - 2 * _MARGIN
-    left = _MARGIN
-    baseline = 54
-    name, probability = predicted(explanation)
-    left = _write(canvas, "Predicted:", _PREDICTED, baseline, left) + 10
+    end = canvas.shape[1] - _MARGIN - bar.shape[1]
+    _paste(canvas, bar, 24, end)
+    end -= _MARGIN
+    left = _write(canvas, "Predicted:", _PREDICTED, _NAME_BASELINE, _MARGIN) + 10
     judged = verdict(explanation, facts)
-    chip = None if judged is None else _chip(*judged, room * 2 // 5)
-    taken = text_width(probability, _PROBABILITY) + 14 + (0 if chip is None else chip.shape[1] + 20)
-    left = _write(canvas, *fit(name, _NAME, _MARGIN + room - left - taken), baseline, left) + 14
-    left = _write(canvas, probability, _PROBABILITY, baseline, left) + 20
+    chip = None if judged is None else _chip(judged, (end - left) * 2 // 5)
+    probability = probability_text(explanation.predicted.probability)
+    after_name = 12 + text_width(probability, _PROBABILITY)
+    after_name += 0 if chip is None else 20 + chip.shape[1]
+    name = fit(explanation.predicted.name, _NAME, end - left - after_name)
+    left = _write(canvas, *name, _NAME_BASELINE, left) + 12
+    left = _write(canvas, probability, _PROBABILITY, _NAME_BASELINE, left) + 20
     if chip is not None:
-        _paste(canvas, chip, baseline - 24, left)
-    _write(canvas, *fit(source_line(explanation, facts), _SOURCE, room), 82, _MARGIN)
+        _paste(canvas, chip, _NAME_BASELINE - 24, left)
+    source = fit(source_line(explanation, facts), _SOURCE, end - _MARGIN)
+    _write(canvas, *source, _SOURCE_BASELINE, _MARGIN)
 
 
 def _draw_notice(canvas: RgbImage, notice: str, top: int) -> None:
@@ -180,8 +182,9 @@ def _draw_notice(canvas: RgbImage, notice: str, top: int) -> None:
     _paste(canvas, tile, top + (_NOTICE_HEIGHT - tile.shape[0]) // 2, left + 16)
 
 
-def _draw_captions(canvas: RgbImage, layout: PanelLayout) -> None:
-    for column, texts in ((0, ("Original", "With CLAHE")), (1, ("Heatmap", "Overlay"))):
+def _draw_captions(canvas: RgbImage, layout: PanelLayout, *, clahe: bool) -> None:
+    inputs = "Original", "With CLAHE" if clahe else "CLAHE"
+    for column, texts in ((0, inputs), (1, ("Heatmap", "Overlay"))):
         for top, text in zip(layout.tops, texts, strict=True):
             tile = _upright(text)
             middle = top + (layout.cell[0] - tile.shape[0]) // 2
@@ -220,45 +223,128 @@ def _draw_heading(
 
 
 def _layer_cells(
-    layer: LayerMap, picture: RgbImage, values: FloatMap, options: CamOptions
+    layer: LayerMap,
+    picture: RgbImage,
+    values: FloatMap,
+    options: CamOptions,
+    cell: tuple[int, int],
 ) -> tuple[RgbImage, RgbImage]:
-    """Heatmap and overlay at the picture's size."""
-    size = picture.shape[:2]
+    """Heatmap and overlay cells for the image at the size that it has in a cell."""
     if layer.empty:
-        return _message_cell(size, NO_EVIDENCE, hatched=True), _banded(picture, NO_EVIDENCE[0])
-    fitted = np.clip(resize_map(values, size), 0.0, 1.0)
-    return heatmap(fitted, options.colormap), overlay(picture, fitted, options)
+        plain = _letterboxed(picture, cell)
+        return _message_cell(cell, NO_EVIDENCE, hatched=True), _banded(plain, NO_EVIDENCE[0])
+    fitted = np.clip(resize_map(values, (picture.shape[0], picture.shape[1])), 0.0, 1.0)
+    return (
+        _letterboxed(heatmap(fitted, options.colormap), cell),
+        _letterboxed(overlay(picture, fitted, options), cell),
+    )
 
 
-def _banded(picture: RgbImage, text: str) -> RgbImage:
-    """The picture with a line of text on a dark band at its foot."""
-    style = Style(13, colour=WHITE, background=_BAND)
-    tile = text_tile(*fit(text, style, picture.shape[1]))
-    banded = picture.copy()
+def _letterbox_size(image_size: tuple[int, ...], cell: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of the largest picture of the image's proportions inside a cell."""
+    scale = min(cell[0] / image_size[0], cell[1] / image_size[1])
+    height, width = (max(1, round(side * scale)) for side in image_size)
+    return min(height, cell[0]), min(width, cell[1])
+
+
+def _letterboxed(picture: RgbImage, cell: tuple[int, int]) -> RgbImage:
+    if picture.shape[:2] == cell:
+        return picture
+    boxed = np.full((*cell, 3), _PALE, np.uint8)
+    top, left = (cell[0] - picture.shape[0]) // 2, (cell[1] - picture.shape[1]) // 2
+    _paste(boxed, picture, top, left)
+    return boxed
+
+
+def _banded(cell: RgbImage, text: str) -> RgbImage:
+    """Write a line of text on a dark band at the cell's foot."""
+    tile = text_tile(*fit(text, _BAND_TEXT, cell.shape[1]))
+    banded = cell.copy()
     banded[-tile.shape[0] - 8 :] = _BAND
-    _paste(banded, tile, banded.shape[0] - tile.shape[0] - 4, (banded.shape[1] - tile.shape[1]) // 2)
+    _paste(banded, tile, cell.shape[0] - tile.shape[0] - 4, (cell.shape[1] - tile.shape[1]) // 2)
     return banded
 
 
 @lru_cache(maxsize=32)
 def _message_cell(size: tuple[int, int], lines: tuple[str, ...], *, hatched: bool) -> RgbImage:
-    """A cell without a picture: lines of text, the first one bold, on a quiet ground."""
+    """Draw a cell without a picture: lines of text, the first one bold, on a quiet ground."""
     cell = np.full((*size, 3), _PALE, np.uint8)
     if hatched:
         rows, columns = np.indices(size)
-        cell[(rows + columns) % 16 < 5] = _HATCH  # noqa: PLR2004
-    styles = [Style(16, bold=True, background=_PALE), Style(13, colour=_GREY, background=_PALE)]
-    tiles = [
-        text_tile(*fit(text, styles[min(number, 1)], max(1, size[1] - 24)))
-        for number, text in enumerate(lines)
-    ]
-    height, width = sum(t.shape[0] for t in tiles), max(t.shape[1] for t in tiles)
-    top = (size[0] - height) // 2
-    cell[max(0, top - 8) : top + height + 8, max(0, (size[1] - width) // 2 - 10) :][
-        :, : width + 20
-    ] = _PALE
+        cell[(rows + columns) % _HATCH_STEP < _HATCH_WIDTH] = _HATCH
+    room = max(1, size[1] - 24)
+    tiles = [text_tile(*fit(lines[0], _MESSAGE, room))]
+    tiles += [text_tile(*fit(text, _MESSAGE_DETAIL, room)) for text in lines[1:]]
+    block = np.empty((sum(t.shape[0] for t in tiles), max(t.shape[1] for t in tiles), 3), np.uint8)
+    block[:] = _PALE
+    top = 0
     for tile in tiles:
-        _paste(cell, tile, top, (size[1] - tile.shape[1]) // 2)
+        _paste(block, tile, top, (block.shape[1] - tile.shape[1]) // 2)
         top += tile.shape[0]
+    ground = np.full((block.shape[0] + 16, block.shape[1] + 20, 3), _PALE, np.uint8)
+    _paste(ground, block, 8, 10)
+    _paste(cell, ground, (size[0] - ground.shape[0]) // 2, (size[1] - ground.shape[1]) // 2)
     cell.setflags(write=False)
     return cell
+
+
+@lru_cache(maxsize=64)
+def _chip(judged: Verdict, width: int) -> RgbImage:
+    """Draw a rounded plate with the verdict's mark and words."""
+    colour = _RIGHT if judged.correct else _WRONG
+    style = Style(17, bold=True, colour=WHITE, background=colour)
+    room = max(1, width - text_width(judged.text, style))
+    true_class, style = fit(judged.true_class, style, room)
+    tile = text_tile(judged.text + true_class, style)
+    height, plate_width = 32, tile.shape[1] + 28
+    plate = _rounded(height, plate_width, colour)
+    _paste(plate, tile, (height - tile.shape[0]) // 2, 14)
+    plate.setflags(write=False)
+    return plate
+
+
+def _rounded(height: int, width: int, colour: Colour) -> RgbImage:
+    """Draw a plate with round ends on white, smooth since it is drawn four times as large."""
+    large = np.full((4 * height, 4 * width, 3), 255, np.uint8)
+    radius = 2 * height
+    cv2.rectangle(large, (radius, 0), (4 * width - radius, 4 * height), colour, cv2.FILLED)
+    for middle in (radius, 4 * width - radius):
+        cv2.circle(large, (middle, radius), radius, colour, cv2.FILLED)
+    return resize_image(large, (height, width))
+
+
+@lru_cache(maxsize=8)
+def _colorbar_tile(colormap: Colormap) -> RgbImage:
+    """Draw the colour bar with its ends' values and its meaning below."""
+    height, width = _BAR
+    zero, one = text_tile("0", _CAPTION), text_tile("1", _CAPTION)
+    label = text_tile(*fit(SCALE, _CAPTION, width))
+    tile = np.full((height + 6 + label.shape[0], width + 32, 3), 255, np.uint8)
+    _paste(tile, zero, (height - zero.shape[0]) // 2, 0)
+    _paste(tile, colorbar(colormap, _BAR), 0, 16)
+    _paste(tile, one, (height - one.shape[0]) // 2, width + 22)
+    _paste(tile, label, height + 6, 16 + (width - label.shape[1]) // 2)
+    tile.setflags(write=False)
+    return tile
+
+
+def _upright(text: str) -> RgbImage:
+    """Write a line that reads from bottom to top."""
+    return np.rot90(text_tile(text, _CAPTION))
+
+
+def _write(canvas: RgbImage, text: str, style: Style, baseline: int, left: int) -> int:
+    """Write a line on the canvas; answers the column after it."""
+    tile = text_tile(text, style)
+    _paste(canvas, tile, baseline - line_metrics(style)[0], left)
+    return left + tile.shape[1]
+
+
+def _paste(canvas: RgbImage, tile: RgbImage, top: int, left: int) -> None:
+    """Copy the tile to the place, without what lies outside the canvas."""
+    rows = slice(max(0, -top), min(tile.shape[0], canvas.shape[0] - top))
+    columns = slice(max(0, -left), min(tile.shape[1], canvas.shape[1] - left))
+    if rows.start < rows.stop and columns.start < columns.stop:
+        canvas[top + rows.start : top + rows.stop, left + columns.start : left + columns.stop] = (
+            tile[rows, columns]
+        )

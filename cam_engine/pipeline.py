@@ -17,7 +17,7 @@ from cam_engine.engine import Explainer, PreparedImage
 from cam_engine.errors import CamError, NonFiniteOutput
 from cam_engine.experiments import ImageItem
 from cam_engine.figures import FigureStyle, FigureWriter
-from cam_engine.images import ImageLimits, decode_image, read_image_bytes
+from cam_engine.decoding import ImageLimits, decode_image, read_image_bytes
 from cam_engine.options import CamOptions
 from cam_engine.outputs import PicturePaths, row_from_json
 from cam_engine.png import is_whole_png, read_png_text

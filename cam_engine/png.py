@@ -38,7 +38,7 @@ def encode_png(
     text: Mapping[str, str] | None = None,
     dpi: int | None = None,
 ) -> bytes:
-    """A PNG of (H, W, 3) uint8 RGB, (H, W) uint8 grey or palette indices, or (H, W) uint16 grey.
+    """Encode (H, W, 3) uint8 RGB, (H, W) uint8 grey or palette indices, or (H, W) uint16 grey.
 
     palette: (n, 3) uint8 RGB, n <= 256; `pixels` are then indices into it.
     text: keyword (1..79 Latin-1 characters) to any Unicode text, which stands before the pixels.
@@ -55,12 +55,12 @@ def encode_png(
     if palette is not None:
         chunks.append(_chunk(b"PLTE", palette.tobytes()))
     chunks.extend(_text_chunks(text or {}))
-    chunks.append(_chunk(b"IDAT", _compress(_filtered_rows(pixels), colour_type)))
+    chunks.append(_chunk(b"IDAT", _compress(_filtered_rows(pixels))))
     return b"".join([*chunks, _END])
 
 
 def read_png_text(source: Path | str | bytes) -> dict[str, str]:
-    """The text chunks of a PNG file, or of a PNG's bytes, by keyword.
+    """Read the text chunks of a PNG file, or of a PNG's bytes, by keyword.
 
     Raises ImageNotFound or InvalidImage.
     """
@@ -76,7 +76,7 @@ def read_png_text(source: Path | str | bytes) -> dict[str, str]:
 
 
 def is_whole_png(path: Path) -> bool:
-    """True where the file is there and is a PNG from its signature to its IEND, and decodes."""
+    """Tell whether the file is there, is a PNG from its signature to its IEND, and decodes."""
     try:
         data = path.read_bytes()
         if not (data.startswith(_SIGNATURE) and data.endswith(_END)):
@@ -116,8 +116,11 @@ def _filtered_rows(pixels: Pixels) -> bytes:
     return filtered.tobytes()
 
 
-def _compress(rows: bytes, colour_type: int) -> bytes:
-    compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL)
+def _compress(rows: bytes) -> bytes:
+    """Deflate without a search for repeats beyond runs: smaller and faster on such pictures."""
+    compressor = zlib.compressobj(
+        _LEVEL, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE
+    )
     return compressor.compress(rows) + compressor.flush()
 
 

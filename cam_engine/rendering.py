@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 import cv2
 import numpy as np
+from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 from cam_engine.options import CamOptions, Colormap
@@ -49,7 +50,7 @@ def output_size(image: RgbImage) -> tuple[int, int]:
 
 
 def full_size_map(layer: LayerMap, size: tuple[int, int]) -> FloatMap:
-    """The layer's map at (H, W) pixels, float32 in 0..1: bicubic, smoothed, bicubic.
+    """Draw the layer's map at (H, W) pixels, float32 in 0..1: bicubic, smoothed, bicubic.
 
     Both steps are clamped to the native map's own range, since bicubic curves overshoot; an
     edge-preserving bilateral filter of one native cell's width runs between them. Pixels are
@@ -64,10 +65,10 @@ def full_size_map(layer: LayerMap, size: tuple[int, int]) -> FloatMap:
     fine = resize_map(layer.values, (height * samples, width * samples))
     np.clip(fine, low, high, out=fine)
     smooth = cv2.bilateralFilter(fine, samples + 1, _SIGMA_COLOUR, _SIGMA_CELLS * samples)
-    return np.clip(resize_map(smooth, size), low, high)
+    return np.clip(resize_map(np.asarray(smooth, np.float32), size), low, high)
 
 
-def resize_map(values: NDArray[np.float32], size: tuple[int, int]) -> FloatMap:
+def resize_map(values: FloatMap, size: tuple[int, int]) -> FloatMap:
     """(h, w) float32 to (H, W): bicubic, which may overshoot; where both sides shrink, by area."""
     return np.asarray(_resize(values, size), np.float32)
 
@@ -99,7 +100,7 @@ def heatmap(values: FloatMap, colormap: Colormap) -> RgbImage:
 
 
 def overlay(image: RgbImage, values: FloatMap, options: CamOptions) -> RgbImage:
-    """The map (H, W) in colour over the image, (H, W, 3) uint8 RGB.
+    """Lay the map (H, W) in colour over the image, (H, W, 3) uint8 RGB.
 
     result = (1 - opacity) image + opacity colour, rounded. Blend "uniform": opacity is alpha
     everywhere. Blend "adaptive": it grows with the map from 0 to alpha, so that unlit tissue stays
@@ -131,7 +132,7 @@ def _samples_per_cell(longer_side: int) -> int:
     return max(1, min(samples, _LONGEST_WORKING_SIDE // longer_side))
 
 
-def _resize(pixels: NDArray[np.generic], size: tuple[int, int]) -> NDArray[np.generic]:
+def _resize(pixels: FloatMap | RgbImage, size: tuple[int, int]) -> MatLike:
     height, width = size
     if pixels.shape[:2] == size:
         return pixels.copy()

@@ -14,9 +14,11 @@ from cam_engine.architectures import (
     NAMINGS,
     Layout,
     Naming,
-    build,
     find_architecture,
+    supported,
 )
+from cam_engine.errors import ArchitectureUnknown
+from cam_engine.networks import build
 
 _WRAPPERS = ("module", "_orig_mod", "model", "backbone", "net", "network", "base_model")
 _COUNTER = "num_batches_tracked"  # absent from old checkpoints, and without a part in inference
@@ -100,10 +102,11 @@ class Fit:
             return []
         if not layers:
             return [f"there is no classifier head ({self.head})"]
-        return [
+        problem = (
             f"its head has several layers ({_first(layers)}), and what lies between them is not "
             "recorded in weights: only one Linear, alone or behind dropout, can be loaded"
-        ]
+        )
+        return [problem]
 
 
 def without_prefixes(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -117,12 +120,17 @@ def without_prefixes(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def compare(name: str, naming: Naming, head: str, weights: Mapping[str, Tensor]) -> Fit:
     """Compare weights (without prefixes) with a network.
 
-    name: as `build` takes it. head: dotted name of the network's own last layer.
+    name: as `build` takes it. head: dotted name of the network's own last layer. Raises
+    ArchitectureUnknown if there is no such network, or it has no such head.
     """
     sites = _sites(head)
     found = _find_head(sites, weights)
     classes = found.classes if found else 1
     skeleton = _skeleton(name, naming, classes)
+    if head not in dict(skeleton.named_modules()):
+        raise ArchitectureUnknown(
+            f"{name} has no module {head} that classifies; supported are {supported()}"
+        )
     if found and _place(skeleton, head, found):
         renamed = {found.weight: f"{found.site}.weight", found.bias: f"{found.site}.bias"}
         weights = {renamed.get(key, key): tensor for key, tensor in weights.items()}
@@ -166,10 +174,7 @@ def loaded(fit: Fit) -> nn.Module:
 
 
 def _skeleton(name: str, naming: Naming, classes: int) -> nn.Module:
-    """The network without memory for its weights where its code allows that, else on the CPU.
-
-    Raises ArchitectureUnknown if there is no such network.
-    """
+    """The network without memory for its weights where its code allows that, else on the CPU."""
     try:
         with torch.device("meta"):
             return build(name, naming, classes)

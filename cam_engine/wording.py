@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from unicodedata import bidirectional
 
 from cam_engine.results import ClassScore, Explanation, LayerMap
 
@@ -22,6 +23,8 @@ SCALE = "share of the layer's maximum"
 NO_EVIDENCE = ("no positive evidence", "for this class in this layer")
 CLAHE_OFF = ("CLAHE off", "the network saw the original")
 _FUSED = "fused"
+_RIGHT_TO_LEFT = {"R", "AL"}
+_LEFT_TO_RIGHT = "\u200e"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +41,14 @@ class FigureFacts:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether the prediction is right, and the words for it (with a mark, not only a colour)."""
+    """Whether the prediction is right, in words and by a mark, not only by a colour.
+
+    true_class follows the text where the prediction is wrong; else it is empty.
+    """
 
     correct: bool
     text: str
+    true_class: str = ""
 
 
 def probability_text(probability: float) -> str:
@@ -60,11 +67,11 @@ def verdict(explanation: Explanation, facts: FigureFacts) -> Verdict | None:
         return None
     if explanation.predicted.name == facts.true_class:
         return Verdict(True, "\u2714 correct")
-    return Verdict(False, f"\u2718 wrong, true class: {facts.true_class}")
+    return Verdict(False, "\u2718 wrong, true class: ", facts.true_class)
 
 
 def notices(explanation: Explanation) -> tuple[str, ...]:
-    """What a reader must not miss: another class explained; CLAHE changed the prediction."""
+    """List what a reader must not miss: another class explained; CLAHE changed the prediction."""
     said = []
     if explanation.target.index != explanation.predicted.index:
         said.append(f"The maps explain {_scored(explanation.target)}, not the predicted class")
@@ -93,4 +100,6 @@ def source_line(explanation: Explanation, facts: FigureFacts) -> str:
 
 
 def _scored(score: ClassScore) -> str:
-    return f"{score.name} {probability_text(score.probability)}"
+    """Name and probability, in this order also where the name is written from right to left."""
+    mark = _LEFT_TO_RIGHT if any(bidirectional(c) in _RIGHT_TO_LEFT for c in score.name) else ""
+    return f"{score.name}{mark} {probability_text(score.probability)}"

@@ -1,0 +1,153 @@
+"""All pictures of one explanation, drawn, encoded and written: the main figure last."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from cam_engine.engine import PreparedImage
+from cam_engine.outputs import PicturePaths, row_to_json, write_atomically
+from cam_engine.panel import render_panel
+from cam_engine.png import encode_png
+from cam_engine.records import RunFacts, Succeeded, recipe, succeeded_row, to_json
+from cam_engine.rendering import (
+    colour_indices,
+    colour_table,
+    full_size_map,
+    output_size,
+    overlay,
+    resize_image,
+)
+from cam_engine.results import Explanation, FloatMap, LayerMap, RgbImage
+from cam_engine.wording import FigureFacts
+
+PaperFormat = Literal["png", "pdf"]
+
+_MAP_MAXIMUM = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class FigureStyle:
+    """Which files are made of an image.
+
+    save_maps: also each map as 16-bit grey PNG. paper_format "pdf": a paper figure beside the main
+    PNG. paper_dpi: with "png", the main figure itself is the paper figure at that resolution.
+    """
+
+    save_maps: bool = False
+    paper_format: PaperFormat = "png"
+    paper_dpi: int | None = None
+
+    @property
+    def paper_png(self) -> bool:
+        """True where the main PNG is the paper figure."""
+        return self.paper_format == "png" and self.paper_dpi is not None
+
+
+class FigureWriter:
+    """Writes images' pictures into one classifier's folder; safe to call from several threads."""
+
+    def __init__(self, facts: RunFacts, folder: Path, style: FigureStyle) -> None:
+        self._facts = facts
+        self._folder = folder
+        self._style = style
+
+    @property
+    def run_digest(self) -> str:
+        """Digest of all that the pictures depend on beside the image (hex)."""
+        return self._facts.digest
+
+    def write(
+        self,
+        *,
+        name: str,
+        image: str,
+        image_sha256: str,
+        true_class: str | None,
+        prepared: PreparedImage,
+        explanation: Explanation,
+    ) -> Succeeded:
+        """Draw and write all pictures; answers the summary row. Raises OutputNotWritable.
+
+        The main figure comes last, so that where it is, all others are.
+        """
+        size = output_size(prepared.original)
+        maps = {layer.name: full_size_map(layer, size) for layer in explanation.layers}
+        paths = PicturePaths(self._folder, name)
+        original = resize_image(prepared.original, size)
+
+        def text(layer: LayerMap | None) -> dict[str, str]:
+            return recipe(self._facts, image, image_sha256, explanation.target, layer)
+
+        for layer in explanation.layers:
+            pictures = self._components(original, layer, maps[layer.name], text(layer))
+            for kind, data in pictures:
+                write_atomically(paths.component(layer.name, kind), data)
+        row = succeeded_row(image, name, true_class, explanation, maps)
+        facts = FigureFacts(title=name, model_name=self._facts.model, true_class=true_class)
+        main_text = {**text(None), "Row": to_json(row_to_json(row))}
+        self._write_main(paths, prepared, explanation, maps, facts, main_text)
+        return row
+
+    def expected_files(self, name: str) -> list[Path]:
+        """All files that `write` makes for an image of this name."""
+        options, style = self._facts.options, self._style
+        layers = [*options.layers, *(["fused"] if options.fused else [])]
+        kinds = ["heatmap", "overlay", *(["map"] if style.save_maps else [])]
+        paths = PicturePaths(self._folder, name)
+        paper = [paths.main("pdf")] if style.paper_format == "pdf" else []
+        return [
+            *(paths.component(layer, kind) for layer in layers for kind in kinds),
+            *paper,
+            paths.main(),
+        ]
+
+    def _components(
+        self, original: RgbImage, layer: LayerMap, values: FloatMap, text: Mapping[str, str]
+    ) -> Iterator[tuple[str, bytes]]:
+        options = self._facts.options
+        table = colour_table(options.colormap)
+        yield "heatmap", encode_png(colour_indices(values), palette=table, text=text)
+        yield "overlay", encode_png(overlay(original, values, options), text=text)
+        if self._style.save_maps:
+            grey = np.round(values * _MAP_MAXIMUM).astype(np.uint16)
+            yield "map", encode_png(grey, text=text)
+
+    def _write_main(
+        self,
+        paths: PicturePaths,
+        prepared: PreparedImage,
+        explanation: Explanation,
+        maps: Mapping[str, FloatMap],
+        facts: FigureFacts,
+        text: Mapping[str, str],
+    ) -> None:
+        inputs = (prepared.original, prepared.enhanced, explanation, maps, self._facts.options, facts)
+        style = self._style
+        if style.paper_format == "pdf":
+            dpi = style.paper_dpi or DEFAULT_PAPER_DPI
+            write_atomically(paths.main("pdf"), _paper(inputs, "pdf", dpi, text))
+        if style.paper_png:
+            dpi = style.paper_dpi or DEFAULT_PAPER_DPI
+            write_atomically(paths.main(), _paper(inputs, "png", dpi, text))
+        else:
+            write_atomically(paths.main(), encode_png(render_panel(*inputs), text=text))
+
+
+DEFAULT_PAPER_DPI = 300
+
+_Inputs = tuple
+
+
+def _paper(inputs, form: PaperFormat, dpi: int, text: Mapping[str, str]) -> bytes:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    # matplotlib takes half a second to import, and only paper figures need it.
+    from cam_engine.paper import save_paper_figure
+
+    buffer = io.BytesIO()
+    save_paper_figure(buffer, *inputs, format=form, dpi=dpi, text=text)
+    return buffer.getvalue()

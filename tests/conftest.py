@@ -1,0 +1,22 @@
+"""Fixtures that more than one folder of tests uses."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+_BESIDE_THE_CHECKOUT = Path(
+    "../shared/results/optA_20251005_182645/experiments/experiment_iml_lifecycle"
+)
+
+
+@pytest.fixture(scope="session")
+def real_experiment() -> Path:
+    """The real experiment's folder; tests that want it are skipped where it is not there."""
+    beside = Path(__file__).resolve().parents[1] / _BESIDE_THE_CHECKOUT
+    folder = Path(os.environ.get("GRADCAM_REAL_EXPERIMENT", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no real experiment at {folder}; set GRADCAM_REAL_EXPERIMENT")
+    return folder
