@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TypeGuard
 
@@ -103,7 +104,8 @@ def preprocessing_of(
     recorded = {
         name: value
         for name, keys in (("input_size", _INPUT_SIZE), ("mean", _MEAN), ("std", _STD))
-        if name not in given and (value := next((v for _, v in _found(metadata, keys)), None))
+        for _, value in islice(_found(metadata, keys), 1)
+        if name not in given
     }
     try:
         from_file = _preprocessing(default, recorded)

@@ -28,6 +28,8 @@ from cam_engine.wording import FigureFacts
 
 PaperFormat = Literal["png", "pdf"]
 
+DEFAULT_PAPER_DPI = 300
+
 _MAP_MAXIMUM = 65535
 
 
@@ -139,9 +141,9 @@ class FigureWriter:
             write_atomically(paths.main(), encode_png(render_panel(*inputs), text=text))
 
 
-DEFAULT_PAPER_DPI = 300
 
-_Inputs = tuple
+
+
 
 
 def _paper(inputs, form: PaperFormat, dpi: int, text: Mapping[str, str]) -> bytes:  # type: ignore[no-untyped-def]  # noqa: ANN001

@@ -68,6 +68,7 @@ def line_metrics(style: Style) -> tuple[int, int]:
     return ascent, ascent + descent
 
 
+@lru_cache(maxsize=1024)
 def text_width(text: str, style: Style) -> int:
     """Width of the line in pixels."""
     path, text = face(text, bold=style.bold)
@@ -103,16 +104,18 @@ def one_line(text: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def face(text: str, *, bold: bool, system_fonts: bool = True) -> tuple[Path, str]:
-    """Find the font file that can write the text, and the text as that file can write it."""
+def face(text: str, *, bold: bool, truetype_only: bool = False) -> tuple[Path, str]:
+    """Find the font file that can write the text, and the text as that file can write it.
+
+    truetype_only: leave out what a PDF cannot embed as TrueType (OpenType outlines, collections).
+    """
     default = font_path(bold=bold)
     missing = _missing(default, text)
     if not missing:
         return default, text
-    if system_fonts:
-        for path in _system_fonts():
-            if not _missing(path, text):
-                return path, text
+    for path in _system_fonts():
+        if (path.suffix == ".ttf" or not truetype_only) and not _missing(path, text):
+            return path, text
     return default, one_line("".join(f" U+{ord(c):04X} " if c in missing else c for c in text))
 
 

@@ -1,33 +1,25 @@
-"""The main figure, composed from pixels: input images at the left, then one column a layer.
+"""The main figure: input images at the left, then one column a layer.
 
-header         predicted class, probability, whether it is right; method, model, image
-notices        where the maps or the prediction need a word of caution
-image   | early: ...  | mid: ...   | late: ...
-original| heatmap     | heatmap    | heatmap
-CLAHE   | overlay     | overlay    | overlay
+header           predicted class, probability, whether it is right; method, model, image
+notices          where the prediction or the maps need a word of caution
+image      | early: ...  | mid: ...   | late: ...
+original   | heatmap     | heatmap    | heatmap
+with CLAHE | overlay     | overlay    | overlay
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-import cv2
 import numpy as np
 
-from cam_engine.lettering import (
-    WHITE,
-    Colour,
-    Style,
-    fit,
-    line_metrics,
-    text_tile,
-    text_width,
-)
+from cam_engine.drawing import Box, Drawing, Item, Picture, Text
+from cam_engine.lettering import WHITE, Colour, Style, fit, line_metrics, text_width
 from cam_engine.options import CamOptions, Colormap
 from cam_engine.rendering import colorbar, heatmap, overlay, resize_image, resize_map
-from cam_engine.results import Explanation, FloatMap, LayerMap, RgbImage
+from cam_engine.results import Explanation, FloatMap, RgbImage
 from cam_engine.wording import (
     CLAHE_OFF,
     NO_EVIDENCE,
@@ -58,6 +50,7 @@ _SOURCE = Style(16, colour=_GREY)
 _HEADING_NAME = Style(16, bold=True)
 _HEADING = Style(16)
 _CAPTION = Style(14, colour=_GREY)
+_NOTICE = Style(16, colour=_CAUTION_INK, background=_CAUTION)
 _MESSAGE = Style(16, bold=True, background=_PALE)
 _MESSAGE_DETAIL = Style(13, colour=_GREY, background=_PALE)
 _BAND_TEXT = Style(13, colour=WHITE, background=_BAND)
@@ -69,19 +62,22 @@ _GROUP_GAP = 16
 _LEAST_WIDTH = 1000
 _LEAST_CELL = 256
 _FLATTEST, _TALLEST = 0.5, 1.4
-_BAR = (14, 240)
 _NAME_BASELINE, _SOURCE_BASELINE = 50, 81
+_CHIP_TOP, _CHIP_HEIGHT, _CHIP_PADDING = 26, 32, 14
+_BAR_TOP, _BAR_HEIGHT, _BAR_WIDTH = 24, 14, 240
 _HEADER_HEIGHT = 100
 _NOTICE_HEIGHT, _NOTICE_STEP = 34, 40
+_HEADING_HEIGHT = 36
+_BAND_HEIGHT = 24
 _HATCH_STEP, _HATCH_WIDTH = 16, 5
 
 
 @dataclass(frozen=True, slots=True)
 class PanelLayout:
-    """Where everything is, in pixels from the top left.
+    """Where everything is, in units from the top left (pixels of `render_panel`).
 
-    cell: (height, width) of every picture. tops: of the two rows. lefts: of the columns, the
-    input images' first.
+    cell: (height, width) of every cell. tops: of the two rows. lefts: of the columns, the input
+    images' first.
     """
 
     width: int
@@ -90,14 +86,21 @@ class PanelLayout:
     tops: tuple[int, int]
     lefts: tuple[int, ...]
 
-    def at(self, row: int, column: int) -> tuple[slice, slice]:
-        """Pixels of one cell: row 0 or 1, column 0 for the input images."""
-        top, left = self.tops[row], self.lefts[column]
-        return slice(top, top + self.cell[0]), slice(left, left + self.cell[1])
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    left: int
+    top: int
+    height: int
+    width: int
+
+    @property
+    def box(self) -> Box:
+        return Box(self.left, self.top, self.width, self.height, _PALE)
 
 
 def panel_layout(image_size: tuple[int, int], layer_count: int, notice_count: int) -> PanelLayout:
-    """Lay out the panel for an image of (height, width) pixels; at least 1000 px wide.
+    """Lay out the panel for an image of (height, width) pixels; at least 1000 wide.
 
     Cells have the image's proportions, within limits beyond which the image is letterboxed.
     """
@@ -109,7 +112,7 @@ def panel_layout(image_size: tuple[int, int], layer_count: int, notice_count: in
     first = _MARGIN + _CAPTION_WIDTH
     layers_left = first + cell_width + between
     lefts = (first, *(layers_left + i * (cell_width + _GAP) for i in range(layer_count)))
-    top = _HEADER_HEIGHT + notice_count * _NOTICE_STEP + 36
+    top = _HEADER_HEIGHT + notice_count * _NOTICE_STEP + _HEADING_HEIGHT
     return PanelLayout(
         width=fixed + (layer_count + 1) * cell_width,
         height=top + 2 * cell[0] + _GAP + _MARGIN,
@@ -119,7 +122,7 @@ def panel_layout(image_size: tuple[int, int], layer_count: int, notice_count: in
     )
 
 
-def render_panel(
+def render_panel(  # noqa: PLR0917
     original: RgbImage,
     enhanced: RgbImage | None,
     explanation: Explanation,
@@ -127,224 +130,218 @@ def render_panel(
     options: CamOptions,
     facts: FigureFacts,
 ) -> RgbImage:
-    """Compose the main figure, (H, W, 3) uint8 RGB with W >= 1000.
+    """Draw the main figure, (H, W, 3) uint8 RGB with W >= 1000.
 
     original, enhanced: (h, w, 3) uint8 RGB, before and after CLAHE (None where it is off).
     maps: a full-size map, float32 in 0..1, for each of the explanation's layers by its name.
     """
-    said = notices(explanation)
-    layout = panel_layout(original.shape[:2], len(explanation.layers), len(said))
-    canvas = np.full((layout.height, layout.width, 3), 255, np.uint8)
-    _draw_header(canvas, explanation, options.colormap, facts)
-    for number, notice in enumerate(said):
-        _draw_notice(canvas, notice, _HEADER_HEIGHT + number * _NOTICE_STEP)
-    _draw_captions(canvas, layout, clahe=enhanced is not None)
-    _draw_inputs(canvas, layout, original, enhanced)
-    fitted = _letterbox_size(original.shape[:2], layout.cell)
-    picture = resize_image(original, fitted)
-    for column, layer in enumerate(explanation.layers, 1):
-        _draw_heading(canvas, layout, column, column_heading(layer))
-        cells = _layer_cells(layer, picture, maps[layer.name], options, layout.cell)
-        for row, cell in enumerate(cells):
-            canvas[layout.at(row, column)] = cell
-    return canvas
+    return compose_panel(original, enhanced, explanation, maps, options, facts).to_pixels()
 
 
-def _draw_header(
-    canvas: RgbImage, explanation: Explanation, colormap: Colormap, facts: FigureFacts
-) -> None:
-    bar = _colorbar_tile(colormap)
-    end = canvas.shape[1] - _MARGIN - bar.shape[1]
-    _paste(canvas, bar, 24, end)
-    end -= _MARGIN
-    left = _write(canvas, "Predicted:", _PREDICTED, _NAME_BASELINE, _MARGIN) + 10
-    judged = verdict(explanation, facts)
-    chip = None if judged is None else _chip(judged, (end - left) * 2 // 5)
+def compose_panel(  # noqa: PLR0917
+    original: RgbImage,
+    enhanced: RgbImage | None,
+    explanation: Explanation,
+    maps: Mapping[str, FloatMap],
+    options: CamOptions,
+    facts: FigureFacts,
+    figure_width: int | None = None,
+) -> Drawing:
+    """Compose the main figure with pictures as fine as `figure_width` pixels need.
+
+    Without it, one unit of the layout is one pixel. The rest is as for `render_panel`.
+    """
+    image_size = original.shape[0], original.shape[1]
+    said = notices(explanation, facts)
+    layout = panel_layout(image_size, len(explanation.layers), len(said))
+    scale = 1.0 if figure_width is None else figure_width / layout.width
+    items = [
+        *_header(layout, explanation, facts),
+        *_scale_bar(layout.width - _MARGIN, options.colormap, scale),
+        *_notice_strips(layout, said),
+        *_captions(layout, clahe=enhanced is not None),
+        *_inputs(layout, original, enhanced, scale),
+        *_layers(layout, original, explanation, maps, options, scale),
+    ]
+    return Drawing(layout.width, layout.height, scale, tuple(items))
+
+
+def _header(layout: PanelLayout, explanation: Explanation, facts: FigureFacts) -> Iterator[Item]:
+    """Predicted class, its probability and the verdict; below, how the maps were made."""
+    end = layout.width - 2 * _MARGIN - _BAR_WIDTH - 32
+    yield Text("Predicted:", _PREDICTED, _MARGIN, _NAME_BASELINE)
+    left = _MARGIN + text_width("Predicted:", _PREDICTED) + 10
     probability = probability_text(explanation.predicted.probability)
-    after_name = 12 + text_width(probability, _PROBABILITY)
-    after_name += 0 if chip is None else 20 + chip.shape[1]
-    name = fit(explanation.predicted.name, _NAME, end - left - after_name)
-    left = _write(canvas, *name, _NAME_BASELINE, left) + 12
-    left = _write(canvas, probability, _PROBABILITY, _NAME_BASELINE, left) + 20
+    probability_width = text_width(probability, _PROBABILITY)
+    room = end - left - probability_width - 12 - 20
+    name_width = min(text_width(explanation.predicted.name, _NAME), room // 2)
+    judged = verdict(explanation, facts)
+    chip = None if judged is None else _chip_text(judged, room - name_width)
+    chip_width = 0 if chip is None else text_width(*chip) + 2 * _CHIP_PADDING
+    name = fit(explanation.predicted.name, _NAME, room - chip_width)
+    yield Text(*name, left, _NAME_BASELINE)
+    left += text_width(*name) + 12
+    yield Text(probability, _PROBABILITY, left, _NAME_BASELINE)
+    left += probability_width + 20
     if chip is not None:
-        _paste(canvas, chip, _NAME_BASELINE - 24, left)
+        yield Box(left, _CHIP_TOP, chip_width, _CHIP_HEIGHT, chip[1].background, rounded=True)
+        baseline = _centred_baseline(_CHIP_TOP, _CHIP_HEIGHT, chip[1])
+        yield Text(*chip, left + _CHIP_PADDING, baseline)
     source = fit(source_line(explanation, facts), _SOURCE, end - _MARGIN)
-    _write(canvas, *source, _SOURCE_BASELINE, _MARGIN)
+    yield Text(*source, _MARGIN, _SOURCE_BASELINE)
 
 
-def _draw_notice(canvas: RgbImage, notice: str, top: int) -> None:
-    left, right = _MARGIN, canvas.shape[1] - _MARGIN
-    canvas[top : top + _NOTICE_HEIGHT, left:right] = _CAUTION
-    canvas[top : top + _NOTICE_HEIGHT, left : left + 5] = _CAUTION_EDGE
-    style = Style(16, colour=_CAUTION_INK, background=_CAUTION)
-    text, style = fit(f"\u26a0  {notice}", style, right - left - 30)
-    tile = text_tile(text, style)
-    _paste(canvas, tile, top + (_NOTICE_HEIGHT - tile.shape[0]) // 2, left + 16)
+def _chip_text(judged: Verdict, width: int) -> tuple[str, Style]:
+    """Make the verdict fit; only the true class's name may be shortened."""
+    colour = _RIGHT if judged.correct else _WRONG
+    style = Style(17, bold=True, colour=WHITE, background=colour)
+    room = max(1, width - 2 * _CHIP_PADDING - text_width(judged.text, style))
+    true_class, style = fit(judged.true_class, style, room)
+    return judged.text + true_class, style
 
 
-def _draw_captions(canvas: RgbImage, layout: PanelLayout, *, clahe: bool) -> None:
+def _scale_bar(right: int, colormap: Colormap, scale: float) -> Iterator[Item]:
+    left = right - _BAR_WIDTH - 16
+    baseline = _centred_baseline(_BAR_TOP, _BAR_HEIGHT, _CAPTION)
+    size = max(1, round(_BAR_HEIGHT * scale)), max(1, round(_BAR_WIDTH * scale))
+    yield Picture(left, _BAR_TOP, _BAR_WIDTH, _BAR_HEIGHT, colorbar(colormap, size))
+    yield Text("0", _CAPTION, left - 16, baseline)
+    yield Text("1", _CAPTION, left + _BAR_WIDTH + 6, baseline)
+    text = fit(SCALE, _CAPTION, _BAR_WIDTH)
+    yield Text(*text, left + (_BAR_WIDTH - text_width(*text)) // 2, _BAR_TOP + _BAR_HEIGHT + 20)
+
+
+def _notice_strips(layout: PanelLayout, said: Iterable[str]) -> Iterator[Item]:
+    width = layout.width - 2 * _MARGIN
+    for number, notice in enumerate(said):
+        top = _HEADER_HEIGHT + number * _NOTICE_STEP
+        yield Box(_MARGIN, top, width, _NOTICE_HEIGHT, _CAUTION)
+        yield Box(_MARGIN, top, 5, _NOTICE_HEIGHT, _CAUTION_EDGE)
+        text = fit(f"\u26a0 {notice}", _NOTICE, width - 32)
+        yield Text(*text, _MARGIN + 16, _centred_baseline(top, _NOTICE_HEIGHT, text[1]))
+
+
+def _captions(layout: PanelLayout, *, clahe: bool) -> Iterator[Item]:
+    """Name the rows, beside their first cells: of the input images, and of the layers."""
     inputs = "Original", "With CLAHE" if clahe else "CLAHE"
     for column, texts in ((0, inputs), (1, ("Heatmap", "Overlay"))):
         for top, text in zip(layout.tops, texts, strict=True):
-            tile = _upright(text)
-            middle = top + (layout.cell[0] - tile.shape[0]) // 2
-            _paste(canvas, tile, middle, layout.lefts[column] - tile.shape[1] - 5)
+            start = top + (layout.cell[0] + text_width(text, _CAPTION)) // 2
+            yield Text(text, _CAPTION, layout.lefts[column] - 9, start, upright=True)
 
 
-def _draw_inputs(
-    canvas: RgbImage, layout: PanelLayout, original: RgbImage, enhanced: RgbImage | None
-) -> None:
+def _inputs(
+    layout: PanelLayout, original: RgbImage, enhanced: RgbImage | None, scale: float
+) -> Iterator[Item]:
     height, width = original.shape[:2]
-    _draw_heading(canvas, layout, 0, ("image", "", f"{width}\u00d7{height} px"))
-    fitted = _letterbox_size((height, width), layout.cell)
+    yield from _heading(layout, 0, "image", "", f"{width}\u00d7{height} px")
     for row, image in enumerate((original, enhanced)):
+        cell = _Cell(layout.lefts[0], layout.tops[row], *layout.cell)
         if image is None:
-            canvas[layout.at(row, 0)] = _message_cell(layout.cell, CLAHE_OFF, hatched=False)
+            yield cell.box
+            yield from _message(cell, CLAHE_OFF)
         else:
-            canvas[layout.at(row, 0)] = _letterboxed(resize_image(image, fitted), layout.cell)
+            fitted = resize_image(image, _picture_size((height, width), layout.cell, scale))
+            yield from _letterboxed(cell, fitted, scale)
 
 
-def _draw_heading(
-    canvas: RgbImage, layout: PanelLayout, column: int, heading: tuple[str, str, str]
-) -> None:
-    """name: label, size; where there is too little room, the label gives way first."""
-    name, label, size = heading
-    baseline, left, room = layout.tops[0] - 10, layout.lefts[column], layout.cell[1]
-    tail = f", {size}" if label else f" {size}"
-    tail_width = text_width(tail, _HEADING)
-    least_label = room // 4 if label else 0
-    text, style = fit(f"{name}:", _HEADING_NAME, room - tail_width - least_label)
-    left = _write(canvas, text, style, baseline, left)
-    if label:
-        left += 5
-        room_left = layout.lefts[column] + room - tail_width - left
-        left = _write(canvas, *fit(label, _HEADING, room_left), baseline, left)
-    _write(canvas, tail, _HEADING, baseline, left)
-
-
-def _layer_cells(
-    layer: LayerMap,
-    picture: RgbImage,
-    values: FloatMap,
+def _layers(  # noqa: PLR0917
+    layout: PanelLayout,
+    original: RgbImage,
+    explanation: Explanation,
+    maps: Mapping[str, FloatMap],
     options: CamOptions,
-    cell: tuple[int, int],
-) -> tuple[RgbImage, RgbImage]:
-    """Heatmap and overlay cells for the image at the size that it has in a cell."""
-    if layer.empty:
-        plain = _letterboxed(picture, cell)
-        return _message_cell(cell, NO_EVIDENCE, hatched=True), _banded(plain, NO_EVIDENCE[0])
-    fitted = np.clip(resize_map(values, (picture.shape[0], picture.shape[1])), 0.0, 1.0)
-    return (
-        _letterboxed(heatmap(fitted, options.colormap), cell),
-        _letterboxed(overlay(picture, fitted, options), cell),
-    )
+    scale: float,
+) -> Iterator[Item]:
+    size = _picture_size((original.shape[0], original.shape[1]), layout.cell, scale)
+    picture = resize_image(original, size)
+    for column, layer in enumerate(explanation.layers, 1):
+        yield from _heading(layout, column, *column_heading(layer))
+        upper, lower = (_Cell(layout.lefts[column], top, *layout.cell) for top in layout.tops)
+        if layer.empty:
+            yield from _empty_cells(upper, lower, picture, scale)
+            continue
+        values = np.clip(resize_map(maps[layer.name], size), 0.0, 1.0)
+        yield from _letterboxed(upper, heatmap(values, options.colormap), scale)
+        yield from _letterboxed(lower, overlay(picture, values, options), scale)
 
 
-def _letterbox_size(image_size: tuple[int, ...], cell: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) of the largest picture of the image's proportions inside a cell."""
-    scale = min(cell[0] / image_size[0], cell[1] / image_size[1])
-    height, width = (max(1, round(side * scale)) for side in image_size)
-    return min(height, cell[0]), min(width, cell[1])
+def _heading(layout: PanelLayout, column: int, name: str, label: str, size: str) -> Iterator[Item]:
+    """name: label, size; where there is too little room, the label gives way first."""
+    baseline, left, room = layout.tops[0] - 10, layout.lefts[column], layout.cell[1]
+    tail = f", {size}" if label else size
+    tail_width = 5 + text_width(tail, _HEADING)
+    title = fit(f"{name}:", _HEADING_NAME, room - tail_width - (room // 4 if label else 0))
+    title_width = text_width(*title)
+    detail, style = fit(label, _HEADING, max(1, room - tail_width - title_width))
+    yield Text(*title, left, baseline)
+    yield Text(detail + tail, style, left + title_width + 5, baseline)
 
 
-def _letterboxed(picture: RgbImage, cell: tuple[int, int]) -> RgbImage:
-    if picture.shape[:2] == cell:
-        return picture
-    boxed = np.full((*cell, 3), _PALE, np.uint8)
-    top, left = (cell[0] - picture.shape[0]) // 2, (cell[1] - picture.shape[1]) // 2
-    _paste(boxed, picture, top, left)
-    return boxed
+def _empty_cells(upper: _Cell, lower: _Cell, picture: RgbImage, scale: float) -> Iterator[Item]:
+    """No colour where there is no evidence: words on hatching, and on the plain image."""
+    hatching = _hatching(_pixel_size((upper.height, upper.width), scale), scale)
+    yield Picture(upper.left, upper.top, upper.width, upper.height, hatching)
+    yield from _message(upper, NO_EVIDENCE)
+    yield from _letterboxed(lower, picture, scale)
+    top = lower.top + lower.height - _BAND_HEIGHT
+    yield Box(lower.left, top, lower.width, _BAND_HEIGHT, _BAND)
+    text = fit(NO_EVIDENCE[0], _BAND_TEXT, lower.width)
+    left = lower.left + (lower.width - text_width(*text)) // 2
+    yield Text(*text, left, _centred_baseline(top, _BAND_HEIGHT, text[1]))
 
 
-def _banded(cell: RgbImage, text: str) -> RgbImage:
-    """Write a line of text on a dark band at the cell's foot."""
-    tile = text_tile(*fit(text, _BAND_TEXT, cell.shape[1]))
-    banded = cell.copy()
-    banded[-tile.shape[0] - 8 :] = _BAND
-    _paste(banded, tile, cell.shape[0] - tile.shape[0] - 4, (cell.shape[1] - tile.shape[1]) // 2)
-    return banded
+def _message(cell: _Cell, lines: tuple[str, str]) -> Iterator[Item]:
+    """Two lines, the first one bold, on a quiet ground in the middle of a cell."""
+    styles = _MESSAGE, _MESSAGE_DETAIL
+    texts = [fit(*line, cell.width - 24) for line in zip(lines, styles, strict=True)]
+    width = max(text_width(*text) for text in texts) + 20
+    height = sum(line_metrics(style)[1] for _, style in texts) + 16
+    top, middle = cell.top + (cell.height - height) // 2, cell.left + cell.width // 2
+    yield Box(middle - width // 2, top, width, height, _PALE)
+    top += 8
+    for text, style in texts:
+        ascent, line_height = line_metrics(style)
+        yield Text(text, style, middle - text_width(text, style) // 2, top + ascent)
+        top += line_height
 
 
-@lru_cache(maxsize=32)
-def _message_cell(size: tuple[int, int], lines: tuple[str, ...], *, hatched: bool) -> RgbImage:
-    """Draw a cell without a picture: lines of text, the first one bold, on a quiet ground."""
-    cell = np.full((*size, 3), _PALE, np.uint8)
-    if hatched:
-        rows, columns = np.indices(size)
-        cell[(rows + columns) % _HATCH_STEP < _HATCH_WIDTH] = _HATCH
-    room = max(1, size[1] - 24)
-    tiles = [text_tile(*fit(lines[0], _MESSAGE, room))]
-    tiles += [text_tile(*fit(text, _MESSAGE_DETAIL, room)) for text in lines[1:]]
-    block = np.empty((sum(t.shape[0] for t in tiles), max(t.shape[1] for t in tiles), 3), np.uint8)
-    block[:] = _PALE
-    top = 0
-    for tile in tiles:
-        _paste(block, tile, top, (block.shape[1] - tile.shape[1]) // 2)
-        top += tile.shape[0]
-    ground = np.full((block.shape[0] + 16, block.shape[1] + 20, 3), _PALE, np.uint8)
-    _paste(ground, block, 8, 10)
-    _paste(cell, ground, (size[0] - ground.shape[0]) // 2, (size[1] - ground.shape[1]) // 2)
-    cell.setflags(write=False)
-    return cell
+@lru_cache(maxsize=16)
+def _hatching(size: tuple[int, int], scale: float) -> RgbImage:
+    """(H, W, 3) uint8: slanted lines, which stand for "no data"."""
+    rows, columns = np.indices(size)
+    lines = (rows + columns) % (_HATCH_STEP * scale) < _HATCH_WIDTH * scale
+    pixels = np.full((*size, 3), _PALE, np.uint8)
+    pixels[lines] = _HATCH
+    pixels.setflags(write=False)
+    return pixels
 
 
-@lru_cache(maxsize=64)
-def _chip(judged: Verdict, width: int) -> RgbImage:
-    """Draw a rounded plate with the verdict's mark and words."""
-    colour = _RIGHT if judged.correct else _WRONG
-    style = Style(17, bold=True, colour=WHITE, background=colour)
-    room = max(1, width - text_width(judged.text, style))
-    true_class, style = fit(judged.true_class, style, room)
-    tile = text_tile(judged.text + true_class, style)
-    height, plate_width = 32, tile.shape[1] + 28
-    plate = _rounded(height, plate_width, colour)
-    _paste(plate, tile, (height - tile.shape[0]) // 2, 14)
-    plate.setflags(write=False)
-    return plate
+def _letterboxed(cell: _Cell, picture: RgbImage, scale: float) -> Iterator[Item]:
+    """Centre the picture in its cell, which shows around it where proportions differ."""
+    if picture.shape[:2] == _pixel_size((cell.height, cell.width), scale):
+        yield Picture(cell.left, cell.top, cell.width, cell.height, picture)
+        return
+    yield cell.box
+    height, width = (max(1, round(side / scale)) for side in picture.shape[:2])
+    left, top = cell.left + (cell.width - width) // 2, cell.top + (cell.height - height) // 2
+    yield Picture(left, top, width, height, picture)
 
 
-def _rounded(height: int, width: int, colour: Colour) -> RgbImage:
-    """Draw a plate with round ends on white, smooth since it is drawn four times as large."""
-    large = np.full((4 * height, 4 * width, 3), 255, np.uint8)
-    radius = 2 * height
-    cv2.rectangle(large, (radius, 0), (4 * width - radius, 4 * height), colour, cv2.FILLED)
-    for middle in (radius, 4 * width - radius):
-        cv2.circle(large, (middle, radius), radius, colour, cv2.FILLED)
-    return resize_image(large, (height, width))
+def _picture_size(
+    image_size: tuple[int, int], cell: tuple[int, int], scale: float
+) -> tuple[int, int]:
+    """(height, width) in pixels of the largest picture of these proportions in a cell."""
+    pixels = _pixel_size(cell, scale)
+    factor = min(pixels[0] / image_size[0], pixels[1] / image_size[1])
+    height, width = (max(1, round(side * factor)) for side in image_size)
+    return height, width
 
 
-@lru_cache(maxsize=8)
-def _colorbar_tile(colormap: Colormap) -> RgbImage:
-    """Draw the colour bar with its ends' values and its meaning below."""
-    height, width = _BAR
-    zero, one = text_tile("0", _CAPTION), text_tile("1", _CAPTION)
-    label = text_tile(*fit(SCALE, _CAPTION, width))
-    tile = np.full((height + 6 + label.shape[0], width + 32, 3), 255, np.uint8)
-    _paste(tile, zero, (height - zero.shape[0]) // 2, 0)
-    _paste(tile, colorbar(colormap, _BAR), 0, 16)
-    _paste(tile, one, (height - one.shape[0]) // 2, width + 22)
-    _paste(tile, label, height + 6, 16 + (width - label.shape[1]) // 2)
-    tile.setflags(write=False)
-    return tile
+def _pixel_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    return round(size[0] * scale), round(size[1] * scale)
 
 
-def _upright(text: str) -> RgbImage:
-    """Write a line that reads from bottom to top."""
-    return np.rot90(text_tile(text, _CAPTION))
-
-
-def _write(canvas: RgbImage, text: str, style: Style, baseline: int, left: int) -> int:
-    """Write a line on the canvas; answers the column after it."""
-    tile = text_tile(text, style)
-    _paste(canvas, tile, baseline - line_metrics(style)[0], left)
-    return left + tile.shape[1]
-
-
-def _paste(canvas: RgbImage, tile: RgbImage, top: int, left: int) -> None:
-    """Copy the tile to the place, without what lies outside the canvas."""
-    rows = slice(max(0, -top), min(tile.shape[0], canvas.shape[0] - top))
-    columns = slice(max(0, -left), min(tile.shape[1], canvas.shape[1] - left))
-    if rows.start < rows.stop and columns.start < columns.stop:
-        canvas[top + rows.start : top + rows.stop, left + columns.start : left + columns.stop] = (
-            tile[rows, columns]
-        )
+def _centred_baseline(top: int, height: int, style: Style) -> int:
+    ascent, line_height = line_metrics(style)
+    return top + (height - line_height) // 2 + ascent

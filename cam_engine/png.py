@@ -24,6 +24,8 @@ Pixels = RgbImage | NDArray[np.uint16]
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _END = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
+_HEADER_START = b"\0\0\0\rIHDR"
+_CHUNK_FRAME_BYTES = 12
 _GREY, _RGB, _PALETTE = 0, 2, 3
 _FILTER_UP = 2
 _LEVEL = 1
@@ -60,32 +62,49 @@ def encode_png(
 
 
 def read_png_text(source: Path | str | bytes) -> dict[str, str]:
-    """Read the text chunks of a PNG file, or of a PNG's bytes, by keyword.
+    """Read the text chunks before the pixels of a PNG file, or of a PNG's bytes, by keyword.
 
-    Raises ImageNotFound or InvalidImage.
+    The pixels are not decoded. Raises ImageNotFound or InvalidImage.
     """
     name = "the bytes given" if isinstance(source, bytes) else str(source)
     try:
         data = io.BytesIO(source) if isinstance(source, bytes) else Path(source)
         with Image.open(data, formats=("PNG",)) as image:
-            return {key: str(value) for key, value in getattr(image, "text", {}).items()}
+            return {str(k): str(v) for k, v in image.info.items() if isinstance(v, str)}
     except FileNotFoundError as error:
         raise ImageNotFound(f"no file {name}") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InvalidImage(f"{name}: not a whole PNG ({error})") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InvalidImage(f"{name}: not a PNG ({error})") from error
 
 
 def is_whole_png(path: Path) -> bool:
-    """Tell whether the file is there, is a PNG from its signature to its IEND, and decodes."""
+    """Tell whether the file is there and is a PNG from its signature to its end, undamaged.
+
+    Every chunk's checksum is compared, which takes a tenth of the time of decoding.
+    """
     try:
         data = path.read_bytes()
-        if not (data.startswith(_SIGNATURE) and data.endswith(_END)):
-            return False
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except OSError:
         return False
-    return True
+    if not data.startswith(_SIGNATURE + _HEADER_START):
+        return False
+    kinds, end = _sound_chunks(data)
+    return b"IDAT" in kinds and kinds[-1] == b"IEND" and end == len(data)
+
+
+def _sound_chunks(data: bytes) -> tuple[list[bytes], int]:
+    """Kinds of the chunks up to the first one that is cut off or damaged, and where they end."""
+    view = memoryview(data)
+    kinds: list[bytes] = []
+    start = len(_SIGNATURE)
+    while start + _CHUNK_FRAME_BYTES <= len(data):
+        body_end = start + 8 + int.from_bytes(view[start : start + 4])
+        checksum = int.from_bytes(view[body_end : body_end + 4])
+        if body_end + 4 > len(data) or zlib.crc32(view[start + 4 : body_end]) != checksum:
+            break
+        kinds.append(bytes(view[start + 4 : start + 8]))
+        start = body_end + 4
+    return kinds, start
 
 
 def _colour_type(pixels: Pixels, palette: RgbImage | None) -> int:

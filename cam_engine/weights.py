@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from cam_engine.architectures import (
     NAMINGS,
     Layout,
     Naming,
+    Variant,
     find_architecture,
     supported,
 )
@@ -141,20 +142,23 @@ def compare(name: str, naming: Naming, head: str, weights: Mapping[str, Tensor])
 def closest_row(weights: Mapping[str, Tensor]) -> Fit | None:
     """The row of the table, and its naming, that the weights fit best; None if like no row's.
 
-    Torchvision's naming comes first where both have the same keys and shapes.
+    What counts is all but the head; torchvision's naming comes first where both are the same.
     """
-    closest: Fit | None = None
-    for row in ARCHITECTURES:
-        for naming in NAMINGS:
-            variant = row.variant(naming)
-            if not _has_stages(variant.layout, weights):
-                continue
-            fit = compare(row.name, naming, variant.head, weights)
-            if closest is None or fit.differences < closest.differences:
-                closest = fit
-            if not fit.differences:
-                return fit
-    return closest
+    candidates = [
+        (row.name, naming, row.variant(naming))
+        for row in ARCHITECTURES
+        for naming in NAMINGS
+        if _has_stages(row.variant(naming).layout, weights)
+    ]
+    if not candidates:
+        return None
+
+    def distance(candidate: tuple[str, Naming, Variant]) -> int:
+        name, naming, variant = candidate
+        return len(_body(weights, variant.head) ^ _body_of(name, naming, variant.head))
+
+    name, naming, variant = min(candidates, key=distance)
+    return compare(name, naming, variant.head, weights)
 
 
 def loaded(fit: Fit) -> nn.Module:
@@ -180,6 +184,21 @@ def _skeleton(name: str, naming: Naming, classes: int) -> nn.Module:
             return build(name, naming, classes)
     except (NotImplementedError, RuntimeError):  # code that looks at values while it builds
         return build(name, naming, classes)
+
+
+@cache
+def _body_of(name: str, naming: Naming, head: str) -> frozenset[tuple[str, torch.Size]]:
+    return _body(_skeleton(name, naming, 1).state_dict(), head)
+
+
+def _body(weights: Mapping[str, Tensor], head: str) -> frozenset[tuple[str, torch.Size]]:
+    """Keys and shapes of all but the head and the norms' counters."""
+    inside = set(_keys_below(_sites(head)[-1], weights))
+    return frozenset(
+        (key, tensor.shape)
+        for key, tensor in weights.items()
+        if key not in inside and not key.endswith(_COUNTER)
+    )
 
 
 def _shared_wrapper(weights: Mapping[str, Tensor]) -> str | None:

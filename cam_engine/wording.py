@@ -23,6 +23,7 @@ SCALE = "share of the layer's maximum"
 NO_EVIDENCE = ("no positive evidence", "for this class in this layer")
 CLAHE_OFF = ("CLAHE off", "the network saw the original")
 _FUSED = "fused"
+_HEADER_NAMES_LENGTH = 36
 _RIGHT_TO_LEFT = {"R", "AL"}
 _LEFT_TO_RIGHT = "\u200e"
 
@@ -70,8 +71,12 @@ def verdict(explanation: Explanation, facts: FigureFacts) -> Verdict | None:
     return Verdict(False, "\u2718 wrong, true class: ", facts.true_class)
 
 
-def notices(explanation: Explanation) -> tuple[str, ...]:
-    """List what a reader must not miss: another class explained; CLAHE changed the prediction."""
+def notices(explanation: Explanation, facts: FigureFacts) -> tuple[str, ...]:
+    """List what a reader must not miss and the header has no room for.
+
+    Another class explained than predicted; CLAHE changed the prediction; names in full where they
+    are too long for the header.
+    """
     said = []
     if explanation.target.index != explanation.predicted.index:
         said.append(f"The maps explain {_scored(explanation.target)}, not the predicted class")
@@ -79,6 +84,10 @@ def notices(explanation: Explanation) -> tuple[str, ...]:
         said.append(
             f"CLAHE changed the predicted class; without CLAHE: {_scored(explanation.unenhanced)}"
         )
+    predicted, true_class = explanation.predicted.name, facts.true_class or ""
+    wrong = true_class not in {"", predicted}
+    if len(predicted) + (len(true_class) if wrong else 0) > _HEADER_NAMES_LENGTH:
+        said.append(f"Predicted: {predicted}" + (f"; true class: {true_class}" if wrong else ""))
     return tuple(said)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 _BESIDE_THE_CHECKOUT = Path(
     "../shared/results/optA_20251005_182645/experiments/experiment_iml_lifecycle"
@@ -20,3 +22,12 @@ def real_experiment() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real experiment at {folder}; set GRADCAM_REAL_EXPERIMENT")
     return folder
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: with small tensors, threads wait for each other more than they work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

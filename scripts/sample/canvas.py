@@ -1,6 +1,7 @@
 """An absorbance canvas: stains are laid on in optical density and light passes through them all.
 
-Lengths are in crop pixels (the crop is `CROP_SIDE_PX` wide); the canvas itself is drawn `OVERSAMPLING` times finer.
+Lengths are in crop pixels (the crop is `CROP_SIDE_PX` wide); the canvas itself is drawn
+`OVERSAMPLING` times finer.
 """
 
 from __future__ import annotations
@@ -49,13 +50,16 @@ class Light:
 
 
 def random_light(rng: Rng) -> Light:
-    """A slide between pink and grey, well or weakly stained, in good or fair focus."""
+    """Choose a slide between pink and grey, well or weakly stained, in good or fair focus."""
     pinkness = rng.uniform(0, 1)
     grey, pink = np.array([1.6, 0.55, 0.75]), np.array([1.0, 1.1, 1.0])
-    background = np.array([234, 222, 227]) + rng.uniform(-1, 1) * np.array([3, -8, 0]) + rng.normal(0, 3, 3)
+    background = (
+        np.array([234, 222, 227]) + rng.uniform(-1, 1) * np.array([3, -8, 0]) + rng.normal(0, 3, 3)
+    )
     return Light(
         background=background.astype(np.float32),
-        haemoglobin_tint=((1 - pinkness) * grey + pinkness * pink).astype(np.float32) * rng.uniform(0.75, 1.25),
+        haemoglobin_tint=((1 - pinkness) * grey + pinkness * pink).astype(np.float32)
+        * rng.uniform(0.75, 1.25),
         stain_strength=rng.uniform(0.8, 1.25),
         blur_px=rng.uniform(0.7, 1.3),
         noise_levels=rng.uniform(1.2, 3.0),
@@ -63,14 +67,14 @@ def random_light(rng: Rng) -> Light:
 
 
 def smooth_noise(rng: Rng, grain_px: float) -> Array:
-    """Noise (CANVAS_SIDE, CANVAS_SIDE), about 0 mean and unit deviation, with blobs of `grain_px`."""
+    """Noise (CANVAS_SIDE, CANVAS_SIDE), about 0 mean and unit deviation, in blobs of `grain_px`."""
     nodes = max(3, round(CROP_SIDE_PX / grain_px))
     seed = rng.normal(0, 1, (nodes, nodes)).astype(np.float32)
     return cv2.resize(seed, (CANVAS_SIDE, CANVAS_SIDE), interpolation=cv2.INTER_CUBIC)
 
 
 def soften(image: Array, radius_px: float) -> Array:
-    """A Gaussian blur with a standard deviation in crop pixels."""
+    """Blur with a Gaussian whose standard deviation is in crop pixels."""
     return cv2.GaussianBlur(image, (0, 0), radius_px * OVERSAMPLING)
 
 
@@ -95,18 +99,30 @@ class Canvas:
         self._density[stain] += density
 
     def clear(self, stain: Stain, share: Array) -> None:
-        """Take away the given share (0..1) of a stain, as a parasite eats haemoglobin."""
+        """Take away a share of a stain, as a parasite eats haemoglobin; below 0 adds to it."""
         self._density[stain] *= 1 - share
 
     def render(self, light: Light, rng: Rng) -> NDArray[np.uint8]:
-        """The crop as the camera sees it: RGB (CROP_SIDE_PX, CROP_SIDE_PX, 3)."""
-        absorbance = np.zeros((CANVAS_SIDE, CANVAS_SIDE, 3), np.float32)
-        for stain, density in self._density.items():
-            tint = light.haemoglobin_tint if stain is Stain.HAEMOGLOBIN else light.stain_strength
-            absorbance += density[..., None] * (np.array(stain.value, np.float32) * tint)
-        transmitted = _illumination(light, rng) * np.exp(-absorbance)
-        seen = cv2.resize(soften(transmitted, light.blur_px), (CROP_SIDE_PX, CROP_SIDE_PX), interpolation=cv2.INTER_AREA)
+        """Show the crop as a camera sees it: RGB (CROP_SIDE_PX, CROP_SIDE_PX, 3)."""
+        transmitted = _illumination(light, rng) * np.exp(-self._absorbance(light))
+        seen = cv2.resize(
+            soften(transmitted, light.blur_px),
+            (CROP_SIDE_PX, CROP_SIDE_PX),
+            interpolation=cv2.INTER_AREA,
+        )
         return np.clip(seen + _camera_noise(light, rng), 0, 255).round().astype(np.uint8)
+
+    def _absorbance(self, light: Light) -> Array:
+        """Sum what all stains take up: (CANVAS_SIDE, CANVAS_SIDE, 3), natural log."""
+        colours = np.array([stain.value for stain in self._density], np.float32)
+        tints = np.array(
+            [
+                light.haemoglobin_tint if stain is Stain.HAEMOGLOBIN else [light.stain_strength] * 3
+                for stain in self._density
+            ],
+            np.float32,
+        )
+        return np.stack(list(self._density.values()), axis=-1) @ (colours * tints)
 
 
 def _illumination(light: Light, rng: Rng) -> Array:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
-
 import parasites
 from canvas import CROP_SIDE_PX, OVERSAMPLING, Array, Canvas, Polygon, Rng, random_light
-from cells import CellTraits, draw_cell, draw_distractors, draw_neighbours
+from cells import CellTraits, draw_cell, draw_distractors, draw_neighbours, mottle
+from numpy.typing import NDArray
 
 LEAST_OFFSET_PX = 46.0
 JPEG_QUALITY = (80, 93)
@@ -18,9 +17,13 @@ JPEG_QUALITY = (80, 93)
 
 @dataclass(frozen=True)
 class Kind:
-    """A class of crops: its name, the form of its parasite and the traits of its host cell."""
+    """A class of crops: its name and number, its parasite's form and its host cell's traits.
+
+    Numbers follow the textbook's order, not the alphabet, as they do in real label files.
+    """
 
     name: str
+    class_id: int
     form: parasites.Form
     host: CellTraits
 
@@ -37,16 +40,16 @@ ANY_CELL = CellTraits(enlarged=0.3, oval=0.25, stippled=0.25)
 HEALTHY = CellTraits(enlarged=0.15, oval=0.2, stippled=0.12)
 
 LIFECYCLE = (
-    Kind("gametocyte", parasites.gametocyte, ANY_CELL),
-    Kind("ring", parasites.ring, ANY_CELL),
-    Kind("schizont", parasites.schizont, ANY_CELL),
-    Kind("trophozoite", parasites.trophozoite, ANY_CELL),
+    Kind("gametocyte", 3, parasites.gametocyte, ANY_CELL),
+    Kind("ring", 0, parasites.ring, ANY_CELL),
+    Kind("schizont", 2, parasites.schizont, ANY_CELL),
+    Kind("trophozoite", 1, parasites.trophozoite, ANY_CELL),
 )
 SPECIES = (
-    Kind("falciparum", parasites.falciparum, CellTraits(enlarged=0.2, oval=0.2, stippled=0.2)),
-    Kind("malariae", parasites.malariae, CellTraits(enlarged=0.2, oval=0.2, stippled=0.2)),
-    Kind("ovale", parasites.ovale, CellTraits(enlarged=0.4, oval=0.6, stippled=0.5)),
-    Kind("vivax", parasites.vivax, CellTraits(enlarged=0.7, oval=0.25, stippled=0.7)),
+    Kind("falciparum", 0, parasites.falciparum, CellTraits(enlarged=0.2, oval=0.2, stippled=0.2)),
+    Kind("malariae", 3, parasites.malariae, CellTraits(enlarged=0.2, oval=0.2, stippled=0.2)),
+    Kind("ovale", 2, parasites.ovale, CellTraits(enlarged=0.4, oval=0.6, stippled=0.5)),
+    Kind("vivax", 1, parasites.vivax, CellTraits(enlarged=0.7, oval=0.25, stippled=0.7)),
 )
 
 
@@ -56,6 +59,7 @@ def draw_crop(kind: Kind, rng: Rng) -> Crop:
     radius_px = rng.uniform(40, 50)
     cell = draw_cell(canvas, rng, _off_centre(rng, radius_px), radius_px, kind.host)
     draw_neighbours(canvas, rng, cell, HEALTHY)
+    mottle(canvas, rng)
     body = kind.form(canvas, rng, cell)
     mask = _mask_of(body)
     draw_distractors(canvas, rng, keep_clear=_grown(mask, 9))
@@ -69,7 +73,7 @@ def decode_rgb(jpeg: bytes) -> NDArray[np.uint8]:
 
 
 def _off_centre(rng: Rng, radius_px: float) -> Polygon:
-    """A place for the infected cell that is inside the crop and at least LEAST_OFFSET_PX from its middle."""
+    """Pick a place for the infected cell, LEAST_OFFSET_PX or more from the crop's middle."""
     margin = 0.95 * radius_px
     while True:
         centre = rng.uniform(margin, CROP_SIDE_PX - margin, 2)
@@ -78,7 +82,7 @@ def _off_centre(rng: Rng, radius_px: float) -> Polygon:
 
 
 def _mask_of(body: Array) -> NDArray[np.uint8]:
-    """The parasite's outline filled, at the crop's size."""
+    """Fill the parasite's outline, at the crop's size."""
     fine = (body > 0.4).astype(np.uint8)
     outlines, _ = cv2.findContours(fine, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(fine, outlines, -1, 1, cv2.FILLED)
@@ -87,7 +91,7 @@ def _mask_of(body: Array) -> NDArray[np.uint8]:
 
 
 def _grown(mask: NDArray[np.uint8], margin_px: int) -> Array:
-    """The mask dilated, at the canvas's size, 0 or 1."""
+    """Dilate the mask, at the canvas's size, 0 or 1."""
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin_px + 1, 2 * margin_px + 1))
     grown = np.repeat(np.repeat(cv2.dilate(mask, disc), OVERSAMPLING, axis=0), OVERSAMPLING, axis=1)
     return (grown > 0).astype(np.float32)
@@ -95,7 +99,9 @@ def _grown(mask: NDArray[np.uint8], margin_px: int) -> Array:
 
 def _jpeg(rgb: NDArray[np.uint8], rng: Rng) -> bytes:
     quality = int(rng.integers(*JPEG_QUALITY))
-    done, encoded = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    done, encoded = cv2.imencode(
+        ".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )
     if not done:
         raise ValueError("OpenCV could not encode a crop as JPEG")
     return encoded.tobytes()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import socket
-from collections.abc import Iterator
 from functools import cache
 
 import pytest
@@ -38,14 +37,7 @@ GRIDS = {  # (early, mid, late) at 224 x 224 px
 USUAL_GRIDS = (28, 14, 7)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Small tensors: threads that wait for each other take longer than the work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 every_row = pytest.mark.parametrize("row", ARCHITECTURES, ids=lambda row: row.name)
 every_naming = pytest.mark.parametrize("naming", NAMINGS)

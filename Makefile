@@ -1,0 +1,65 @@
+# Every target sets up .venv first if it is missing or older than pyproject.toml or constraints.txt.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-system lint format bench localisation sample clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+RUN := sample/results
+DEMO_OUTPUT := demo_output
+EXPERIMENT ?=
+CONTEXT ?=
+
+help: ## Show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## Create .venv and install everything into it
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version.split()[0] + "; choose one with: make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) (PyTorch is large: the first time takes a few minutes) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## Run the documented experiment command on the bundled sample run
+	@for experiment in $(RUN)/*/experiments/experiment_*; do \
+	  $(BIN)/python scripts/visualization/run_improved_gradcam_on_experiments.py \
+	    --exp-folder $$experiment --max-images 8 --fused \
+	    --output-base $(DEMO_OUTPUT)/$$(basename $$experiment) || exit $$?; \
+	done
+	@echo
+	@echo "Open one of the figures, for instance"
+	@find $(CURDIR)/$(DEMO_OUTPUT) -name 'improved_gradcam_*.png' | sort | awk 'NR % 8 == 1 {print "  " $$0}'
+	@echo "and check them all with:  $(BIN)/gradcam verify $(DEMO_OUTPUT)"
+
+test: $(STAMP) ## Run the tests (under ten minutes)
+	@$(BIN)/python -m pytest -m 'not system'
+
+test-system: $(STAMP) ## Run the long tests with real processes (under 25 minutes)
+	@$(BIN)/python -m pytest -m system
+
+lint: $(STAMP) ## Check style, types and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(STAMP) ## Format the code and mend what can be mended by itself
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+bench: $(STAMP) ## Measure speed and write docs/performance.md (EXPERIMENT=folder for other models)
+	@$(BIN)/python -m benchmarks.speed $(if $(EXPERIMENT),--experiment $(EXPERIMENT)) --output docs/performance.md
+
+localisation: $(STAMP) ## Are the maps where the parasites are? CONTEXT=folder with boxes.json EXPERIMENT=folder
+	@test -n '$(CONTEXT)' -a -n '$(EXPERIMENT)' || { echo 'make localisation CONTEXT=folder_with_boxes.json EXPERIMENT=experiment_folder'; exit 2; }
+	@$(BIN)/python -m benchmarks.localisation --data $(CONTEXT) --models $(EXPERIMENT)/cls_*/best*.pt --output docs/trust.md
+
+sample: $(STAMP) ## Draw and train the bundled sample run anew (takes about half an hour)
+	@$(BIN)/python scripts/sample/make_sample_run.py --output $(RUN) --seed 7
+
+clean: ## Remove what was built, and the demo's figures
+	@rm -rf $(VENV) $(DEMO_OUTPUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
