@@ -63,7 +63,7 @@ def xgrad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
     return _weighted_sum(activations, weights).relu_()
 
 
-def eigen_cam(activations: Tensor, gradients: Tensor | None = None) -> Tensor:  # noqa: ARG001
+def eigen_cam(activations: Tensor, gradients: Tensor | None = None) -> Tensor:
     """Eigen-CAM (Muhammad and Yeasin 2020, eq. 3): A over its first principal direction.
 
     Pixels are centred, as the published implementations do. The sign of a singular vector is
@@ -130,6 +130,7 @@ def _first_principal_scores(centred: Tensor) -> Tensor:
     matrix = centred.double()
     if matrix.shape[1] <= matrix.shape[2]:
         values, vectors = torch.linalg.eigh(matrix @ matrix.mT)
-        return vectors[..., -1] * values[..., -1:].clamp_min(0).sqrt()
+        scores: Tensor = vectors[..., -1] * values[..., -1:].clamp_min(0).sqrt()
+        return scores
     _, vectors = torch.linalg.eigh(matrix.mT @ matrix)
-    return (matrix @ vectors[..., -1:])[..., 0]
+    return torch.einsum("npc,nc->np", matrix, vectors[..., -1])

@@ -145,8 +145,8 @@ def _check_sum(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
 def _diagnosis(file: BufferedReader, path: Path, error: Exception) -> Exception:
     foreign = [name for name in _named_globals(file) if not _HARMLESS.fullmatch(name)]
     if not foreign:
-        reason = str(error).strip().split("\n", 1)[0][:200] or type(error).__name__
-        return CheckpointInvalid(f"{path} is damaged, or no PyTorch checkpoint: {reason}")
+        reason = f"{type(error).__name__}: {error}".split("\n", 1)[0][:200]
+        return CheckpointInvalid(f"{path} is damaged, or no PyTorch checkpoint ({reason})")
     whole = any(name.startswith(("torch.nn.modules.", "torchvision.", "timm.")) for name in foreign)
     holds = "holds a whole network instead of its state dict" if whole else "is a pickle"
     return CheckpointUnsafe(

@@ -10,13 +10,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from cam_engine import exit_status
 from cam_engine.errors import CamError
 from cam_engine.options import COLORMAPS, METHODS
-
-EXIT_DONE = 0
-EXIT_SOME_FAILED = 1
-EXIT_NOTHING_DONE = 2
-EXIT_INTERRUPTED = 130
 
 _PICKS = ("balanced", "first", "random", "errors")
 Command = Callable[[argparse.Namespace], int]
@@ -59,13 +55,13 @@ def run_command(command: Command, arguments: argparse.Namespace) -> int:
         return command(arguments)
     except CamError as error:
         print(f"error [{error.code}]: {error}", file=sys.stderr)
-        return EXIT_NOTHING_DONE
+        return exit_status.NOTHING_DONE
     except KeyboardInterrupt:
         print("stopped; no half picture was left. --resume goes on from here", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return exit_status.INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
-        return EXIT_INTERRUPTED
+        return exit_status.INTERRUPTED
 
 
 def experiment_command(arguments: argparse.Namespace) -> int:
@@ -167,7 +163,9 @@ def _add_pick(parser: argparse.ArgumentParser) -> None:
         help="where there are more than --max-images: all classes in turn, the first by name, at "
         "random, or those whose true class the classifier trusts least (default: %(default)s)",
     )
-    group.add_argument("--seed", type=int, default=0, help="of --pick random (default: %(default)s)")
+    group.add_argument(
+        "--seed", type=int, default=0, help="of --pick random (default: %(default)s)"
+    )
     group.add_argument(
         "--resume", action="store_true", help="skip images whose pictures are there and complete"
     )

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cam_engine import exit_status
 from cam_engine.checkpoints import Classifier, load_classifier
-from cam_engine.cli import EXIT_DONE, EXIT_NOTHING_DONE, EXIT_SOME_FAILED
 from cam_engine.console import Console, ModelResult
 from cam_engine.engine import Explainer
 from cam_engine.errors import CamError, InvalidOption, NoImagesFound, OutputNotWritable
@@ -51,16 +51,15 @@ Outcome = ModelSummary | ModelFailure
 
 def run_experiments(arguments: argparse.Namespace) -> int:
     """All chosen classifiers of all experiments at `--exp-folder`. Answers the exit status."""
-    options = options_from(arguments)
-    style = style_from(arguments)
+    session = _session(arguments)
+    console = session.console
     experiments = find_experiments(arguments.exp_folder)
-    console = Console(quiet=arguments.quiet, json_output=arguments.json)
     outcomes: list[Outcome] = []
     problems: list[CamError] = []
     for experiment in experiments:
         output = _experiment_output(arguments.output_base, experiment, len(experiments))
         try:
-            done = _run_experiment(experiment, output, arguments, options, style, console)
+            done = _run_experiment(experiment, output, session)
         except (OutputNotWritable, InvalidOption):
             raise
         except CamError as error:
@@ -70,21 +69,20 @@ def run_experiments(arguments: argparse.Namespace) -> int:
             continue
         outcomes += done
     if len(problems) == len(experiments):
-        return EXIT_NOTHING_DONE
+        return exit_status.NOTHING_DONE
     _report(console, outcomes)
-    return max(_exit_status(outcomes), EXIT_SOME_FAILED if problems else EXIT_DONE)
+    return max(_exit_status(outcomes), exit_status.SOME_FAILED if problems else exit_status.DONE)
 
 
 def run_images(arguments: argparse.Namespace) -> int:
     """One classifier over an image or a folder. Answers the exit status."""
-    options = options_from(arguments)
+    session = _session(arguments)
     items = find_images(arguments.images)
     if not items:
         raise NoImagesFound(
             f"no test images found in {arguments.images}: expected JPEG, PNG, WebP, BMP or TIFF "
             "files there or in folders below"
         )
-    console = Console(quiet=arguments.quiet, json_output=arguments.json)
     root = arguments.images if arguments.images.is_dir() else arguments.images.parent
     job = _Job(
         model=ModelFolder(arguments.model.parent.name or arguments.model.stem, arguments.model),
@@ -92,9 +90,9 @@ def run_images(arguments: argparse.Namespace) -> int:
         images_root=root,
         folder=arguments.output,
     )
-    summary = _run_model(job, arguments, options, style_from(arguments), console)
-    console.written(arguments.output)
-    _report(console, [summary])
+    summary = _run_model(job, session)
+    session.console.written(arguments.output)
+    _report(session.console, [summary])
     return _exit_status([summary])
 
 
@@ -128,6 +126,25 @@ def style_from(arguments: argparse.Namespace) -> FigureStyle:
 
 
 @dataclass(frozen=True, slots=True)
+class _Session:
+    """One command: its arguments, what they mean, and where it speaks."""
+
+    arguments: argparse.Namespace
+    options: CamOptions
+    style: FigureStyle
+    console: Console
+
+
+def _session(arguments: argparse.Namespace) -> _Session:
+    return _Session(
+        arguments,
+        options_from(arguments),
+        style_from(arguments),
+        Console(quiet=arguments.quiet, json_output=arguments.json),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class _Job:
     model: ModelFolder
     items: Sequence[ImageItem]
@@ -135,22 +152,16 @@ class _Job:
     folder: Path
 
 
-def _run_experiment(
-    experiment: Experiment,
-    output: Path,
-    arguments: argparse.Namespace,
-    options: CamOptions,
-    style: FigureStyle,
-    console: Console,
-) -> list[Outcome]:
-    models = experiment.models(arguments.models)
+def _run_experiment(experiment: Experiment, output: Path, session: _Session) -> list[Outcome]:
+    console = session.console
+    models = experiment.models(session.arguments.models)
     items = experiment.images()
     console.experiment(experiment.name, len(models), len(items))
     outcomes: list[Outcome] = []
     for model in models:
         job = _Job(model, items, experiment.folder, output / model.name)
         try:
-            outcomes.append(_run_model(job, arguments, options, style, console))
+            outcomes.append(_run_model(job, session))
         except (OutputNotWritable, InvalidOption):
             raise
         except CamError as error:
@@ -162,13 +173,8 @@ def _run_experiment(
     return outcomes
 
 
-def _run_model(
-    job: _Job,
-    arguments: argparse.Namespace,
-    options: CamOptions,
-    style: FigureStyle,
-    console: Console,
-) -> ModelSummary:
+def _run_model(job: _Job, session: _Session) -> ModelSummary:
+    arguments, options = session.arguments, session.options
     classifier = _load(job.model.checkpoint, arguments)
     explainer = Explainer(
         classifier,
@@ -187,10 +193,10 @@ def _run_model(
         images_root=job.images_root,
         folder=job.folder,
         options=options,
-        style=style,
+        style=session.style,
         resume=arguments.resume,
     )
-    with console.progress(job.model.name, len(items)) as advance:
+    with session.console.progress(job.model.name, len(items)) as advance:
         outcome = run(explainer, facts, request, advance)
     summary = ModelSummary(facts, outcome.rows, outcome.seconds, outcome.resumed)
     write_model_summary(job.folder, summary)
@@ -255,8 +261,6 @@ def _model_result(outcome: Outcome) -> ModelResult:
 def _exit_status(outcomes: Sequence[Outcome]) -> int:
     written = sum(len(one.succeeded) for one in outcomes if isinstance(one, ModelSummary))
     if not written:
-        return EXIT_NOTHING_DONE
+        return exit_status.NOTHING_DONE
     whole = all(isinstance(one, ModelSummary) and not one.failed for one in outcomes)
-    return EXIT_DONE if whole else EXIT_SOME_FAILED
-
-
+    return exit_status.DONE if whole else exit_status.SOME_FAILED

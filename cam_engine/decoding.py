@@ -59,10 +59,10 @@ class ImageLimits:
             raise InvalidOption(f"image limits must be at least 1, got {self}")
 
 
-_DEFAULT_LIMITS = ImageLimits()
+DEFAULT_LIMITS = ImageLimits()
 
 
-def read_image(path: Path, limits: ImageLimits = _DEFAULT_LIMITS) -> RgbImage:
+def read_image(path: Path, limits: ImageLimits = DEFAULT_LIMITS) -> RgbImage:
     """Decode a file as `decode_image` does; its size on disk is checked before it is read.
 
     Raises ImageNotFound, InvalidImage or ImageTooLarge; each message begins with the file's name.
@@ -73,7 +73,7 @@ def read_image(path: Path, limits: ImageLimits = _DEFAULT_LIMITS) -> RgbImage:
         raise type(error)(f"{path.name or path}: {error}") from error
 
 
-def decode_image(data: bytes, limits: ImageLimits = _DEFAULT_LIMITS) -> RgbImage:
+def decode_image(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> RgbImage:
     """Decode JPEG, PNG, WebP, BMP or TIFF: (H, W, 3) uint8 RGB, C-contiguous, safe in any thread.
 
     The orientation that the file carries is applied, and transparency is laid on white, as the
@@ -101,8 +101,11 @@ def decode_image(data: bytes, limits: ImageLimits = _DEFAULT_LIMITS) -> RgbImage
     return np.ascontiguousarray(image)
 
 
-def read_image_bytes(path: Path, limits: ImageLimits = _DEFAULT_LIMITS) -> bytes:
-    """The file's bytes, its size checked before. Raises ImageNotFound, InvalidImage, ImageTooLarge."""
+def read_image_bytes(path: Path, limits: ImageLimits = DEFAULT_LIMITS) -> bytes:
+    """The file's bytes, read once its size is known to be within the limits.
+
+    Raises ImageNotFound, InvalidImage or ImageTooLarge.
+    """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):

@@ -79,7 +79,9 @@ class Drawing:
 
 
 def _draw_text(canvas: RgbImage, item: Text, scale: float) -> None:
-    style = replace(item.style, size=max(1, round(item.style.size * scale)))
+    style = item.style
+    if scale != 1.0:
+        style = replace(style, size=max(1, round(style.size * scale)))
     tile = text_tile(item.text, style)
     ascent = line_metrics(style)[0]
     left, baseline = item.left * scale, item.baseline * scale

@@ -225,7 +225,7 @@ class Explainer:
     def _pass(
         self, batch: Tensor, targets: Sequence[int | None], plan: _Plan
     ) -> tuple[Tensor, list[int], list[Tensor]]:
-        """Logits (N, classes), the classes explained, and raw maps (N, h, w), the fused one last."""
+        """Logits (N, classes), the classes explained, raw maps (N, h, w), fused last."""
         network = self._network_for(plan)
         with torch.enable_grad(), LayerTap(network, plan.modules) as tap:
             logits = self._forward(network, batch)
@@ -287,7 +287,7 @@ class Explainer:
     def _in_batches(
         self, items: Sequence[_Item], work: Callable[[Sequence[_Item]], list[_Answer]]
     ) -> list[_Answer]:
-        """Work through the items in batches, halving them where the device's memory is too small."""
+        """Work through the items in batches, halving them where the device runs out of memory."""
         answers: list[_Answer] = []
         while len(answers) < len(items):
             size = self._batch_size
@@ -320,17 +320,20 @@ def resolve_device(device: str | torch.device) -> torch.device:
     try:
         resolved = torch.device(device)
     except RuntimeError as error:
-        raise InvalidOption(f"device {device!r} is unknown; use auto, cpu, cuda or cuda:N") from error
+        raise InvalidOption(
+            f"device {device!r} is unknown; use auto, cpu, cuda or cuda:N"
+        ) from error
     if resolved.type == "cuda" and not torch.cuda.is_available():
-        raise InvalidOption(f"device {device} was asked for, but there is no CUDA GPU here; use cpu")
+        raise InvalidOption(
+            f"device {device} was asked for, but there is no CUDA GPU here; use cpu"
+        )
     return resolved
 
 
 def _choose(logits: Tensor, targets: Sequence[int | None]) -> list[int]:
     predicted = logits.argmax(1).tolist()
     return [
-        best if wanted is None else wanted
-        for best, wanted in zip(predicted, targets, strict=True)
+        best if wanted is None else wanted for best, wanted in zip(predicted, targets, strict=True)
     ]
 
 
@@ -343,12 +346,9 @@ def _reduce(method: Method, tap: Tap, output: Tensor, gradient: Tensor) -> Tenso
     """Activations and gradients of one tap -> raw (N, h, w) maps, on the device."""
     function = METHOD_FUNCTIONS[method]
     chunk = _CPU_CHUNK if output.device.type == "cpu" else len(output)
-    parts = zip(output.split(chunk), gradient.split(chunk), strict=True)
+    parts = zip(torch.split(output, chunk), torch.split(gradient, chunk), strict=True)
     return torch.cat(
-        [
-            function(rectified(spatial(a, tap), tap.sign, method), spatial(g, tap))
-            for a, g in parts
-        ]
+        [function(rectified(spatial(a, tap), tap.sign, method), spatial(g, tap)) for a, g in parts]
     )
 
 

@@ -1,8 +1,8 @@
 """Finds classifiers and test images in the documented results tree.
 
-    results/optA_<date>_<time>/experiments/experiment_<dataset>/
-      cls_<arch>_<loss>/best.pt
-      crops_gt_crops/crops/test/<class>/*.jpg     (older: crops_gt_crops/test/[<class>/]*)
+results/optA_<date>_<time>/experiments/experiment_<dataset>/
+  cls_<arch>_<loss>/best.pt
+  crops_gt_crops/crops/test/<class>/*.jpg     (older: crops_gt_crops/test/[<class>/]*)
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from cam_engine.errors import ExperimentNotFound, ImageNotFound, NoImagesFound, NoModelsFound
 from cam_engine.decoding import IMAGE_SUFFIXES
+from cam_engine.errors import ExperimentNotFound, ImageNotFound, NoImagesFound, NoModelsFound
 
 CHECKPOINT_NAMES = ("best.pt", "best_model.pt")
 CROP_FOLDERS = ("crops_gt_crops/crops", "crops_gt_crops")
@@ -108,7 +108,8 @@ def find_experiments(folder: Path) -> list[Experiment]:
     """
     if not folder.is_dir():
         raise ExperimentNotFound(
-            f"there is no folder {folder}; --exp-folder takes an experiment, a run or a results folder"
+            f"there is no folder {folder}; "
+            "--exp-folder takes an experiment, a run or a results folder"
         )
     if (experiments := _experiments_of_run(folder)) or (
         experiments := _experiments_of_run(_newest_run(folder))

@@ -6,13 +6,14 @@ import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from cam_engine.engine import PreparedImage
+from cam_engine.options import CamOptions
 from cam_engine.outputs import PicturePaths, row_to_json, write_atomically
-from cam_engine.panel import render_panel
+from cam_engine.panel import WIDTH_INCHES, input_places, render_panel
 from cam_engine.png import encode_png
 from cam_engine.records import RunFacts, Succeeded, recipe, succeeded_row, to_json
 from cam_engine.rendering import (
@@ -29,6 +30,7 @@ from cam_engine.wording import FigureFacts
 PaperFormat = Literal["png", "pdf"]
 
 DEFAULT_PAPER_DPI = 300
+PLACES = "Places"  # the text chunk that says where the main figure shows its input images
 
 _MAP_MAXIMUM = 65535
 
@@ -92,8 +94,10 @@ class FigureWriter:
                 write_atomically(paths.component(layer.name, kind), data)
         row = succeeded_row(image, name, true_class, explanation, maps)
         facts = FigureFacts(title=name, model_name=self._facts.model, true_class=true_class)
-        main_text = {**text(None), "Row": to_json(row_to_json(row))}
-        self._write_main(paths, prepared, explanation, maps, facts, main_text)
+        inputs = _PanelInputs(
+            prepared.original, prepared.enhanced, explanation, maps, self._facts.options, facts
+        )
+        self._write_main(paths, inputs, {**text(None), "Row": to_json(row_to_json(row))})
         return row
 
     def expected_files(self, name: str) -> list[Path]:
@@ -121,34 +125,42 @@ class FigureWriter:
             yield "map", encode_png(grey, text=text)
 
     def _write_main(
-        self,
-        paths: PicturePaths,
-        prepared: PreparedImage,
-        explanation: Explanation,
-        maps: Mapping[str, FloatMap],
-        facts: FigureFacts,
-        text: Mapping[str, str],
+        self, paths: PicturePaths, inputs: _PanelInputs, text: Mapping[str, str]
     ) -> None:
-        inputs = (prepared.original, prepared.enhanced, explanation, maps, self._facts.options, facts)
         style = self._style
+        dpi = style.paper_dpi or DEFAULT_PAPER_DPI
         if style.paper_format == "pdf":
-            dpi = style.paper_dpi or DEFAULT_PAPER_DPI
-            write_atomically(paths.main("pdf"), _paper(inputs, "pdf", dpi, text))
+            write_atomically(paths.main("pdf"), _paper_figure(inputs, "pdf", dpi, text))
+        places = to_json(_input_places(inputs, dpi if style.paper_png else None))
+        text = {**text, PLACES: places}
         if style.paper_png:
-            dpi = style.paper_dpi or DEFAULT_PAPER_DPI
-            write_atomically(paths.main(), _paper(inputs, "png", dpi, text))
+            write_atomically(paths.main(), _paper_figure(inputs, "png", dpi, text))
         else:
             write_atomically(paths.main(), encode_png(render_panel(*inputs), text=text))
 
 
+class _PanelInputs(NamedTuple):
+    """What the main figure is made of, in the order that its makers take it."""
+
+    original: RgbImage
+    enhanced: RgbImage | None
+    explanation: Explanation
+    maps: Mapping[str, FloatMap]
+    options: CamOptions
+    facts: FigureFacts
 
 
+def _input_places(inputs: _PanelInputs, dpi: int | None) -> dict[str, tuple[int, int, int, int]]:
+    size = inputs.original.shape[0], inputs.original.shape[1]
+    width = None if dpi is None else round(WIDTH_INCHES * dpi)
+    return input_places(size, inputs.explanation, inputs.facts, width)
 
 
-
-def _paper(inputs, form: PaperFormat, dpi: int, text: Mapping[str, str]) -> bytes:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _paper_figure(
+    inputs: _PanelInputs, form: PaperFormat, dpi: int, text: Mapping[str, str]
+) -> bytes:
     # matplotlib takes half a second to import, and only paper figures need it.
-    from cam_engine.paper import save_paper_figure
+    from cam_engine.paper import save_paper_figure  # noqa: PLC0415
 
     buffer = io.BytesIO()
     save_paper_figure(buffer, *inputs, format=form, dpi=dpi, text=text)

@@ -51,14 +51,14 @@ class LayerTap:
 
     @property
     def outputs(self) -> list[Tensor]:
-        """The kept outputs, in the order of the modules. Raises LayerNotSpatial if one never ran."""
+        """The kept outputs in the order of the modules. Raises LayerNotSpatial if one never ran."""
         missing = [name for name in self._modules if name not in self._outputs]
         if missing:
             raise LayerNotSpatial(f"layer {missing[0]} took no part in the forward pass")
         return [self._outputs[name] for name in self._modules]
 
     def gradients(self, score: Tensor) -> list[Tensor]:
-        """d score / d output for each kept output, from one backward pass; zero where unrelated."""
+        """D score / d output for each kept output, from one backward pass; zero where unrelated."""
         outputs = self.outputs
         gradients = torch.autograd.grad(score, outputs, allow_unused=True)
         return [
@@ -66,7 +66,7 @@ class LayerTap:
             for output, gradient in zip(outputs, gradients, strict=True)
         ]
 
-    def _hook(self, name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def _hook(self, name: str):  # type: ignore[no-untyped-def]
         def keep(_module: nn.Module, _inputs: object, output: object) -> Tensor | None:
             if threading.get_ident() != self._thread:
                 return None

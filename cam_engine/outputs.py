@@ -1,8 +1,8 @@
 """Writes the documented tree: atomic files, summaries, manifests.
 
-    <folder>/improved_gradcam_<name>.png
-    <folder>/components/<name>_{early,mid,late}_{heatmap,overlay}.png
-    <folder>/summary.csv, summary.json, manifest.json
+<folder>/improved_gradcam_<name>.png
+<folder>/components/<name>_{early,mid,late}_{heatmap,overlay}.png
+<folder>/summary.csv, summary.json, manifest.json
 """
 
 from __future__ import annotations

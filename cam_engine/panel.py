@@ -55,6 +55,8 @@ _MESSAGE = Style(16, bold=True, background=_PALE)
 _MESSAGE_DETAIL = Style(13, colour=_GREY, background=_PALE)
 _BAND_TEXT = Style(13, colour=WHITE, background=_BAND)
 
+WIDTH_INCHES = 7.0  # of the paper version: two columns of a journal's page
+
 _MARGIN = 28
 _GAP = 10
 _CAPTION_WIDTH = 24
@@ -164,6 +166,29 @@ def compose_panel(  # noqa: PLR0917
         *_layers(layout, original, explanation, maps, options, scale),
     ]
     return Drawing(layout.width, layout.height, scale, tuple(items))
+
+
+def input_places(
+    image_size: tuple[int, int],
+    explanation: Explanation,
+    facts: FigureFacts,
+    figure_width: int | None = None,
+) -> dict[str, tuple[int, int, int, int]]:
+    """Where the main figure shows its input images: (left, top, width, height) in pixels.
+
+    "original", and "enhanced" where CLAHE is on. For those who read figures by program.
+    """
+    count = len(notices(explanation, facts))
+    layout = panel_layout(image_size, len(explanation.layers), count)
+    scale = 1.0 if figure_width is None else figure_width / layout.width
+    height, width = _picture_size(image_size, layout.cell, 1.0)
+    left = layout.lefts[0] + (layout.cell[1] - width) // 2
+    names = ("original", "enhanced")[: 1 if explanation.unenhanced is None else 2]
+    places = {}
+    for name, top in zip(names, layout.tops, strict=False):
+        shown = round(scale * (top + (layout.cell[0] - height) // 2))
+        places[name] = round(scale * left), shown, round(scale * width), round(scale * height)
+    return places
 
 
 def _header(layout: PanelLayout, explanation: Explanation, facts: FigureFacts) -> Iterator[Item]:

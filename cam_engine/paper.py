@@ -22,12 +22,10 @@ from matplotlib.patches import BoxStyle, FancyBboxPatch
 from cam_engine.drawing import Box, Drawing, Picture, Text
 from cam_engine.lettering import Colour, face
 from cam_engine.options import CamOptions
-from cam_engine.panel import compose_panel
+from cam_engine.panel import WIDTH_INCHES, compose_panel
 from cam_engine.png import encode_png
 from cam_engine.results import Explanation, FloatMap, RgbImage
 from cam_engine.wording import FigureFacts
-
-WIDTH_INCHES = 7.0
 
 _POINTS_PER_INCH = 72
 _TRUETYPE = 42

@@ -1,4 +1,4 @@
-"""One classifier over many images: decoding, computing and writing overlap, memory stays bounded."""
+"""One classifier over many images: decoding, computing and writing overlap in bounded memory."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from cam_engine.decoding import DEFAULT_LIMITS, ImageLimits, decode_image, read_image_bytes
 from cam_engine.engine import Explainer, PreparedImage
 from cam_engine.errors import CamError, NonFiniteOutput
 from cam_engine.experiments import ImageItem
 from cam_engine.figures import FigureStyle, FigureWriter
-from cam_engine.decoding import ImageLimits, decode_image, read_image_bytes
 from cam_engine.options import CamOptions
 from cam_engine.outputs import PicturePaths, row_from_json
 from cam_engine.png import is_whole_png, read_png_text
@@ -40,7 +40,7 @@ class RunRequest:
     options: CamOptions
     style: FigureStyle
     resume: bool = False
-    limits: ImageLimits = ImageLimits()
+    limits: ImageLimits = DEFAULT_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,9 @@ def truth_margins(
     margins: list[float | None] = []
     with ThreadPoolExecutor(max_workers=worker_threads()) as pool:
         for chunk in _chunks(items, explainer.batch_size):
-            inputs = list(pool.map(lambda item: _network_input(explainer, item, options, limits), chunk))
+            inputs = list(
+                pool.map(lambda item: _network_input(explainer, item, options, limits), chunk)
+            )
             known = [one for one in inputs if one is not None]
             answers = iter(explainer.probabilities(known))
             for item, one in zip(chunk, inputs, strict=True):
@@ -212,9 +214,7 @@ class _Run:
         return row if whole and isinstance(row, Succeeded) else None
 
     def _failed(self, item: ImageItem, error: CamError) -> Failed:
-        return Failed(
-            self._shown(item), item.name, self._true_class(item), error.code, str(error)
-        )
+        return Failed(self._shown(item), item.name, self._true_class(item), error.code, str(error))
 
     def _true_class(self, item: ImageItem) -> str | None:
         known = item.true_class in self._explainer.classifier.class_names
@@ -222,7 +222,9 @@ class _Run:
 
     def _shown(self, item: ImageItem) -> str:
         root = self._request.images_root
-        return item.path.relative_to(root).as_posix() if root in item.path.parents else item.path.name
+        return (
+            item.path.relative_to(root).as_posix() if root in item.path.parents else item.path.name
+        )
 
 
 def _finish(row: Future[Row] | Row, on_row: OnRow) -> Row:
@@ -235,7 +237,7 @@ def _is_whole(file: Path) -> bool:
     return file.is_file() and (file.suffix != ".png" or is_whole_png(file))
 
 
-def _network_input(explainer: Explainer, item: ImageItem, options: CamOptions, limits: ImageLimits):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _network_input(explainer: Explainer, item: ImageItem, options: CamOptions, limits: ImageLimits):  # type: ignore[no-untyped-def]
     try:
         image = decode_image(read_image_bytes(item.path, limits), limits)
     except CamError:

@@ -31,6 +31,7 @@ _FILTER_UP = 2
 _LEVEL = 1
 _METRES_PER_INCH = 0.0254
 _LONGEST_KEYWORD_BYTES = 79
+_MOST_COLOURS = 256
 
 
 def encode_png(
@@ -108,17 +109,18 @@ def _sound_chunks(data: bytes) -> tuple[list[bytes], int]:
 
 
 def _colour_type(pixels: Pixels, palette: RgbImage | None) -> int:
-    flat = pixels.ndim == 2  # noqa: PLR2004
+    """PNG's number for what the pixels are. Raises ValueError where they are nothing it knows."""
+    grey, rgb = pixels.shape[2:] == (), pixels.shape[2:] == (3,)
     if palette is not None:
-        if not (flat and pixels.dtype == np.uint8):
-            raise ValueError("a palette needs (H, W) uint8 indices")
-        if palette.dtype != np.uint8 or palette.ndim != 2 or palette.shape[1] != 3:  # noqa: PLR2004
-            raise ValueError("a palette is (n, 3) uint8")
-        return _PALETTE
-    if flat and pixels.dtype in (np.uint8, np.uint16):
-        return _GREY
-    if pixels.dtype == np.uint8 and pixels.shape[2:] == (3,):
+        colours_fit = palette.dtype == np.uint8 and palette.shape[1:] == (3,)
+        colours_fit = colours_fit and 1 <= len(palette) <= _MOST_COLOURS
+        if pixels.size and pixels.dtype == np.uint8 and grey and colours_fit:
+            return _PALETTE
+        raise ValueError("a palette is (1..256, 3) uint8, for (H, W) uint8 indices")
+    if pixels.size and pixels.dtype == np.uint8 and rgb:
         return _RGB
+    if pixels.size and pixels.dtype in (np.uint8, np.uint16) and grey:
+        return _GREY
     raise ValueError(f"no PNG can be made of {pixels.dtype} pixels of shape {pixels.shape}")
 
 
@@ -145,9 +147,10 @@ def _compress(rows: bytes) -> bytes:
 
 def _text_chunks(text: Mapping[str, str]) -> Iterator[bytes]:
     for keyword, value in text.items():
-        key = keyword.encode("latin-1")
-        if not 1 <= len(key) <= _LONGEST_KEYWORD_BYTES or b"\0" in key or "\0" in value:
-            raise ValueError(f"not a PNG text: keyword {keyword!r}")
+        key = keyword.encode("latin-1", errors="replace")
+        sound = key.decode("latin-1") == keyword and "\0" not in keyword + value
+        if not sound or not 1 <= len(key) <= _LONGEST_KEYWORD_BYTES:
+            raise ValueError(f"not a PNG text: {keyword!r}, 1..79 Latin-1 characters without NUL")
         if value.isascii():
             yield _chunk(b"tEXt", key + b"\0" + value.encode("ascii"))
         else:

@@ -71,7 +71,7 @@ def prepare(network: nn.Module, precision: Precision, device: torch.device, head
     for parameter in prepared.parameters():
         parameter.requires_grad_(False)
     if precision.channels_last:
-        prepared = prepared.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        prepared = prepared.to(memory_format=torch.channels_last)
     return prepared.to(device)
 
 
@@ -127,7 +127,7 @@ def _foldable_pairs(network: nn.Module) -> list[tuple[str, str]]:
     """(convolution, norm) names where the norm alone reads the convolution's output."""
     try:
         graph = _Tracer().trace(network)
-    except Exception:  # noqa: BLE001 (what a tracer meets in foreign code has no common base)
+    except Exception:
         return []
     calls = [node for node in graph.nodes if node.op == "call_module"]
     called = [str(node.target) for node in calls]

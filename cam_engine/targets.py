@@ -115,11 +115,12 @@ def _no_such_layer(name: str, layout: Layout, modules: list[str]) -> str:
     known = [*STAGES, "fused", *(stage.label for stage in layout.stages)]
     near = difflib.get_close_matches(name, [*known, *modules], n=4, cutoff=0.5)
     hint = f"; near it: {', '.join(near)}" if near else ""
-    return f"layer {name!r} is not in this network; choose from {', '.join(known)}, or any module name{hint}"
+    choices = f"choose from {', '.join(known)}, or any module name{hint}"
+    return f"layer {name!r} is not in this network; {choices}"
 
 
 def _fold_tokens(tokens: Tensor, module: str) -> Tensor:
     side = round(tokens.shape[1] ** 0.5)
     if side * side != tokens.shape[1]:
         raise LayerNotSpatial(f"layer {module} has {tokens.shape[1]} tokens: not a square grid")
-    return tokens.transpose(1, 2).unflatten(2, (side, side))
+    return tokens.transpose(1, 2).reshape(len(tokens), -1, side, side)

@@ -97,9 +97,11 @@ class Fit:
         return "; ".join([*self._custom_head(), *parts])
 
     def _custom_head(self) -> list[str]:
+        """What is odd about the head, where nothing else is."""
         layers = _matrices(_keys_below(self.head_region, self.weights), self.weights)
-        touched = _keys_below(self.head_region, (*self.missing, *self.unexpected))
-        if not touched or len(layers) == 1:
+        odd = (*self.missing, *self.unexpected)
+        in_head = len(_keys_below(self.head_region, odd))
+        if not in_head or in_head < len(odd) or len(layers) == 1:
             return []
         if not layers:
             return [f"there is no classifier head ({self.head})"]

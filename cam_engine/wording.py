@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from unicodedata import bidirectional
 
+from cam_engine.lettering import face, one_line
 from cam_engine.results import ClassScore, Explanation, LayerMap
 
 METHOD_LABELS: Mapping[str, str] = MappingProxyType(
@@ -86,7 +87,7 @@ def notices(explanation: Explanation, facts: FigureFacts) -> tuple[str, ...]:
         )
     predicted, true_class = explanation.predicted.name, facts.true_class or ""
     wrong = true_class not in {"", predicted}
-    if len(predicted) + (len(true_class) if wrong else 0) > _HEADER_NAMES_LENGTH:
+    if _shown_length(predicted) + wrong * _shown_length(true_class) > _HEADER_NAMES_LENGTH:
         said.append(f"Predicted: {predicted}" + (f"; true class: {true_class}" if wrong else ""))
     return tuple(said)
 
@@ -106,6 +107,11 @@ def source_line(explanation: Explanation, facts: FigureFacts) -> str:
     """How, by which model and of which image the maps are."""
     method = METHOD_LABELS[explanation.layers[0].method]
     return f"{method}  \u00b7  {facts.model_name}  \u00b7  {facts.title}"
+
+
+def _shown_length(name: str) -> int:
+    """Characters drawn for a name, more than its own where no font can write it."""
+    return len(face(one_line(name), bold=True)[1])
 
 
 def _scored(score: ClassScore) -> str:

@@ -1,1 +1,1 @@
-"""The HTTP service and the `gradcam` command: the top of the house, where the parts are put together."""
+"""The HTTP service and the `gradcam` command, where the parts are put together."""

@@ -152,7 +152,7 @@ def test_grad_cam_plus_plus_stays_finite_at_its_pole() -> None:
 
 @pytest.mark.parametrize("method", ["gradcam", "hirescam", "layercam", "xgradcam"])
 def test_global_average_pooling_and_a_linear_head_give_the_scaled_cam(method: str) -> None:
-    """Zhou et al. 2016: with GAP + linear, dY/dA_k = w_k / (h w), so that the map is CAM / (h w)."""
+    """Zhou et al. 2016: with GAP + linear, dY/dA_k = w_k / (h w), so the map is CAM / (h w)."""
     torch.manual_seed(5)
     body, head = nn.Conv2d(3, 8, 3, padding=1), nn.Linear(8, 4)
     nn.init.uniform_(head.weight, 0.1, 1.0)
@@ -256,9 +256,7 @@ def test_maps_equal_pytorch_grad_cam(peer: ModuleType, taken: list[Taken], metho
         arrays = layer.activations.numpy(), layer.gradients.numpy()
         anything = nn.Conv2d(1, 1, 1)  # the peer's object wants a network; its formula does not
         with formula(model=anything, target_layers=[anything]) as extractor:
-            raw = np.asarray(
-                extractor.get_cam_image(None, None, None, *arrays, eigen_smooth=False)
-            )
+            raw = np.asarray(extractor.get_cam_image(None, None, None, *arrays, eigen_smooth=False))
         ours = unit(METHOD_FUNCTIONS[method](layer.activations, layer.gradients).numpy())
         # The peer leaves the sign of its singular vector as it falls.
         theirs = [unit(raw), unit(-raw)] if method == "eigencam" else [unit(raw)]

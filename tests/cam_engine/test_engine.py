@@ -131,9 +131,7 @@ def test_layers_come_in_the_order_asked_for(explainer: Explainer) -> None:
     answer = explainer.explain(pictures(1), options)[0]
     assert [layer.name for layer in answer.layers] == ["late", "mid.0", "early", "stage_mid"]
     alone = explainer.explain(pictures(1), CamOptions(layers=("early",), clahe=False))[0]
-    np.testing.assert_allclose(
-        answer.layer("early").values, alone.layer("early").values, atol=1e-6
-    )
+    np.testing.assert_allclose(answer.layer("early").values, alone.layer("early").values, atol=1e-6)
 
 
 def test_fused_is_the_geometric_mean_of_layer_cams(explainer: Explainer) -> None:
@@ -178,9 +176,7 @@ def test_raw_taps_take_the_block_before_its_relu(explainer: Explainer) -> None:
     (gradient,) = torch.autograd.grad(logits.max(), block)
     expected = (gradient.mean((2, 3), keepdim=True) * block).sum(1).relu()[0].detach()
     raw = explainer.explain(images, CamOptions(method="gradcam", taps="raw", clahe=False))[0]
-    np.testing.assert_allclose(
-        raw.layer("early").values, expected / expected.max(), atol=1e-5
-    )
+    np.testing.assert_allclose(raw.layer("early").values, expected / expected.max(), atol=1e-5)
     rectified = explainer.explain(images, CamOptions(method="gradcam", clahe=False))[0]
     assert np.abs(raw.layer("early").values - rectified.layer("early").values).max() > 0.01
 
@@ -210,7 +206,7 @@ def test_bfloat16_stays_close_to_float32(explainer: Explainer) -> None:
 
 
 def test_clahe_that_changes_the_class_is_reported() -> None:
-    """The head's bias is set between the margins with and without CLAHE, so that the class flips."""
+    """The head's bias is set between the margins with and without CLAHE: the class flips."""
     (image,) = pictures(1)
     network = small_network()
     batch = torch.from_numpy(np.stack([image, enhance(image)])).permute(0, 3, 1, 2) / 255

@@ -76,7 +76,7 @@ TEXT = {
     "Class": "кольцо",
     "Model": "cls_densenet121_focal",
     "Latin": "Plasmodium, naïve",
-    "Recipe": '{"grid": "28×28", "class": "輪状体 🦟"}\nsecond line',
+    "Recipe": '{"grid": "28\u00d728", "class": "輪状体 🦟"}\nsecond line',
     "Empty": "",
 }
 
@@ -136,7 +136,9 @@ def test_what_a_png_cannot_hold_is_refused(pixels, palette):
         encode_png(pixels, palette=palette)
 
 
-@pytest.mark.parametrize("text", [{"": "x"}, {"k" * 80: "x"}, {"a\0b": "x"}, {"a": "x\0y"}, {"кол": "x"}])
+@pytest.mark.parametrize(
+    "text", [{"": "x"}, {"k" * 80: "x"}, {"a\0b": "x"}, {"a": "x\0y"}, {"кол": "x"}]
+)
 def test_text_that_a_png_cannot_hold_is_refused(text):
     with pytest.raises(ValueError, match="PNG text"):
         encode_png(noise(2, 2, 3), text=text)

