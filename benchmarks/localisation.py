@@ -2,7 +2,7 @@
 
 python benchmarks/localisation.py --data CROPS --models RUN/cls_*/best.pt --output docs/trust.md
 
-CROPS holds boxes.json: {"folder/<class>/<slide>_<n>.jpg": [x0, y0, x1, y1]}, in pixels of that image.
+CROPS holds boxes.json: {"folder/<class>/<slide>_<n>.jpg": [x0, y0, x1, y1]}, in pixels of it.
 docs/trust.md says what is measured, and why so.
 """
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from cam_engine.records import Failed, Row
 
 _SECONDS_BETWEEN_LOG_LINES = 10.0
+_LOG_COLUMNS = 160
 
 Advance = Callable[[Row], None]
 
@@ -33,14 +34,22 @@ class ModelResult:
     error: str | None = None
 
 
+def wide_console(*, stderr: bool = False) -> RichConsole:
+    """A console that does not break lines, neither on a terminal nor in a log."""
+    console = RichConsole(stderr=stderr, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = _LOG_COLUMNS
+    return console
+
+
 class Console:
     """Messages on standard error, so that standard output holds only `--json`'s answer."""
 
     def __init__(self, *, quiet: bool, json_output: bool) -> None:
         self.json_output = json_output
         self._quiet = quiet
-        self._out = RichConsole(stderr=json_output, highlight=False, soft_wrap=True)
-        self._errors = RichConsole(stderr=True, highlight=False, soft_wrap=True)
+        self._out = wide_console(stderr=json_output)
+        self._errors = wide_console(stderr=True)
 
     def experiment(self, name: str, models: int, images: int) -> None:
         """Say what is about to run."""

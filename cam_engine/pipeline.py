@@ -206,8 +206,8 @@ class _Run:
             text = read_png_text(paths.main())
             made = json.loads(text["Recipe"])
             row = row_from_json(json.loads(text["Row"]))
-        except (OSError, KeyError, TypeError, ValueError):
-            return None
+        except (CamError, KeyError, TypeError, ValueError):
+            return None  # no figure, or not one of ours
         files = self._writer.expected_files(item.name)
         same = made.get("run") == self._writer.run_digest and made.get("image_sha256") == digest
         whole = same and all(_is_whole(file) for file in files)

@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from rich.console import Console as RichConsole
 from rich.table import Table
 
+from cam_engine.console import wide_console
 from cam_engine.errors import CamError, ExperimentNotFound
 from cam_engine.figures import PLACES
 from cam_engine.outputs import COMPONENTS, MAIN_PREFIX, SUMMARY_JSON, PicturePaths
@@ -51,9 +51,9 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class _Heatmap:
+    path: Path
     values: FloatMap
     grid: tuple[int, int]
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,29 +85,10 @@ def verify(folder: Path) -> list[Check]:
     return [
         _main_figures(figures),
         _components(figures),
-        _median_check(
-            "CLAHE visible",
-            [gain for f in readable if (gain := _clahe_gain(f)) is not None],
-            "local contrast x{:.2f}",
-            LEAST_CLAHE_GAIN,
-            "CLAHE is off",
-        ),
+        _clahe_visible(readable),
         _several_grids(readable),
-        _median_check(
-            "heatmaps focused",
-            [focus for f in readable for focus in _focus(f)],
-            "energy on stained tissue x{:.2f} its area",
-            LEAST_FOCUS,
-            "no map with positive evidence",
-        ),
-        _median_check(
-            "heatmaps smooth",
-            [block for f in readable for block in _blockiness(f)],
-            "blockiness {:.2f} (bilinear 0, nearest 1)",
-            MOST_BLOCKINESS,
-            "cells of less than 3 px, or no map with evidence",
-            at_most=True,
-        ),
+        _focused(readable),
+        _smooth(readable),
     ]
 
 
@@ -253,21 +234,39 @@ def _several_grids(figures: Sequence[_Figure]) -> Check:
     return Check(name, fewest >= LEAST_GRIDS, figure_text, threshold)
 
 
-def _median_check(
-    name: str,
-    figures: Sequence[float],
-    words: str,
-    threshold: float,
-    otherwise: str,
-    *,
-    at_most: bool = False,
-) -> Check:
-    limit = f"{'<=' if at_most else '>='} {threshold}"
-    if not figures:
-        return Check(name, None, otherwise, limit)
-    median = float(np.median(figures))
-    passed = median <= threshold if at_most else median >= threshold
-    return Check(name, passed, f"{words.format(median)}, median of {len(figures)}", limit)
+def _clahe_visible(figures: Sequence[_Figure]) -> Check:
+    name, limit = "CLAHE visible", f">= {LEAST_CLAHE_GAIN}"
+    gains = [gain for figure in figures if (gain := _clahe_gain(figure)) is not None]
+    if not gains:
+        return Check(name, None, "CLAHE is off", limit)
+    median = float(np.median(gains))
+    shown = f"local contrast x{median:.2f}, median of {len(gains)}"
+    return Check(name, median >= LEAST_CLAHE_GAIN, shown, limit)
+
+
+def _focused(figures: Sequence[_Figure]) -> Check:
+    """The median, since a single map may well lie elsewhere; but a flat one is a defect."""
+    name, limit = "heatmaps focused", f">= {LEAST_FOCUS}, none flat"
+    measured = [one for figure in figures for one in _focus(figure)]
+    if not measured:
+        return Check(name, None, "no map with positive evidence", limit)
+    median = float(np.median([value for _, value in measured]))
+    flat = [path for path, value in measured if value == 1.0]
+    shown = f"energy on stained tissue x{median:.2f} its area, median of {len(measured)}"
+    shown += f"; flat: {flat[0].name}" if flat else ""
+    return Check(name, median >= LEAST_FOCUS and not flat, shown, limit)
+
+
+def _smooth(figures: Sequence[_Figure]) -> Check:
+    """The worst map: a smooth one is hardly ever above 0."""
+    name, limit = "heatmaps smooth", f"<= {MOST_BLOCKINESS}"
+    measured = [one for figure in figures for one in _blockiness(figure)]
+    if not measured:
+        return Check(name, None, "cells of less than 3 px, or no map with evidence", limit)
+    path, worst = max(measured, key=lambda one: one[1])
+    shown = f"blockiness {worst:.2f} (bilinear 0, nearest 1), worst of {len(measured)}"
+    passed = worst <= MOST_BLOCKINESS
+    return Check(name, passed, shown if passed else f"{shown}: {path.name}", limit)
 
 
 def _inputs(figure: _Figure) -> dict[str, RgbImage]:
@@ -292,26 +291,27 @@ def _clahe_gain(figure: _Figure) -> float | None:
     return local_contrast(shown["enhanced"]) / before if before > 0 else None
 
 
-def _focus(figure: _Figure) -> Iterator[float]:
+def _focus(figure: _Figure) -> Iterator[tuple[Path, float]]:
     shown = _inputs(figure)
     if not shown:
         return
     tissue = stained_tissue(shown["original"])
     for heatmap in _heatmaps(figure):
+        flat = float(np.ptp(heatmap.values)) == 0.0
         there = focus(np.clip(resize_map(heatmap.values, tissue.shape), 0, 1), tissue)
         if there is not None:
-            yield there
+            yield heatmap.path, 1.0 if flat else there
 
 
-def _blockiness(figure: _Figure) -> Iterator[float]:
+def _blockiness(figure: _Figure) -> Iterator[tuple[Path, float]]:
     for heatmap in _heatmaps(figure):
         there = blockiness(heatmap.values, heatmap.grid)
         if there is not None:
-            yield there
+            yield heatmap.path, there
 
 
 def _heatmaps(figure: _Figure) -> Iterator[_Heatmap]:
-    """The figure's heatmaps, from their palette indices; those that cannot be read are left out."""
+    """The figure's heatmaps with evidence, from their palette indices; unreadable ones left out."""
     for layer in _layers(figure):
         path = figure.paths.component(layer, "heatmap")
         try:
@@ -319,15 +319,18 @@ def _heatmaps(figure: _Figure) -> Iterator[_Heatmap]:
             recipe = json.loads(read_png_text(data)["Recipe"])
             with Image.open(io.BytesIO(data)) as picture:
                 indices = np.asarray(picture, np.float32)
-            yield _Heatmap(indices / 255.0, (recipe["grid"][0], recipe["grid"][1]), layer)
+            grid = recipe["grid"][0], recipe["grid"][1]
+            empty = recipe["empty"]
         except (OSError, CamError, SyntaxError, ValueError, KeyError, TypeError):
             continue
+        if not empty:
+            yield _Heatmap(path, indices / 255.0, grid)
 
 
 def _print(folder: Path, checks: Sequence[Check]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("check", "", "figure", "held to"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     words: Callable[[bool | None], str] = lambda passed: {  # noqa: E731
         True: "[green]ok[/green]",
         False: "[red]FAILED[/red]",
@@ -335,6 +338,6 @@ def _print(folder: Path, checks: Sequence[Check]) -> None:
     }[passed]
     for check in checks:
         table.add_row(check.name, words(check.passed), check.figure, check.threshold)
-    console = RichConsole(highlight=False, soft_wrap=True)
+    console = wide_console()
     console.print(f"{folder}", markup=False)
     console.print(table)

@@ -31,3 +31,16 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def sample_run() -> Path:
+    """The bundled sample run: two experiments, two small trained classifiers each."""
+    (run,) = (Path(__file__).resolve().parents[1] / "sample/results").glob("*_20*")
+    return run
+
+
+@pytest.fixture(scope="session")
+def lifecycle(sample_run: Path) -> Path:
+    """The bundled experiment of life stages."""
+    return sample_run / "experiments" / "experiment_synthetic_lifecycle"

@@ -1,0 +1,103 @@
+"""Atomic files, rows that survive JSON, summaries."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cam_engine.errors import OutputNotWritable
+from cam_engine.outputs import (
+    file_part,
+    make_folder,
+    row_from_json,
+    row_to_json,
+    summary_csv,
+    write_atomically,
+)
+from cam_engine.records import Failed, LayerFacts, Succeeded, border_energy
+from cam_engine.results import ClassScore
+
+ROW = Succeeded(
+    image="test/ring/é.jpg",
+    name="é",
+    true_class="ring",
+    predicted="schizont",
+    probability=0.61,
+    target="schizont",
+    top=(ClassScore(2, "schizont", 0.61), ClassScore(1, "ring", 0.39)),
+    layers=(
+        LayerFacts("early", "layer2", "gradcam++", (28, 28), 1.25, False, 0.2),
+        LayerFacts("late", "layer4", "gradcam++", (7, 7), 0.0, True, None),
+    ),
+    unenhanced=ClassScore(1, "ring", 0.55),
+    clahe_changed_class=True,
+)
+FAILED = Failed("test/ring/b.jpg", "b", None, "invalid-image", "not, an image")
+
+
+@pytest.mark.parametrize("row", [ROW, FAILED])
+def test_rows_survive_json(row: Succeeded | Failed) -> None:
+    assert row_from_json(row_to_json(row)) == row
+
+
+def test_the_table_has_a_line_an_image_and_columns_a_layer() -> None:
+    text = summary_csv([("cls_a", ROW), ("cls_a", FAILED)]).decode("utf-8-sig")
+    first, second = csv.DictReader(io.StringIO(text))
+    assert (first["true"], first["predicted"], first["correct"]) == ("ring", "schizont", "false")
+    assert first["early_grid"] == "28x28"
+    assert (first["late_maximum"], first["late_border_energy"]) == ("0", "")
+    assert (first["class_without_clahe"], first["clahe_changed_class"]) == ("ring", "true")
+    assert first["top_classes"] == "schizont 0.6100; ring 0.3900"
+    assert (second["status"], second["error"]) == ("failed", "invalid-image")
+    assert second["detail"] == "not, an image"
+
+
+def test_border_energy_by_hand() -> None:
+    flat = np.ones((10, 20), np.float32)
+    assert border_energy(flat) == pytest.approx(1 - 8 * 16 / 200)
+    inside = np.zeros((10, 20), np.float32)
+    inside[4, 9] = 1
+    assert border_energy(inside) == 0.0
+    assert border_energy(np.zeros((4, 4), np.float32)) is None
+    assert border_energy(np.ones((1, 1), np.float32)) == 1.0
+
+
+def test_writing_replaces_whole_files_and_leaves_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    write_atomically(path, b"one")
+    write_atomically(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert os.listdir(tmp_path) == ["a.png"]  # noqa: PTH208 (hidden files too)
+
+
+def test_a_failing_write_keeps_the_old_file_and_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "a.png").mkdir()
+    with pytest.raises(OutputNotWritable, match=r"cannot write .*a.png.*choose another"):
+        write_atomically(tmp_path / "a.png", b"data")
+    assert os.listdir(tmp_path) == ["a.png"]  # noqa: PTH208
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputNotWritable, match="file"):
+        make_folder(tmp_path / "file" / "below")
+
+
+def test_what_a_killed_run_left_half_written_long_ago_is_cleared(tmp_path: Path) -> None:
+    make_folder(tmp_path)
+    old, new = tmp_path / "components/.a.png.1.part", tmp_path / ".b.png.2.part"
+    for part in (old, new):
+        part.write_bytes(b"half")
+    long_ago = time.time() - 7200
+    os.utime(old, (long_ago, long_ago))
+    make_folder(tmp_path)
+    assert not old.exists()
+    assert new.exists()
+
+
+@pytest.mark.parametrize(("layer", "part"), [("early", "early"), ("a/../b c", "a_.._b_c")])
+def test_layer_names_cannot_leave_the_folder(layer: str, part: str) -> None:
+    assert file_part(layer) == part
