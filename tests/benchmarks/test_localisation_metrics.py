@@ -19,7 +19,7 @@ def metrics(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.fixture
-def report(metrics: ModuleType) -> ModuleType:  # noqa: ARG001 (it puts the folder on the path)
+def report(metrics: ModuleType) -> ModuleType:
     return importlib.import_module("localisation_report")
 
 
