@@ -86,9 +86,10 @@ class Explainer:
     ) -> None:
         self.classifier = classifier
         self.device = resolve_device(device)
+        stages = classifier.layout.stages
         self.precision = choose_precision(
-            classifier.family,
             depthwise=classifier.depthwise,
+            transformer=any(stage.tap.tokens is not None for stage in stages),
             device=self.device,
             wanted=precision,
         )

@@ -12,10 +12,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 
-# Families whose work is in dense convolutions. Depthwise ones (EfficientNet, MobileNet, ConvNeXt)
-# are faster in float32 on CPUs, and a transformer's attention was not measured: both keep it.
-_DENSE_FAMILIES = frozenset({"densenet", "resnet", "vgg"})
-
 
 @dataclass(frozen=True, slots=True)
 class Precision:
@@ -34,18 +30,21 @@ class Precision:
 
 
 def choose_precision(
-    family: str, *, depthwise: bool, device: torch.device, wanted: PrecisionName = "auto"
+    *, depthwise: bool, transformer: bool, device: torch.device, wanted: PrecisionName = "auto"
 ) -> Precision:
-    """The rule: bfloat16 for dense convolutions where the device multiplies it natively.
+    """The rule, by the kind of network and the device.
 
-    Folding batch norms pays where convolutions are cheap beside them, i.e. in depthwise networks.
+    Dense convolutions (DenseNet, ResNet, VGG) run in bfloat16 where the device multiplies it
+    natively. Depthwise ones (EfficientNet, MobileNet, ConvNeXt) gain nothing from it on a CPU, and
+    transformers were not measured: both keep float32. Batch norms are folded wherever there are
+    any after a convolution.
     """
     if wanted == "auto":
-        fast = family in _DENSE_FAMILIES and multiplies_bfloat16(device)
+        fast = not depthwise and not transformer and multiplies_bfloat16(device)
         dtype = torch.bfloat16 if fast else torch.float32
     else:
         dtype = getattr(torch, wanted)
-    return Precision(dtype=dtype, channels_last=family != "vit", fold_batch_norm=depthwise)
+    return Precision(dtype=dtype, channels_last=not transformer, fold_batch_norm=True)
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
