@@ -1,6 +1,6 @@
 """Do the maps find the parasite? Every method and layer against labelled boxes and controls.
 
-python benchmarks/localisation.py --data CROPS --models RUN/cls_*/best.pt --output docs/trust.md
+python -m benchmarks.localisation --data CROPS --models RUN/cls_*/best.pt --output docs/trust.md
 
 CROPS holds boxes.json: {"folder/<class>/<slide>_<n>.jpg": [x0, y0, x1, y1]}, in pixels of it.
 docs/trust.md says what is measured, and why so.
@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
-from localisation_metrics import (
+
+from benchmarks.documents import replace_block
+from benchmarks.localisation_metrics import (
     ClusterBootstrap,
     Map,
     Mask,
@@ -28,7 +29,7 @@ from localisation_metrics import (
     score,
     uniform_map,
 )
-from localisation_report import (
+from benchmarks.localisation_report import (
     CLASSICAL,
     GAUSSIAN,
     SQUARED,
@@ -39,9 +40,7 @@ from localisation_report import (
     markdown,
     summary,
     table,
-    write_block,
 )
-
 from cam_engine.checkpoints import Classifier, load_classifier
 from cam_engine.engine import Explainer, PreparedImage
 from cam_engine.errors import CamError
@@ -236,8 +235,9 @@ def main() -> None:
     if args.json is not None:
         args.json.write_text(json.dumps(as_json(results), indent=1) + "\n", encoding="utf-8")
     if args.output is not None:
-        write_block(args.output, markdown(results, args.seed, args.resamples))
+        block = markdown(results, args.seed, args.resamples)
+        replace_block(args.output, "localisation", block.splitlines())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

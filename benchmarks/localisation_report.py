@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-from localisation_metrics import MEASURES, ClusterBootstrap, Interval, Values
-
-BEGIN = "<!-- localisation: begin (written by benchmarks/localisation.py) -->"
-END = "<!-- localisation: end -->"
+from benchmarks.localisation_metrics import MEASURES, ClusterBootstrap, Interval, Values
 
 # What the fused map is asked for; late Grad-CAM++ must not fall behind classical Grad-CAM.
 GAP_TO_CLOSE = 0.35
@@ -154,16 +150,6 @@ def as_json(results: Sequence[Measured]) -> list[dict[str, object]]:
         }
         for one in results
     ]
-
-
-def write_block(page: Path, block: str) -> None:
-    """Replace what is between the page's markers. Raises ValueError where it has none."""
-    text = page.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{page} has no block to rewrite: it needs the lines {BEGIN} and {END}")
-    page.write_text(f"{before}{begin}\n\n{block}\n\n{end}{after}", encoding="utf-8")
 
 
 _SUMMARY_HEADINGS = [

@@ -84,7 +84,7 @@ def report(arguments: argparse.Namespace, scratch: Path) -> list[str]:
         checkpoint = checkpoint_of(name, arguments.experiment, scratch)
         classifier = load_classifier(checkpoint)
         for batch_size in (16, 1):
-            rounds = arguments.rounds if batch_size > 1 else 3 * arguments.rounds
+            rounds = arguments.rounds
             engine_rows.append(engine_row(name, classifier, batch_size, rounds))
             print(engine_rows[-1], file=sys.stderr, flush=True)
         if not arguments.skip_commands:

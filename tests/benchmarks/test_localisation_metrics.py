@@ -1,26 +1,12 @@
 """The measures of `make localisation`, against values worked out by hand and scikit-learn's."""
 
-import importlib
-from pathlib import Path
-from types import ModuleType
-
 import numpy as np
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+from benchmarks import localisation_metrics as metrics
+from benchmarks import localisation_report as report
+
 SIZE = (224, 224)
-
-
-@pytest.fixture
-def metrics(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    # Benchmarks are scripts that import their neighbours by plain names.
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    return importlib.import_module("localisation_metrics")
-
-
-@pytest.fixture
-def report(metrics: ModuleType) -> ModuleType:
-    return importlib.import_module("localisation_report")
 
 
 @pytest.fixture
@@ -28,14 +14,14 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def test_average_precision_by_hand(metrics, rng):
+def test_average_precision_by_hand(rng):
     # By falling value: in, out, in, out. Precision at the two hits: 1/1 and 2/3.
     values = np.array([[0.9, 0.7], [0.5, 0.1]], np.float32)
     mask = np.array([[True, False], [True, False]])
     assert metrics.average_precision(values, mask, rng) == pytest.approx((1 + 2 / 3) / 2)
 
 
-def test_average_precision_agrees_with_scikit_learn(metrics, rng):
+def test_average_precision_agrees_with_scikit_learn(rng):
     sklearn_metrics = pytest.importorskip("sklearn.metrics")
     mask = metrics.box_mask([20, 30, 90, 100], SIZE)
     # A permutation: scikit-learn gives tied pixels one threshold, where this draws an order.
@@ -46,7 +32,7 @@ def test_average_precision_agrees_with_scikit_learn(metrics, rng):
     assert metrics.average_precision(values, mask, rng) == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_perfect_map_scores_one_everywhere(metrics, rng):
+def test_a_perfect_map_scores_one_everywhere(rng):
     mask = metrics.box_mask([10, 20, 60, 80], (100, 100))
     scores = metrics.score(mask.astype(np.float32), mask, rng)
     assert scores == metrics.Scores(
@@ -54,7 +40,7 @@ def test_a_perfect_map_scores_one_everywhere(metrics, rng):
     )
 
 
-def test_energy_and_iou_by_hand(metrics, rng):
+def test_energy_and_iou_by_hand(rng):
     # Box: the left column. Half the scale or above: 1.0 (in), 0.5 (out).
     values = np.array([[1.0, 0.5], [0.25, 0.25]], np.float32)
     scores = metrics.score(values, np.array([[True, False], [True, False]]), rng)
@@ -64,14 +50,14 @@ def test_energy_and_iou_by_hand(metrics, rng):
     assert scores.peak == 1.0
 
 
-def test_an_empty_map_is_a_miss_without_energy(metrics, rng):
+def test_an_empty_map_is_a_miss_without_energy(rng):
     mask = metrics.box_mask([0, 0, 100, 112], SIZE)
     scores = metrics.score(np.zeros(SIZE, np.float32), mask, rng)
     assert (scores.peak, scores.energy, scores.enrichment, scores.iou) == (0.0, 0.0, 0.0, 0.0)
     assert scores.average_precision == pytest.approx(mask.mean(), abs=0.02)
 
 
-def test_the_uniform_map_scores_the_share_of_the_box(metrics, rng):
+def test_the_uniform_map_scores_the_share_of_the_box(rng):
     mask = metrics.box_mask([40, 60, 140, 160], SIZE)
     share = mask.mean()
     drawn = [metrics.score(metrics.uniform_map(SIZE), mask, rng) for _ in range(60)]
@@ -83,20 +69,20 @@ def test_the_uniform_map_scores_the_share_of_the_box(metrics, rng):
     assert 0 < np.mean([one.peak for one in drawn]) < 0.6
 
 
-def test_tied_peaks_are_drawn_among_the_highest_pixels_only(metrics, rng):
+def test_tied_peaks_are_drawn_among_the_highest_pixels_only(rng):
     values = np.array([[1.0, 1.0, 0.9, 0.9]], np.float32)
     mask = np.array([[True, False, False, False]])
     share = np.mean([metrics.peak_in(values, mask, rng) for _ in range(400)])
     assert share == pytest.approx(0.5, abs=0.1)
 
 
-def test_ties_do_not_follow_the_order_of_pixels(metrics, rng):
+def test_ties_do_not_follow_the_order_of_pixels(rng):
     # The box first in memory: a stable sort without a draw would rank it first and score 1.
     mask = metrics.box_mask([0, 0, 224, 40], SIZE)
     assert metrics.average_precision(np.ones(SIZE, np.float32), mask, rng) < mask.mean() + 0.02
 
 
-def test_the_gaussian_is_centred_and_scaled_to_one(metrics):
+def test_the_gaussian_is_centred_and_scaled_to_one():
     spot = metrics.centred_gaussian(SIZE)
     np.testing.assert_allclose(spot, spot[::-1, ::-1], rtol=1e-6)
     assert spot.max() == pytest.approx(1.0, abs=1e-3)
@@ -104,7 +90,7 @@ def test_the_gaussian_is_centred_and_scaled_to_one(metrics):
     assert spot[112, 56] == pytest.approx(np.exp(-0.5), abs=0.01)
 
 
-def test_squaring_gains_energy_and_nothing_else(metrics):
+def test_squaring_gains_energy_and_nothing_else():
     mask = metrics.box_mask([60, 60, 160, 160], SIZE)
     spot = metrics.centred_gaussian(SIZE)
     plain = metrics.score(spot, mask, np.random.default_rng(0))
@@ -115,12 +101,12 @@ def test_squaring_gains_energy_and_nothing_else(metrics):
 
 
 @pytest.mark.parametrize("box", [[0, 0, 225, 10], [-1, 0, 10, 10], [10, 0, 10, 20], [5, 9, 8, 3]])
-def test_a_box_outside_the_image_is_refused(metrics, box):
+def test_a_box_outside_the_image_is_refused(box):
     with pytest.raises(ValueError, match="does not lie in an image of 224x224 px"):
         metrics.box_mask(box, SIZE)
 
 
-def test_intervals_widen_where_the_crops_of_a_slide_agree(metrics, rng):
+def test_intervals_widen_where_the_crops_of_a_slide_agree(rng):
     slides = [f"slide{n}" for n in range(30) for _ in range(5)]
     values = np.repeat(rng.random(30), 5)
     clustered = metrics.ClusterBootstrap(slides).mean(values)
@@ -131,7 +117,7 @@ def test_intervals_widen_where_the_crops_of_a_slide_agree(metrics, rng):
     assert ratio == pytest.approx(np.sqrt(5), rel=0.15)
 
 
-def test_an_interval_is_near_the_normal_one(metrics, rng):
+def test_an_interval_is_near_the_normal_one(rng):
     values = rng.normal(size=400)
     found = metrics.ClusterBootstrap([str(n) for n in range(400)]).mean(values)
     half = 1.96 * values.std() / 20
@@ -140,7 +126,7 @@ def test_an_interval_is_near_the_normal_one(metrics, rng):
     )
 
 
-def test_gap_closed_by_hand_and_paired(metrics):
+def test_gap_closed_by_hand_and_paired():
     bootstrap = metrics.ClusterBootstrap(["a", "b", "c", "d"])
     baseline = np.array([0.2, 0.4, 0.6, 0.8])
     halfway = (1 + baseline) / 2
@@ -149,13 +135,13 @@ def test_gap_closed_by_hand_and_paired(metrics):
     assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
 
 
-def test_the_same_seed_gives_the_same_interval(metrics, rng):
+def test_the_same_seed_gives_the_same_interval(rng):
     values, slides = rng.random(20), [str(n // 2) for n in range(20)]
     first, second = (metrics.ClusterBootstrap(slides, seed=3).mean(values) for _ in range(2))
     assert first == second
 
 
-def test_columns_keep_measures_apart(metrics):
+def test_columns_keep_measures_apart():
     scores = [metrics.Scores(0.1, 1.0, 0.2, 2.0, 0.3), metrics.Scores(0.5, 0.0, 0.6, 3.0, 0.7)]
     found = metrics.columns(scores)
     assert tuple(found) == metrics.MEASURES
@@ -163,24 +149,7 @@ def test_columns_keep_measures_apart(metrics):
     np.testing.assert_allclose(found["iou"], [0.3, 0.7])
 
 
-def test_only_the_block_of_the_page_is_rewritten(report, tmp_path):
-    page = tmp_path / "trust.md"
-    page.write_text(f"above\n{report.BEGIN}\nold\n{report.END}\nbelow\n", encoding="utf-8")
-    report.write_block(page, "new")
-    report.write_block(page, "newer")
-    expected = f"above\n{report.BEGIN}\n\nnewer\n\n{report.END}\nbelow\n"
-    assert page.read_text(encoding="utf-8") == expected
-
-
-def test_a_page_without_the_block_is_left_alone(report, tmp_path):
-    page = tmp_path / "other.md"
-    page.write_text("prose\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="has no block to rewrite"):
-        report.write_block(page, "new")
-    assert page.read_text(encoding="utf-8") == "prose\n"
-
-
-def test_the_report_says_what_was_missed(metrics, report):
+def test_the_report_says_what_was_missed():
     # Two crops; fused closes half the gap of 0.5 but finds one peak of two.
     ap, peak = "average_precision", "peak"
     rows = {
