@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def report(arguments: argparse.Namespace, scratch: Path) -> list[str]:
-    lines = [*machine_lines(), ""]
+    lines = [*machine_lines(arguments.experiment), ""]
     engine_rows: list[str] = []
     command_rows: list[str] = []
     for name in arguments.models:
@@ -227,12 +227,12 @@ def crops(experiment: Path | None, scratch: Path) -> Path:
     return folder
 
 
-def machine_lines() -> list[str]:
+def machine_lines(experiment: Path | None) -> list[str]:
     processor = f"{platform.machine()} with {torch.backends.cpu.get_cpu_capability()}"
     return [
         f"Measured on {processor}, {torch.get_num_threads()} threads, torch {torch.__version__}:",
         "",
-        f"    python -m benchmarks.speed {' '.join(sys.argv[1:])}".rstrip(),
+        f"    make bench{' EXPERIMENT=' + experiment.name if experiment else ''}",
     ]
 
 

@@ -231,7 +231,10 @@ def _add_input_options(group: argparse._ArgumentGroup) -> None:
 def _add_picture_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--colormap", choices=COLORMAPS, default="inferno", help="(%(default)s)")
     group.add_argument(
-        "--alpha", type=float, default=None, help="opacity of the overlay where the map is highest"
+        "--alpha",
+        type=float,
+        default=None,
+        help="opacity of the overlay where the map is highest, 0..1 (default: 0.6)",
     )
     group.add_argument(
         "--blend",

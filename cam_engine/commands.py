@@ -23,9 +23,8 @@ from cam_engine.experiments import (
     pick_by_errors,
     pick_images,
 )
-from cam_engine.figures import FigureStyle
 from cam_engine.images import ImageLimits
-from cam_engine.options import STAGES, CamOptions
+from cam_engine.options import STAGES, CamOptions, FigureStyle
 from cam_engine.outputs import (
     ModelSummary,
     make_folder,
@@ -60,7 +59,7 @@ def run_experiments(arguments: argparse.Namespace) -> int:
         output = _experiment_output(arguments.output_base, experiment, len(experiments))
         try:
             done = _run_experiment(experiment, output, session)
-        except (OutputNotWritable, InvalidOption):
+        except OutputNotWritable:
             raise
         except CamError as error:
             # With several experiments, one that is empty does not stop the others.
@@ -85,7 +84,7 @@ def run_images(arguments: argparse.Namespace) -> int:
         )
     root = arguments.images if arguments.images.is_dir() else arguments.images.parent
     job = _Job(
-        model=ModelFolder(arguments.model.parent.name or arguments.model.stem, arguments.model),
+        model=ModelFolder(arguments.model.absolute().parent.name, arguments.model),
         items=items,
         images_root=root,
         folder=arguments.output,
@@ -162,7 +161,7 @@ def _run_experiment(experiment: Experiment, output: Path, session: _Session) -> 
         job = _Job(model, items, experiment.folder, output / model.name)
         try:
             outcomes.append(_run_model(job, session))
-        except (OutputNotWritable, InvalidOption):
+        except OutputNotWritable:
             raise
         except CamError as error:
             outcomes.append(ModelFailure(model.name, error.code, str(error)))
@@ -185,15 +184,12 @@ def _run_model(job: _Job, session: _Session) -> ModelSummary:
     explainer.plan(options)
     items = _pick(job.items, explainer, arguments, options)
     make_folder(job.folder)
-    facts = run_facts(
-        job.model.name, classifier, explainer.precision, str(explainer.device), options
-    )
+    facts = run_facts(job.model.name, explainer, options, session.style)
     request = RunRequest(
         items=tuple(items),
         images_root=job.images_root,
         folder=job.folder,
         options=options,
-        style=session.style,
         resume=arguments.resume,
     )
     with session.console.progress(job.model.name, len(items)) as advance:

@@ -43,7 +43,7 @@ def wide_console(*, stderr: bool = False) -> RichConsole:
 
 
 class Console:
-    """Messages on standard error, so that standard output holds only `--json`'s answer."""
+    """Messages on standard output; where that holds `--json`'s answer alone, on standard error."""
 
     def __init__(self, *, quiet: bool, json_output: bool) -> None:
         self.json_output = json_output

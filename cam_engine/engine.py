@@ -307,7 +307,7 @@ class Explainer:
         if failed <= 1:
             raise OutOfMemory(
                 f"{self.device} has too little memory for a single image of this network; "
-                "free memory on it, or choose another device (--device cpu)"
+                "free memory on it, or choose another device"
             )
         if self._batch_size >= self._asked_batch_size:
             _log.warning("out of memory on %s: going on with smaller batches", self.device)

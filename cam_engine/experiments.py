@@ -54,7 +54,7 @@ class Experiment:
     @property
     def name(self) -> str:
         """The folder's own name."""
-        return self.folder.name
+        return self.folder.absolute().name
 
     def models(self, wanted: Sequence[str] = ()) -> list[ModelFolder]:
         """Classifiers by name; `wanted` keeps those that contain one of these, whatever the case.
@@ -90,7 +90,7 @@ class Experiment:
         looked = " or ".join(str(root) for root in roots)
         raise NoImagesFound(
             f"no test images found in {self.name}: expected images in {looked}; "
-            "to explain images from elsewhere, name their folder with --images"
+            "to explain images from elsewhere: gradcam images --model CHECKPOINT --images FOLDER"
         )
 
     def _no_models(self) -> str:

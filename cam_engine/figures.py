@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from cam_engine.engine import PreparedImage
-from cam_engine.options import CamOptions
+from cam_engine.options import CamOptions, PaperFormat
 from cam_engine.outputs import PicturePaths, row_to_json, write_atomically
 from cam_engine.panel import WIDTH_INCHES, input_places, render_panel
 from cam_engine.png import encode_png
-from cam_engine.records import RunFacts, Succeeded, recipe, succeeded_row, to_json
+from cam_engine.records import Recipes, RunFacts, Succeeded, succeeded_row, to_json
 from cam_engine.rendering import (
     colour_indices,
     colour_table,
@@ -27,44 +26,25 @@ from cam_engine.rendering import (
 from cam_engine.results import Explanation, FloatMap, LayerMap, RgbImage
 from cam_engine.wording import FigureFacts
 
-PaperFormat = Literal["png", "pdf"]
-
 DEFAULT_PAPER_DPI = 300
 PLACES = "Places"  # the text chunk that says where the main figure shows its input images
 
 _MAP_MAXIMUM = 65535
 
 
-@dataclass(frozen=True, slots=True)
-class FigureStyle:
-    """Which files are made of an image.
-
-    save_maps: also each map as 16-bit grey PNG. paper_format "pdf": a paper figure beside the main
-    PNG. paper_dpi: with "png", the main figure itself is the paper figure at that resolution.
-    """
-
-    save_maps: bool = False
-    paper_format: PaperFormat = "png"
-    paper_dpi: int | None = None
-
-    @property
-    def paper_png(self) -> bool:
-        """True where the main PNG is the paper figure."""
-        return self.paper_format == "png" and self.paper_dpi is not None
-
-
 class FigureWriter:
     """Writes images' pictures into one classifier's folder; safe to call from several threads."""
 
-    def __init__(self, facts: RunFacts, folder: Path, style: FigureStyle) -> None:
+    def __init__(self, facts: RunFacts, folder: Path) -> None:
         self._facts = facts
         self._folder = folder
-        self._style = style
+        self._style = facts.figures
+        self._recipes = Recipes(facts)
 
     @property
     def run_digest(self) -> str:
         """Digest of all that the pictures depend on beside the image (hex)."""
-        return self._facts.digest
+        return self._recipes.run
 
     def write(
         self,
@@ -86,7 +66,7 @@ class FigureWriter:
         original = resize_image(prepared.original, size)
 
         def text(layer: LayerMap | None) -> dict[str, str]:
-            return recipe(self._facts, image, image_sha256, explanation.target, layer)
+            return self._recipes.text(image, image_sha256, explanation.target, layer)
 
         for layer in explanation.layers:
             pictures = self._components(original, layer, maps[layer.name], text(layer))

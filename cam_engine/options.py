@@ -11,6 +11,7 @@ Method = Literal["gradcam++", "gradcam", "hirescam", "layercam", "xgradcam", "ei
 Taps = Literal["rectified", "raw"]
 Colormap = Literal["inferno", "viridis", "turbo", "magma", "cividis", "jet"]
 Blend = Literal["adaptive", "uniform"]
+PaperFormat = Literal["png", "pdf"]
 
 METHODS: tuple[str, ...] = get_args(Method)
 COLORMAPS: tuple[str, ...] = get_args(Colormap)
@@ -53,6 +54,24 @@ class CamOptions:
         repeated = sorted({name for name in self.layers if self.layers.count(name) > 1})
         if repeated:
             raise InvalidOption(f"layers asked for twice: {', '.join(repeated)}")
+
+
+@dataclass(frozen=True, slots=True)
+class FigureStyle:
+    """Which files are made of an image.
+
+    save_maps: also each map as 16-bit grey PNG. paper_format "pdf": a paper figure beside the main
+    PNG. paper_dpi: with "png", the main figure itself is the paper figure at that resolution.
+    """
+
+    save_maps: bool = False
+    paper_format: PaperFormat = "png"
+    paper_dpi: int | None = None
+
+    @property
+    def paper_png(self) -> bool:
+        """True where the main PNG is the paper figure."""
+        return self.paper_format == "png" and self.paper_dpi is not None
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

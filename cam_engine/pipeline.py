@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -17,11 +17,12 @@ from cam_engine.decoding import DEFAULT_LIMITS, ImageLimits, decode_image, read_
 from cam_engine.engine import Explainer, PreparedImage
 from cam_engine.errors import CamError, NonFiniteOutput
 from cam_engine.experiments import ImageItem
-from cam_engine.figures import FigureStyle, FigureWriter
+from cam_engine.figures import FigureWriter
 from cam_engine.options import CamOptions
 from cam_engine.outputs import PicturePaths, row_from_json
 from cam_engine.png import is_whole_png, read_png_text
 from cam_engine.records import Failed, Row, RunFacts, Succeeded
+from cam_engine.rendering import output_size, resize_image
 from cam_engine.results import Explanation
 
 OnRow = Callable[[Row], None]
@@ -38,7 +39,6 @@ class RunRequest:
     images_root: Path
     folder: Path
     options: CamOptions
-    style: FigureStyle
     resume: bool = False
     limits: ImageLimits = DEFAULT_LIMITS
 
@@ -129,7 +129,7 @@ class _Run:
         self._facts = facts
         self._request = request
         self._pool = pool
-        self._writer = FigureWriter(facts, request.folder, request.style)
+        self._writer = FigureWriter(facts, request.folder)
         self.resumed = 0
 
     def rows(self, on_row: OnRow) -> Iterator[Row]:
@@ -160,7 +160,8 @@ class _Run:
             image = decode_image(data, self._request.limits)
         except CamError as error:
             return self._failed(item, error)
-        return _Loaded(item, self._explainer.prepare_image(image, self._request.options), digest)
+        prepared = self._explainer.prepare_image(image, self._request.options)
+        return _Loaded(item, _at_output_size(prepared), digest)
 
     def _start_batch(self, batch: Sequence[_Load]) -> Iterator[Future[Row] | Row]:
         answers = iter(self._explain([one for one in batch if isinstance(one, _Loaded)]))
@@ -231,6 +232,15 @@ def _finish(row: Future[Row] | Row, on_row: OnRow) -> Row:
     done = row.result() if isinstance(row, Future) else row
     on_row(done)
     return done
+
+
+def _at_output_size(prepared: PreparedImage) -> PreparedImage:
+    """No more pixels than the pictures will have: many images wait between the stages."""
+    size = output_size(prepared.original)
+    if prepared.original.shape[:2] == size:
+        return prepared
+    enhanced = None if prepared.enhanced is None else resize_image(prepared.enhanced, size)
+    return replace(prepared, original=resize_image(prepared.original, size), enhanced=enhanced)
 
 
 def _is_whole(file: Path) -> bool:

@@ -2,7 +2,8 @@
 
 Every row is stored as its difference to the row above (PNG's filter "up"), which needs no search.
 Trying all five filters for each row, as the common encoders do, takes twice as long on these
-pictures and saves nothing. The compression runs without Python's global lock.
+pictures and saves nothing. The compression is ISA-L's: as small as zlib's first level in a quarter
+of the time.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -58,7 +60,7 @@ def encode_png(
     if palette is not None:
         chunks.append(_chunk(b"PLTE", palette.tobytes()))
     chunks.extend(_text_chunks(text or {}))
-    chunks.append(_chunk(b"IDAT", _compress(_filtered_rows(pixels))))
+    chunks.append(_chunk(b"IDAT", isal_zlib.compress(_filtered_rows(pixels), _LEVEL)))
     return b"".join([*chunks, _END])
 
 
@@ -135,14 +137,6 @@ def _filtered_rows(pixels: Pixels) -> bytes:
     filtered[:1, 1:] = rows[:1]
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
     return filtered.tobytes()
-
-
-def _compress(rows: bytes) -> bytes:
-    """Deflate without a search for repeats beyond runs: smaller and faster on such pictures."""
-    compressor = zlib.compressobj(
-        _LEVEL, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE
-    )
-    return compressor.compress(rows) + compressor.flush()
 
 
 def _text_chunks(text: Mapping[str, str]) -> Iterator[bytes]:

@@ -16,9 +16,8 @@ import numpy as np
 import torch
 import torchvision
 
-from cam_engine.checkpoints import Classifier
-from cam_engine.options import CamOptions
-from cam_engine.precision import Precision
+from cam_engine.engine import Explainer
+from cam_engine.options import CamOptions, FigureStyle
 from cam_engine.results import ClassScore, Explanation, FloatMap, LayerMap
 
 DISTRIBUTION = "gradcam-service"
@@ -130,6 +129,7 @@ class RunFacts:
     precision: str
     device: str
     options: CamOptions
+    figures: FigureStyle
     versions: Mapping[str, str]
 
     @property
@@ -147,59 +147,65 @@ class RunFacts:
 
 
 def run_facts(
-    model: str, classifier: Classifier, precision: Precision, device: str, options: CamOptions
+    model: str, explainer: Explainer, options: CamOptions, figures: FigureStyle
 ) -> RunFacts:
     """The facts of one classifier's run under its shown name."""
-    preprocessing = classifier.preprocessing
+    classifier = explainer.classifier
     return RunFacts(
         model=model,
         model_sha256=classifier.sha256,
         architecture=classifier.architecture,
         naming=classifier.naming,
         class_names=classifier.class_names,
-        input_size=preprocessing.input_size,
-        mean=preprocessing.mean,
-        std=preprocessing.std,
-        precision=precision.describe(),
-        device=device,
+        input_size=classifier.preprocessing.input_size,
+        mean=classifier.preprocessing.mean,
+        std=classifier.preprocessing.std,
+        precision=explainer.precision.describe(),
+        device=str(explainer.device),
         options=options,
+        figures=figures,
         versions=software_versions(),
     )
 
 
-def recipe(
-    facts: RunFacts, image: str, image_sha256: str, target: ClassScore, layer: LayerMap | None
-) -> dict[str, str]:
-    """A picture's text chunks: readable ones, and `Recipe`, all of it as JSON.
+class Recipes:
+    """The text chunks of one run's pictures. What all of them share is put into words once."""
 
-    layer: None for the main figure, which shows all layers.
-    """
-    options = facts.options
-    method = layer.method if layer else options.method
-    whole = {
-        "run": facts.digest,
-        "image": image,
-        "image_sha256": image_sha256,
-        "target": target,
-        "layer": layer.name if layer else None,
-        "label": layer.label if layer else None,
-        "grid": layer.grid if layer else None,
-        "empty": layer.empty if layer else None,
-        "method": method,
-        "facts": facts,
-    }
-    chunks = {
-        "Software": f"{DISTRIBUTION} {facts.versions[DISTRIBUTION]}",
-        "Model": f"{facts.model} ({facts.architecture})",
-        "Model-SHA256": facts.model_sha256,
-        "Method": method,
-        "Class": target.name,
-        "Preprocessing": facts.preprocessing,
-        "Recipe": to_json(whole),
-    }
-    if layer:
-        chunks["Layer"] = f"{layer.name}: {layer.label}, {layer.grid[0]}x{layer.grid[1]}"
-    return chunks
+    def __init__(self, facts: RunFacts) -> None:
+        self.run = facts.digest
+        self._method = facts.options.method
+        self._facts = to_json(facts)
+        self._shared = {
+            "Software": f"{DISTRIBUTION} {facts.versions[DISTRIBUTION]}",
+            "Model": f"{facts.model} ({facts.architecture})",
+            "Model-SHA256": facts.model_sha256,
+            "Preprocessing": facts.preprocessing,
+        }
+
+    def text(
+        self, image: str, image_sha256: str, target: ClassScore, layer: LayerMap | None
+    ) -> dict[str, str]:
+        """A picture's text chunks: readable ones, and `Recipe`, all of it as JSON.
+
+        layer: None for the main figure, which shows all layers.
+        """
+        method = layer.method if layer else self._method
+        own = {
+            "run": self.run,
+            "image": image,
+            "image_sha256": image_sha256,
+            "target": target,
+            "layer": layer.name if layer else None,
+            "label": layer.label if layer else None,
+            "grid": layer.grid if layer else None,
+            "empty": layer.empty if layer else None,
+            "method": method,
+        }
+        chunks = {**self._shared, "Method": method, "Class": target.name}
+        if layer:
+            chunks["Layer"] = f"{layer.name}: {layer.label}, {layer.grid[0]}x{layer.grid[1]}"
+        chunks["Recipe"] = f'{to_json(own)[:-1]}, "facts": {self._facts}}}'
+        return chunks
 
 
 def software_versions() -> Mapping[str, str]:

@@ -113,7 +113,7 @@ def _stage_tap(stage: Stage, taps: Taps) -> Tap:
 
 def _no_such_layer(name: str, layout: Layout, modules: list[str]) -> str:
     known = [*STAGES, "fused", *(stage.label for stage in layout.stages)]
-    near = difflib.get_close_matches(name, [*known, *modules], n=4, cutoff=0.5)
+    near = difflib.get_close_matches(name, list(dict.fromkeys([*known, *modules])), n=4, cutoff=0.5)
     hint = f"; near it: {', '.join(near)}" if near else ""
     choices = f"choose from {', '.join(known)}, or any module name{hint}"
     return f"layer {name!r} is not in this network; {choices}"

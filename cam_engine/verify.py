@@ -36,6 +36,8 @@ LEAST_GRIDS = 2
 LEAST_FOCUS = 1.05
 MOST_BLOCKINESS = 0.25
 
+NO_FIGURE = "no figure to look at"
+
 _LEAST_CELL_PX = 3  # with fewer, every pixel is on a cell's border
 
 
@@ -226,7 +228,8 @@ def _several_grids(figures: Sequence[_Figure]) -> Check:
     name, threshold = "several resolutions", f">= {LEAST_GRIDS} grids"
     asked = max((len(_layers(figure)) for figure in figures), default=0)
     if asked < LEAST_GRIDS:
-        return Check(name, None, "a single layer was asked for", threshold)
+        reason = "a single layer was asked for" if figures else NO_FIGURE
+        return Check(name, None, reason, threshold)
     grids = [{heatmap.grid for heatmap in _heatmaps(figure)} for figure in figures]
     fewest = min((len(one) for one in grids), default=0)
     shown = sorted(set().union(*grids), reverse=True)
@@ -238,7 +241,7 @@ def _clahe_visible(figures: Sequence[_Figure]) -> Check:
     name, limit = "CLAHE visible", f">= {LEAST_CLAHE_GAIN}"
     gains = [gain for figure in figures if (gain := _clahe_gain(figure)) is not None]
     if not gains:
-        return Check(name, None, "CLAHE is off", limit)
+        return Check(name, None, "CLAHE is off" if figures else NO_FIGURE, limit)
     median = float(np.median(gains))
     shown = f"local contrast x{median:.2f}, median of {len(gains)}"
     return Check(name, median >= LEAST_CLAHE_GAIN, shown, limit)
@@ -249,7 +252,8 @@ def _focused(figures: Sequence[_Figure]) -> Check:
     name, limit = "heatmaps focused", f">= {LEAST_FOCUS}, none flat"
     measured = [one for figure in figures for one in _focus(figure)]
     if not measured:
-        return Check(name, None, "no map with positive evidence", limit)
+        reason = "no map with positive evidence" if figures else NO_FIGURE
+        return Check(name, None, reason, limit)
     median = float(np.median([value for _, value in measured]))
     flat = [path for path, value in measured if value == 1.0]
     shown = f"energy on stained tissue x{median:.2f} its area, median of {len(measured)}"
@@ -262,7 +266,8 @@ def _smooth(figures: Sequence[_Figure]) -> Check:
     name, limit = "heatmaps smooth", f"<= {MOST_BLOCKINESS}"
     measured = [one for figure in figures for one in _blockiness(figure)]
     if not measured:
-        return Check(name, None, "cells of less than 3 px, or no map with evidence", limit)
+        reason = "cells of less than 3 px, or no map with evidence" if figures else NO_FIGURE
+        return Check(name, None, reason, limit)
     path, worst = max(measured, key=lambda one: one[1])
     shown = f"blockiness {worst:.2f} (bilinear 0, nearest 1), worst of {len(measured)}"
     passed = worst <= MOST_BLOCKINESS

@@ -87,7 +87,7 @@ def test_older_layout_without_class_folders_has_no_true_class(tmp_path: Path) ->
 
 def test_no_images_says_where_they_were_expected(tmp_path: Path) -> None:
     make(tmp_path, "crops_gt_crops/crops/train/ring/a.jpg")
-    with pytest.raises(NoImagesFound, match=r"no test images found.*crops_gt_crops.*--images"):
+    with pytest.raises(NoImagesFound, match=r"no test images found.*crops.*gradcam images"):
         Experiment(tmp_path).images()
 
 
