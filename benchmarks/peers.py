@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cam_engine.architectures import Sign
 from cam_engine.checkpoints import Classifier
 from cam_engine.engine import Explainer
 from cam_engine.layers import LayerTap
@@ -58,9 +59,10 @@ def _floor(explainer: Explainer) -> Work:
     network = explainer._network
     layers = plan_layers(STAGES, explainer.classifier.layout, network, "rectified")
     modules = [layer.tap.module for layer in layers]
+    rectify = [layer.tap.module for layer in layers if layer.tap.sign is Sign.RELU_NEXT]
 
     def work(batch: Tensor) -> object:
-        with torch.enable_grad(), LayerTap(network, modules) as tap:
+        with torch.enable_grad(), LayerTap(network, modules, rectify) as tap:
             logits = explainer._forward(network, batch)
             return tap.gradients(logits.max(1).values.sum())
 

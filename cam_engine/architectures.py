@@ -20,7 +20,7 @@ class Sign(Enum):
     """What the CAM formulas may assume of a tapped output's sign."""
 
     NONNEGATIVE = "nonnegative"  # already rectified: it ends in a ReLU
-    RELU_NEXT = "relu-next"  # the network's next step is a ReLU: every method uses relu(A)
+    RELU_NEXT = "relu-next"  # the network's next step is a ReLU, which the tap takes on
     SIGNED = "signed"  # stays signed: Grad-CAM++ and LayerCAM use relu(A), the others keep A
 
 

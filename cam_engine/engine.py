@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cam_engine.architectures import Tap
+from cam_engine.architectures import Sign, Tap
 from cam_engine.cam import METHOD_FUNCTIONS, fuse
 from cam_engine.checkpoints import Classifier
 from cam_engine.errors import InvalidOption, NonFiniteOutput, OutOfMemory
@@ -62,7 +62,16 @@ class _Plan:
 
     @property
     def modules(self) -> list[str]:
-        return list(dict.fromkeys(layer.tap.module for layer in (*self.layers, *self.fused)))
+        return list(dict.fromkeys(tap.module for tap in self._taps))
+
+    @property
+    def rectify(self) -> frozenset[str]:
+        """Modules after which the network applies a ReLU, which their tap takes on."""
+        return frozenset(tap.module for tap in self._taps if tap.sign is Sign.RELU_NEXT)
+
+    @property
+    def _taps(self) -> list[Tap]:
+        return [layer.tap for layer in (*self.layers, *self.fused)]
 
     @property
     def needs_gradients(self) -> bool:
@@ -228,7 +237,7 @@ class Explainer:
     ) -> tuple[Tensor, list[int], list[Tensor]]:
         """Logits (N, classes), the classes explained, raw maps (N, h, w), fused last."""
         network = self._network_for(plan)
-        with torch.enable_grad(), LayerTap(network, plan.modules) as tap:
+        with torch.enable_grad(), LayerTap(network, plan.modules, plan.rectify) as tap:
             logits = self._forward(network, batch)
             chosen = _choose(logits, targets)
             scores = logits.gather(1, torch.tensor(chosen, device=logits.device)[:, None])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -23,9 +23,13 @@ class LayerTap:
     thread that entered the block, and are gone when it ends, also after an exception.
     """
 
-    def __init__(self, network: nn.Module, modules: Sequence[str]) -> None:
+    def __init__(
+        self, network: nn.Module, modules: Sequence[str], rectify: Collection[str] = ()
+    ) -> None:
+        """rectify: those of the modules after which the network itself applies a ReLU."""
         self._network = network
         self._modules = tuple(modules)
+        self._rectify = frozenset(rectify)
         self._outputs: dict[str, Tensor] = {}
         self._handles: list[RemovableHandle] = []
         self._thread = 0
@@ -75,6 +79,8 @@ class LayerTap:
                     f"layer {name} answers with {type(output).__name__}, not with one tensor; "
                     "name a layer whose output has a height and a width"
                 )
+            if name in self._rectify:
+                output = _rectified(output)
             kept = output if output.requires_grad else output.detach().requires_grad_()
             self._outputs[name] = kept
             return kept.clone()
@@ -84,3 +90,12 @@ class LayerTap:
     def _remove(self) -> None:
         while self._handles:
             self._handles.pop().remove()
+
+
+def _rectified(output: Tensor) -> Tensor:
+    """relu(output), such that the ReLU after it changes nothing and lets every gradient through.
+
+    A ReLU's derivative at 0 is 0: without the smallest normal number in place of 0, the gradient
+    with respect to the rectified activation would be lost where the activation is 0.
+    """
+    return output.relu().clamp_min(torch.finfo(output.dtype).tiny)

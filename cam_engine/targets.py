@@ -75,8 +75,11 @@ def spatial(output: Tensor, tap: Tap) -> Tensor:
 
 
 def rectified(activations: Tensor, sign: Sign, method: str) -> Tensor:
-    """The activation as the method needs it: relu where the network, or the formula, has one."""
-    if sign is Sign.RELU_NEXT or (sign is Sign.SIGNED and method in NEEDS_RECTIFIED):
+    """The activation as the method needs it: relu(A) where it is signed and the formula is not.
+
+    (Where the network's next step is a ReLU, the tap has rectified it already.)
+    """
+    if sign is Sign.SIGNED and method in NEEDS_RECTIFIED:
         return activations.relu()
     return activations
 
@@ -94,7 +97,7 @@ def _class_by_name(name: str, class_names: Sequence[str]) -> int | None:
 
 def _plan_layer(name: str, layout: Layout, network: nn.Module, taps: Taps) -> PlannedLayer:
     for stage in layout.stages:
-        here = name in {stage.label, stage.raw}
+        here = name in {stage.label, stage.raw, stage.tap.module if taps == "rectified" else ""}
         if here or (name in STAGES and stage == stage_at(layout, name)):
             return PlannedLayer(name, stage.label, _stage_tap(stage, taps))
     modules = dict(network.named_modules())
