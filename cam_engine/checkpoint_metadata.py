@@ -126,7 +126,7 @@ def _preprocessing(base: Preprocessing, values: Mapping[str, object]) -> Preproc
 def _size(value: object) -> tuple[int, int]:
     """(height, width) of n, (h, w) or (channels, h, w)."""
     sides = list(value) if isinstance(value, list | tuple) else [value] * _SIDES
-    if len(sides) == _SIDES + 1 and sides[0] == 3:  # noqa: PLR2004 (R, G, B)
+    if len(sides) == _SIDES + 1 and sides[0] == 3:  # R, G, B
         del sides[0]
     numbers = [int(side) for side in sides if _is_number(side) and float(side).is_integer()]
     if len(numbers) != len(sides) or len(sides) != _SIDES:
@@ -137,7 +137,7 @@ def _size(value: object) -> tuple[int, int]:
 
 
 def _channels(name: str, value: object) -> tuple[float, float, float]:
-    if isinstance(value, Sequence) and len(value) == 3 and all(map(_is_number, value)):  # noqa: PLR2004
+    if isinstance(value, Sequence) and len(value) == 3 and all(map(_is_number, value)):
         red, green, blue = map(float, value)
         return red, green, blue
     raise InvalidOption(f"{name} must be three numbers, one a channel, got {value!r}")

@@ -201,7 +201,7 @@ def _run_model(job: _Job, session: _Session) -> ModelSummary:
 
 def _load(checkpoint: Path, arguments: argparse.Namespace) -> Classifier:
     size = arguments.input_size
-    if size is not None and len(size) > 2:  # noqa: PLR2004
+    if size is not None and len(size) > 2:
         raise InvalidOption("--input-size takes one side, or a height and a width")
     return load_classifier(
         checkpoint,

@@ -31,7 +31,7 @@ def decode_deep(data: bytes) -> tuple[Pixels, Pixels | None]:
         raise ValueError("the pixels could not be decoded")
     if pixels.dtype.itemsize == 1:
         raise ValueError("the pixels could not be decoded at their full depth")
-    if pixels.ndim == 2:  # noqa: PLR2004
+    if pixels.ndim == 2:
         return pixels[..., None], None
     if pixels.shape[2] == _BGR:
         return pixels[..., ::-1], None

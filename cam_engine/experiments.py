@@ -215,9 +215,9 @@ def _hidden(file: Path, root: Path) -> bool:
 
 def _name_at(file: Path, level: int) -> str:
     if level == 0 or len(file.parts) == 1:
-        return file.stem if level < 3 else f"{file.stem}_{file.suffix[1:]}"  # noqa: PLR2004
+        return file.stem if level < 3 else f"{file.stem}_{file.suffix[1:]}"
     folders = file.parts[-2:-1] if level == 1 else file.parts[:-1]
-    suffix = f"_{file.suffix[1:]}" if level == 3 else ""  # noqa: PLR2004
+    suffix = f"_{file.suffix[1:]}" if level == 3 else ""
     return "_".join([*folders, file.stem]) + suffix
 
 

@@ -55,7 +55,7 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         """Refuse sizes and deviations that are not positive and finite. Raises InvalidOption."""
-        if len(self.input_size) != 2 or min(self.input_size) < 1:  # noqa: PLR2004
+        if len(self.input_size) != 2 or min(self.input_size) < 1:
             raise InvalidOption(
                 f"input_size must be a positive height and width, got {self.input_size}"
             )

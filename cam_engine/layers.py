@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from cam_engine.errors import LayerNotSpatial
+
+_Hook = Callable[[nn.Module, object, object], Tensor | None]
 
 
 class LayerTap:
@@ -70,7 +72,7 @@ class LayerTap:
             for output, gradient in zip(outputs, gradients, strict=True)
         ]
 
-    def _hook(self, name: str):  # type: ignore[no-untyped-def]
+    def _hook(self, name: str) -> _Hook:
         def keep(_module: nn.Module, _inputs: object, output: object) -> Tensor | None:
             if threading.get_ident() != self._thread:
                 return None

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cam_engine.errors import OutputNotWritable
 from cam_engine.records import Failed, LayerFacts, Row, RunFacts, Succeeded, to_json
@@ -152,19 +153,18 @@ def row_to_json(row: Row) -> dict[str, object]:
     return {"status": status, **fields, **extra}
 
 
-def row_from_json(value: Mapping[str, object]) -> Row:
+def row_from_json(value: Mapping[str, Any]) -> Row:
     """The row that `row_to_json` wrote. Raises KeyError, TypeError or ValueError on others."""
     fields = {k: v for k, v in value.items() if k not in {"status", "correct"}}
     if value["status"] == "failed":
-        return Failed(**fields)  # type: ignore[arg-type]
-    fields["top"] = tuple(ClassScore(**one) for one in value["top"])  # type: ignore[attr-defined]
+        return Failed(**fields)
+    fields["top"] = tuple(ClassScore(**one) for one in value["top"])
     fields["layers"] = tuple(
-        LayerFacts(**{**one, "grid": tuple(one["grid"])})
-        for one in value["layers"]  # type: ignore[attr-defined]
+        LayerFacts(**{**one, "grid": tuple(one["grid"])}) for one in value["layers"]
     )
     plain = value["unenhanced"]
-    fields["unenhanced"] = None if plain is None else ClassScore(**plain)  # type: ignore[arg-type]
-    return Succeeded(**fields)  # type: ignore[arg-type]
+    fields["unenhanced"] = None if plain is None else ClassScore(**plain)
+    return Succeeded(**fields)
 
 
 def _csv_fields(model: str, row: Row) -> dict[str, object]:

@@ -124,7 +124,7 @@ def panel_layout(image_size: tuple[int, int], layer_count: int, notice_count: in
     )
 
 
-def render_panel(  # noqa: PLR0917
+def render_panel(
     original: RgbImage,
     enhanced: RgbImage | None,
     explanation: Explanation,
@@ -140,7 +140,7 @@ def render_panel(  # noqa: PLR0917
     return compose_panel(original, enhanced, explanation, maps, options, facts).to_pixels()
 
 
-def compose_panel(  # noqa: PLR0917
+def compose_panel(
     original: RgbImage,
     enhanced: RgbImage | None,
     explanation: Explanation,
@@ -270,7 +270,7 @@ def _inputs(
             yield from _letterboxed(cell, fitted, scale)
 
 
-def _layers(  # noqa: PLR0917
+def _layers(
     layout: PanelLayout,
     original: RgbImage,
     explanation: Explanation,

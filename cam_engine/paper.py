@@ -32,7 +32,7 @@ _TRUETYPE = 42
 _font_type_lock = threading.Lock()
 
 
-def save_paper_figure(  # noqa: PLR0917
+def save_paper_figure(
     target: Path | BinaryIO,
     original: RgbImage,
     enhanced: RgbImage | None,

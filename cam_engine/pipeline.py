@@ -23,7 +23,7 @@ from cam_engine.outputs import PicturePaths, row_from_json
 from cam_engine.png import is_whole_png, read_png_text
 from cam_engine.records import Failed, Row, RunFacts, Succeeded
 from cam_engine.rendering import output_size, resize_image
-from cam_engine.results import Explanation
+from cam_engine.results import Explanation, RgbImage
 
 OnRow = Callable[[Row], None]
 
@@ -247,7 +247,10 @@ def _is_whole(file: Path) -> bool:
     return file.is_file() and (file.suffix != ".png" or is_whole_png(file))
 
 
-def _network_input(explainer: Explainer, item: ImageItem, options: CamOptions, limits: ImageLimits):  # type: ignore[no-untyped-def]
+def _network_input(
+    explainer: Explainer, item: ImageItem, options: CamOptions, limits: ImageLimits
+) -> RgbImage | None:
+    """The image as the network would see it; None where it cannot be read."""
     try:
         image = decode_image(read_image_bytes(item.path, limits), limits)
     except CamError:

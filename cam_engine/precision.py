@@ -53,7 +53,7 @@ def multiplies_bfloat16(device: torch.device) -> bool:
         features = torch.cpu.get_capabilities()
         return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
     if device.type == "cuda":
-        return torch.cuda.get_device_capability(device)[0] >= 8  # noqa: PLR2004 (Ampere is 8.x)
+        return torch.cuda.get_device_capability(device)[0] >= 8  # Ampere is 8.x
     return False
 
 

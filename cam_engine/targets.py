@@ -62,9 +62,9 @@ def spatial(output: Tensor, tap: Tap) -> Tensor:
 
     Raises LayerNotSpatial where there is no grid of at least two cells.
     """
-    if tap.tokens is not None and output.ndim == 3:  # noqa: PLR2004 (batch, tokens, channels)
+    if tap.tokens is not None and output.ndim == 3:  # batch, tokens, channels
         output = _fold_tokens(output[:, tap.tokens :], tap.module)
-    if output.ndim != 4 or output.shape[2] * output.shape[3] == 1:  # noqa: PLR2004
+    if output.ndim != 4 or output.shape[2] * output.shape[3] == 1:
         raise LayerNotSpatial(
             f"layer {tap.module} answers with shape {tuple(output.shape)}: no grid of cells to "
             "make a map of; name a layer before pooling and flattening"

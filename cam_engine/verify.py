@@ -10,9 +10,10 @@ import argparse
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -64,7 +65,7 @@ class _Figure:
 
     paths: PicturePaths
     main: Path
-    recipe: dict[str, object] | None
+    recipe: dict[str, Any] | None
 
 
 def run_verify(arguments: argparse.Namespace) -> int:
@@ -151,7 +152,7 @@ def _border_share(values: FloatMap, grid: tuple[int, int]) -> float | None:
         borders = np.unique(np.round(np.arange(1, cells) * side / cells).astype(int)) - 1
         total += float(steps.sum())
         on_border += float(steps.take(borders, axis=axis).sum())
-    return None if total <= 1e-9 else on_border / total  # noqa: PLR2004 (rounding noise)
+    return None if total <= 1e-9 else on_border / total  # rounding noise
 
 
 def _figures(folder: Path) -> Iterator[_Figure]:
@@ -177,7 +178,7 @@ def _names_in(folder: Path) -> set[str]:
     return names | {row["name"] for row in rows if row["status"] == "succeeded"}
 
 
-def _recipe(main: Path) -> dict[str, object] | None:
+def _recipe(main: Path) -> dict[str, Any] | None:
     try:
         recipe = json.loads(read_png_text(main)["Recipe"])
     except (CamError, KeyError, ValueError):
@@ -185,7 +186,7 @@ def _recipe(main: Path) -> dict[str, object] | None:
     return recipe if isinstance(recipe, dict) else None
 
 
-def _options(figure: _Figure) -> dict[str, object]:
+def _options(figure: _Figure) -> dict[str, Any]:
     facts = (figure.recipe or {}).get("facts", {})
     options = facts.get("options", {}) if isinstance(facts, dict) else {}
     return options if isinstance(options, dict) else {}
@@ -196,7 +197,7 @@ def _layers(figure: _Figure) -> list[str]:
     options = _options(figure)
     layers = options.get("layers", ("early", "mid", "late"))
     fused = ["fused"] if options.get("fused") else []
-    return [*(str(layer) for layer in layers), *fused]  # type: ignore[attr-defined]
+    return [*(str(layer) for layer in layers), *fused]
 
 
 def _main_figures(figures: Sequence[_Figure]) -> Check:
@@ -332,17 +333,15 @@ def _heatmaps(figure: _Figure) -> Iterator[_Heatmap]:
             yield _Heatmap(path, indices / 255.0, grid)
 
 
+_WORDS = {True: "[green]ok[/green]", False: "[red]FAILED[/red]", None: "n/a"}
+
+
 def _print(folder: Path, checks: Sequence[Check]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("check", "", "figure", "held to"):
         table.add_column(column, no_wrap=True)
-    words: Callable[[bool | None], str] = lambda passed: {  # noqa: E731
-        True: "[green]ok[/green]",
-        False: "[red]FAILED[/red]",
-        None: "n/a",
-    }[passed]
     for check in checks:
-        table.add_row(check.name, words(check.passed), check.figure, check.threshold)
+        table.add_row(check.name, _WORDS[check.passed], check.figure, check.threshold)
     console = wide_console()
     console.print(f"{folder}", markup=False)
     console.print(table)
