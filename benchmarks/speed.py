@@ -65,7 +65,7 @@ def main() -> None:
         "--experiment", type=Path, help="folder with cls_<arch>_*/best.pt and crops"
     )
     parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--skip-commands", action="store_true")
     parser.add_argument("--output", type=Path, help="Markdown file whose block is replaced")
     arguments = parser.parse_args()
