@@ -12,9 +12,8 @@ from pathlib import Path
 
 from cam_engine import exit_status
 from cam_engine.errors import CamError
-from cam_engine.options import COLORMAPS, METHODS
+from cam_engine.options import COLORMAPS, METHODS, PICKS
 
-_PICKS = ("balanced", "first", "random", "errors")
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -158,7 +157,7 @@ def _add_pick(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("which images")
     group.add_argument(
         "--pick",
-        choices=_PICKS,
+        choices=PICKS,
         default="balanced",
         help="where there are more than --max-images: all classes in turn, the first by name, at "
         "random, or those whose true class the classifier trusts least (default: %(default)s)",

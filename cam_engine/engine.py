@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -20,7 +20,7 @@ from cam_engine.errors import InvalidOption, NonFiniteOutput, OutOfMemory
 from cam_engine.images import enhance, resize_for_network, to_batch
 from cam_engine.layers import LayerTap
 from cam_engine.options import STAGES, CamOptions, Method
-from cam_engine.precision import PrecisionName, choose_precision, folded_modules, prepare
+from cam_engine.precision import PrecisionName, choose_precision, prepare
 from cam_engine.results import ClassScore, Explanation, LayerMap, RgbImage
 from cam_engine.targets import PlannedLayer, plan_layers, rectified, resolve_class, spatial
 
@@ -110,9 +110,7 @@ class Explainer:
         self._network = prepare(
             classifier.network, self.precision, self.device, head=classifier.head
         )
-        self._folded = (
-            folded_modules(classifier.network) if self.precision.fold_batch_norm else frozenset()
-        )
+        self._unfolded: nn.Module | None = None
 
     @property
     def batch_size(self) -> int:
@@ -269,17 +267,18 @@ class Explainer:
         return logits.float()
 
     def _network_for(self, plan: _Plan) -> nn.Module:
-        """The folded network, but one that is not where a folded convolution is tapped."""
-        if self._folded.isdisjoint(plan.modules):
+        """The folded network; where a convolution is tapped, one whose norms stand by themselves.
+
+        Folding changes no output but a convolution's. Called with the lock held.
+        """
+        original = self.classifier.network
+        tapped = (original.get_submodule(name) for name in plan.modules)
+        if not any(isinstance(module, nn.Conv2d) for module in tapped):
             return self._network
-        unfolded = type(self.precision)(
-            self.precision.dtype, self.precision.channels_last, fold_batch_norm=False
-        )
-        self._network = prepare(
-            self.classifier.network, unfolded, self.device, self.classifier.head
-        )
-        self._folded = frozenset()
-        return self._network
+        if self._unfolded is None:
+            precision = replace(self.precision, fold_batch_norm=False)
+            self._unfolded = prepare(original, precision, self.device, self.classifier.head)
+        return self._unfolded
 
     def _predict_part(self, inputs: Sequence[RgbImage]) -> list[Probabilities]:
         batch = to_batch(inputs, self.classifier.preprocessing, self.device)

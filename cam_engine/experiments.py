@@ -13,17 +13,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 from cam_engine.decoding import IMAGE_SUFFIXES
 from cam_engine.errors import ExperimentNotFound, ImageNotFound, NoImagesFound, NoModelsFound
+from cam_engine.options import Pick
 
 CHECKPOINT_NAMES = ("best.pt", "best_model.pt")
 CROP_FOLDERS = ("crops_gt_crops/crops", "crops_gt_crops")
 DEFAULT_OUTPUT = "gradcam_visualizations"
-
-Pick = Literal["balanced", "first", "random", "errors"]
-PICKS: tuple[str, ...] = get_args(Pick)
 
 _RUN_DATE = re.compile(r"(\d{8}_\d{6})")
 

@@ -12,9 +12,11 @@ Taps = Literal["rectified", "raw"]
 Colormap = Literal["inferno", "viridis", "turbo", "magma", "cividis", "jet"]
 Blend = Literal["adaptive", "uniform"]
 PaperFormat = Literal["png", "pdf"]
+Pick = Literal["balanced", "first", "random", "errors"]
 
 METHODS: tuple[str, ...] = get_args(Method)
 COLORMAPS: tuple[str, ...] = get_args(Colormap)
+PICKS: tuple[str, ...] = get_args(Pick)
 STAGES: tuple[str, ...] = ("early", "mid", "late")
 
 

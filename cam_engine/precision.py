@@ -90,11 +90,6 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
     return folded
 
 
-def folded_modules(network: nn.Module) -> frozenset[str]:
-    """Names of the convolutions whose output folding changes (it then includes the norm)."""
-    return frozenset(convolution for convolution, _ in _foldable_pairs(network))
-
-
 class _Float32Head(nn.Module):
     """A head computed in float32, whatever the precision of what comes before."""
 
