@@ -73,12 +73,14 @@ class CheckpointHeader:
     """What a file says of itself; None where it is silent. Nothing here was checked on weights.
 
     architecture: the row that the file, else its folder, names; else the file's own word for it.
-    val_accuracy: 0..1.
+    input_size: (height, width) in pixels, the network's own where the file is silent; None where
+    the architecture is not known either. val_accuracy: 0..1.
     """
 
     path: Path
     architecture: str | None
     class_names: tuple[str, ...] | None
+    input_size: tuple[int, int] | None
     val_accuracy: float | None
     epoch: int | None
 
@@ -139,13 +141,27 @@ def read_header(path: Path) -> CheckpointHeader:
         class_names = class_names_of(metadata, path)
     except CheckpointInvalid:  # loading will say so
         class_names = None
+    architecture = next(iter([*rows, *said]), None)
     return CheckpointHeader(
         path=path,
-        architecture=next(iter([*rows, *said]), None),
+        architecture=architecture,
         class_names=class_names,
+        input_size=_header_size(architecture, metadata, path),
         val_accuracy=accuracy_of(metadata),
         epoch=epoch_of(metadata),
     )
+
+
+def _header_size(
+    architecture: str | None, metadata: Mapping[str, object], path: Path
+) -> tuple[int, int] | None:
+    known = None if architecture is None else _known_name(architecture)
+    if known is None:
+        return None
+    try:
+        return preprocessing_of(metadata, path, _default_preprocessing(known)).input_size
+    except (ArchitectureUnknown, CheckpointInvalid):  # loading will say so
+        return None
 
 
 def _read_and_digest(path: Path) -> tuple[CheckpointContents, str]:

@@ -156,6 +156,30 @@ class Explainer:
             list(zip(images, indices, strict=True)), lambda part: self._explain_part(part, plan)
         )
 
+    def explain_each(
+        self,
+        images: Sequence[PreparedImage],
+        options: CamOptions,
+        targets: Sequence[Target] | None = None,
+    ) -> list[Explanation | NonFiniteOutput]:
+        """As `explain_prepared`, but an image that the network fails on does not fail the others.
+
+        A batch that holds such an image is computed again one by one.
+        """
+        if not images:
+            return []
+        try:
+            return list(self.explain_prepared(images, options, targets))
+        except NonFiniteOutput as error:
+            if len(images) == 1:
+                return [error]
+            chosen = [None] * len(images) if targets is None else [[one] for one in targets]
+            return [
+                answer
+                for image, target in zip(images, chosen, strict=True)
+                for answer in self.explain_each([image], options, target)
+            ]
+
     def explain_batch(
         self, batch: Tensor, options: CamOptions, targets: Sequence[Target] | None = None
     ) -> list[Explanation]:

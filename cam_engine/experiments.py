@@ -19,9 +19,16 @@ from cam_engine.errors import ExperimentNotFound, ImageNotFound, NoImagesFound, 
 from cam_engine.options import Pick
 
 CHECKPOINT_NAMES = ("best.pt", "best_model.pt")
+SPLITS = ("test", "train", "val")
 CROP_FOLDERS = ("crops_gt_crops/crops", "crops_gt_crops")
 DEFAULT_OUTPUT = "gradcam_visualizations"
 
+_BELOW_A_ROOT = (
+    "experiment_*",
+    "experiments/experiment_*",
+    "*/experiments/experiment_*",
+    "*/*/experiments/experiment_*",
+)
 _RUN_DATE = re.compile(r"(\d{8}_\d{6})")
 
 
@@ -52,6 +59,21 @@ class Experiment:
     def name(self) -> str:
         """The folder's own name."""
         return self.folder.absolute().name
+
+    @property
+    def holds_models(self) -> bool:
+        """Whether any classifier is in it."""
+        return any(_checkpoint_in(folder) for folder in self.folder.glob("cls_*"))
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that have a folder for crops: "test", "train", "val" and the like."""
+        for crops in CROP_FOLDERS:
+            root = self.folder / crops
+            names = [p.name for p in sorted(root.glob("*")) if p.is_dir() and p.name in SPLITS]
+            if names:
+                return names
+        return []
 
     def models(self, wanted: Sequence[str] = ()) -> list[ModelFolder]:
         """Classifiers by name; `wanted` keeps those that contain one of these, whatever the case.
@@ -113,6 +135,19 @@ def find_experiments(folder: Path) -> list[Experiment]:
     ):
         return experiments
     return [Experiment(folder)]
+
+
+def all_experiments(root: Path) -> list[Experiment]:
+    """Every experiment below a data root, the oldest run first.
+
+    The root may be an experiment itself, a run, a results folder, or hold results folders.
+    """
+    if Experiment(root).holds_models:
+        return [Experiment(root)]
+    folders = {
+        folder for pattern in _BELOW_A_ROOT for folder in root.glob(pattern) if folder.is_dir()
+    }
+    return [Experiment(folder) for folder in sorted(folders, key=_age)]
 
 
 def find_images(path: Path) -> list[ImageItem]:
@@ -208,6 +243,12 @@ def _newest_run(results: Path) -> Path | None:
 
 def _hidden(file: Path, root: Path) -> bool:
     return any(part.startswith(".") for part in file.relative_to(root).parts)
+
+
+def _age(folder: Path) -> tuple[str, str]:
+    """Sorts by the run's date in the path, then by the path."""
+    dates = _RUN_DATE.findall(folder.as_posix())
+    return (dates[-1] if dates else ""), folder.as_posix()
 
 
 def _name_at(file: Path, level: int) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cam_engine.decoding import DEFAULT_LIMITS, ImageLimits, decode_image, read_image_bytes
 from cam_engine.engine import Explainer, PreparedImage
-from cam_engine.errors import CamError, NonFiniteOutput
+from cam_engine.errors import CamError
 from cam_engine.experiments import ImageItem
 from cam_engine.figures import FigureWriter
 from cam_engine.options import CamOptions
@@ -164,7 +164,8 @@ class _Run:
         return _Loaded(item, _at_output_size(prepared), digest)
 
     def _start_batch(self, batch: Sequence[_Load]) -> Iterator[Future[Row] | Row]:
-        answers = iter(self._explain([one for one in batch if isinstance(one, _Loaded)]))
+        prepared = [one.prepared for one in batch if isinstance(one, _Loaded)]
+        answers = iter(self._explainer.explain_each(prepared, self._request.options))
         for one in batch:
             match one:
                 case Failed():
@@ -178,17 +179,6 @@ class _Run:
                         yield self._failed(one.item, answer)
                     else:
                         yield self._pool.submit(self._write, one, answer)
-
-    def _explain(self, loaded: Sequence[_Loaded]) -> list[Explanation | CamError]:
-        if not loaded:
-            return []
-        try:
-            prepared = [one.prepared for one in loaded]
-            return list(self._explainer.explain_prepared(prepared, self._request.options))
-        except NonFiniteOutput as error:
-            if len(loaded) == 1:
-                return [error]
-            return [answer for one in loaded for answer in self._explain([one])]
 
     def _write(self, loaded: _Loaded, explanation: Explanation) -> Row:
         return self._writer.write(

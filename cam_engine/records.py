@@ -8,6 +8,7 @@ import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
 
@@ -173,6 +174,7 @@ class Recipes:
 
     def __init__(self, facts: RunFacts) -> None:
         self.run = facts.digest
+        self.model = facts.model
         self._method = facts.options.method
         self._facts = to_json(facts)
         self._shared = {
@@ -208,6 +210,7 @@ class Recipes:
         return chunks
 
 
+@cache
 def software_versions() -> Mapping[str, str]:
     """Versions of this software and of what its numbers depend on."""
     try:

@@ -23,8 +23,8 @@ from rich.table import Table
 
 from cam_engine.console import wide_console
 from cam_engine.errors import CamError, ExperimentNotFound
-from cam_engine.figures import PLACES
 from cam_engine.outputs import COMPONENTS, MAIN_PREFIX, SUMMARY_JSON, PicturePaths
+from cam_engine.pictures import PLACES
 from cam_engine.png import is_whole_png, read_png_text
 from cam_engine.records import to_json
 from cam_engine.rendering import resize_map
