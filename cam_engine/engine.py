@@ -117,6 +117,17 @@ class Explainer:
         """Images a pass; smaller than asked for once the device ran out of memory."""
         return self._batch_size
 
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of all weights held: the classifier's own, and the copies that are run."""
+        networks = [self.classifier.network, self._network, self._unfolded]
+        return sum(
+            tensor.nbytes
+            for network in networks
+            if network is not None
+            for tensor in (*network.parameters(), *network.buffers())
+        )
+
     def prepare_image(self, image: RgbImage, options: CamOptions) -> PreparedImage:
         """CLAHE and resizing of one (H, W, 3) uint8 image; needs no lock and no device."""
         preprocessing = self.classifier.preprocessing

@@ -96,17 +96,20 @@ class Experiment:
             )
         return kept
 
+    def split_folders(self, split: str) -> list[Path]:
+        """The folders that may hold a split's crops, of those layouts that are there."""
+        roots = [self.folder / crops / split for crops in CROP_FOLDERS]
+        return [root for root in roots if root.is_dir()]
+
     def images(self, split: str = "test") -> list[ImageItem]:
         """The split's crops by path, with their true class where a class folder names it.
 
         Raises NoImagesFound, which names the folders that were looked into.
         """
-        roots = [self.folder / crops / split for crops in CROP_FOLDERS]
-        for root in roots:
-            items = find_images(root) if root.is_dir() else []
-            if items:
+        for root in self.split_folders(split):
+            if items := find_images(root):
                 return items
-        looked = " or ".join(str(root) for root in roots)
+        looked = " or ".join(str(self.folder / crops / split) for crops in CROP_FOLDERS)
         raise NoImagesFound(
             f"no test images found in {self.name}: expected images in {looked}; "
             "to explain images from elsewhere: gradcam images --model CHECKPOINT --images FOLDER"

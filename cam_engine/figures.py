@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cam_engine.engine import PreparedImage
 from cam_engine.outputs import PicturePaths, row_to_json, write_atomically
-from cam_engine.pictures import DEFAULT_PAPER_DPI, Pictures, PictureSource
+from cam_engine.pictures import DEFAULT_PAPER_DPI, Pictures, PictureSource, ShownImage
 from cam_engine.records import Recipes, RunFacts, Succeeded, succeeded_row, to_json
 from cam_engine.results import Explanation, LayerMap
 
@@ -41,7 +41,8 @@ class FigureWriter:
         The main figure comes last, so that where it is, all others are.
         """
         source = PictureSource(name, image, image_sha256, true_class)
-        pictures = Pictures(self._recipes, self._facts.options, source, prepared, explanation)
+        shown = ShownImage(prepared.original, prepared.enhanced)
+        pictures = Pictures(self._recipes, self._facts.options, source, shown, explanation)
         paths = PicturePaths(self._folder, name)
         for layer in explanation.layers:
             for kind, draw in self._components(pictures):

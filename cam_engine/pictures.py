@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cam_engine.engine import PreparedImage
 from cam_engine.options import CamOptions, PaperFormat
 from cam_engine.panel import WIDTH_INCHES, input_places, render_panel
 from cam_engine.png import encode_png
@@ -40,6 +39,13 @@ class PictureSource(NamedTuple):
     true_class: str | None
 
 
+class ShownImage(NamedTuple):
+    """(H, W, 3) uint8 pixels as decoded, and the same after CLAHE (None where it is off)."""
+
+    original: RgbImage
+    enhanced: RgbImage | None
+
+
 class Pictures:
     """Draws one explanation. Not for several threads at once: full-size maps are kept."""
 
@@ -48,15 +54,15 @@ class Pictures:
         recipes: Recipes,
         options: CamOptions,
         source: PictureSource,
-        prepared: PreparedImage,
+        shown: ShownImage,
         explanation: Explanation,
     ) -> None:
         self.explanation = explanation
         self._recipes = recipes
         self._options = options
         self._source = source
-        self._prepared = prepared
-        self._size = output_size(prepared.original)
+        self._shown = shown
+        self._size = output_size(shown.original)
         self._original: RgbImage | None = None
         self._maps: dict[str, FloatMap] = {}
 
@@ -71,7 +77,7 @@ class Pictures:
     def original(self) -> RgbImage:
         """(H, W, 3) uint8: the image before CLAHE at the pictures' size."""
         if self._original is None:
-            self._original = resize_image(self._prepared.original, self._size)
+            self._original = resize_image(self._shown.original, self._size)
         return self._original
 
     def values(self, layer: LayerMap) -> FloatMap:
@@ -115,10 +121,9 @@ class Pictures:
     @property
     def _inputs(self) -> _PanelInputs:
         facts = FigureFacts(self._source.title, self._recipes.model, self._source.true_class)
-        prepared = self._prepared
         return _PanelInputs(
-            prepared.original,
-            prepared.enhanced,
+            self._shown.original,
+            self._shown.enhanced,
             self.explanation,
             self.maps,
             self._options,
@@ -145,6 +150,15 @@ class _PanelInputs(NamedTuple):
     maps: Mapping[str, FloatMap]
     options: CamOptions
     facts: FigureFacts
+
+
+def at_most_output(shown: ShownImage) -> ShownImage:
+    """No more pixels than the pictures will have: many images may wait to be drawn."""
+    size = output_size(shown.original)
+    if shown.original.shape[:2] == size:
+        return shown
+    enhanced = None if shown.enhanced is None else resize_image(shown.enhanced, size)
+    return ShownImage(resize_image(shown.original, size), enhanced)
 
 
 def to_integers(values: FloatMap, bits: GreyBits = 16) -> NDArray[np.uint8] | NDArray[np.uint16]:

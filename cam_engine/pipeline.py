@@ -20,9 +20,9 @@ from cam_engine.experiments import ImageItem
 from cam_engine.figures import FigureWriter
 from cam_engine.options import CamOptions
 from cam_engine.outputs import PicturePaths, row_from_json
+from cam_engine.pictures import ShownImage, at_most_output
 from cam_engine.png import is_whole_png, read_png_text
 from cam_engine.records import Failed, Row, RunFacts, Succeeded
-from cam_engine.rendering import output_size, resize_image
 from cam_engine.results import Explanation, RgbImage
 
 OnRow = Callable[[Row], None]
@@ -161,7 +161,8 @@ class _Run:
         except CamError as error:
             return self._failed(item, error)
         prepared = self._explainer.prepare_image(image, self._request.options)
-        return _Loaded(item, _at_output_size(prepared), digest)
+        original, enhanced = at_most_output(ShownImage(prepared.original, prepared.enhanced))
+        return _Loaded(item, replace(prepared, original=original, enhanced=enhanced), digest)
 
     def _start_batch(self, batch: Sequence[_Load]) -> Iterator[Future[Row] | Row]:
         prepared = [one.prepared for one in batch if isinstance(one, _Loaded)]
@@ -222,15 +223,6 @@ def _finish(row: Future[Row] | Row, on_row: OnRow) -> Row:
     done = row.result() if isinstance(row, Future) else row
     on_row(done)
     return done
-
-
-def _at_output_size(prepared: PreparedImage) -> PreparedImage:
-    """No more pixels than the pictures will have: many images wait between the stages."""
-    size = output_size(prepared.original)
-    if prepared.original.shape[:2] == size:
-        return prepared
-    enhanced = None if prepared.enhanced is None else resize_image(prepared.enhanced, size)
-    return replace(prepared, original=resize_image(prepared.original, size), enhanced=enhanced)
 
 
 def _is_whole(file: Path) -> bool:
