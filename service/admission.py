@@ -1,0 +1,82 @@
+"""Who gets in: a bounded number at once, each with a deadline and a client that still listens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+
+from service.metrics import Metrics
+from service.problems import ServiceError
+
+_Answer = TypeVar("_Answer")
+_RETRY_AFTER = {"Retry-After": "1"}
+
+
+class Admission:
+    """Counts requests that are computed or wait; beyond the limit it refuses at once."""
+
+    def __init__(self, most_in_flight: int, metrics: Metrics) -> None:
+        self._most = most_in_flight
+        self._metrics = metrics
+        self._in_flight = 0
+        self.closing = False
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A place for as long as it lasts. Raises ServiceError "queue-full" or "shutting-down"."""
+        if self.closing:
+            raise ServiceError("shutting-down", "the service is being stopped", _RETRY_AFTER)
+        if self._in_flight >= self._most:
+            raise ServiceError(
+                "queue-full",
+                f"{self._most} requests are being answered, which is all that fit; "
+                "try again in a second",
+                _RETRY_AFTER,
+            )
+        self._change(1)
+        try:
+            yield
+        finally:
+            self._change(-1)
+
+    def _change(self, by: int) -> None:
+        self._in_flight += by
+        self._metrics.in_flight.set(self._in_flight)
+
+
+async def while_listening(
+    request: Request, work: Awaitable[_Answer], deadline_seconds: float
+) -> _Answer:
+    """The work's answer; it is cancelled at the deadline, or when the client goes away.
+
+    The request's body must have been read. Raises ServiceError "deadline-exceeded", or
+    ClientDisconnect.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        done, _ = await asyncio.wait(
+            {task, gone}, timeout=deadline_seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+        if task in done:
+            return task.result()
+        if gone in done:
+            raise ClientDisconnect
+        raise ServiceError(
+            "deadline-exceeded",
+            f"the answer took longer than {deadline_seconds:g} seconds; try again",
+            _RETRY_AFTER,
+        )
+    finally:
+        for one in (task, gone):
+            one.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

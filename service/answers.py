@@ -1,0 +1,155 @@
+"""Answers that can be had again: what was computed, by digest, bounded by bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+
+from cam_engine.options import CamOptions
+from cam_engine.pictures import ShownImage
+from cam_engine.records import Recipes, software_versions, to_json
+from cam_engine.results import Explanation
+from service.model_cache import LoadedModel
+from service.problems import ServiceError
+from service.schemas import ExplanationOptions
+
+_MOST_GONE = 100_000
+_OVERHEAD_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSource:
+    """An image as it came: its file's bytes and their digest, and what it is called."""
+
+    data: bytes
+    sha256: str
+    name: str
+    true_class: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The name without folders and suffix, as figures and files show it."""
+        last = self.name.replace("\\", "/").rsplit("/", 1)[-1]
+        return last.rsplit(".", 1)[0] or last or "image"
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """One image and its explanation.
+
+    shown: its pixels, where they are at hand; else they are decoded from the file's bytes again.
+    """
+
+    source: ImageSource
+    explanation: Explanation
+    shown: ShownImage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLabel:
+    """What an answer says of the model that it is from."""
+
+    id: str
+    name: str
+    architecture: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a POST computed: one image's explanation, or several for a contact sheet.
+
+    heading: of a contact sheet; None for the answer on one image.
+    """
+
+    digest: str
+    model: ModelLabel
+    options: ExplanationOptions
+    cam_options: CamOptions
+    recipes: Recipes
+    items: tuple[Explained, ...]
+    heading: str | None = None
+
+    @property
+    def is_sheet(self) -> bool:
+        """Whether it answers for an experiment and not for one image."""
+        return self.heading is not None
+
+    def without_pixels(self) -> Answer:
+        """The same, to be kept for long."""
+        return replace(self, items=tuple(replace(one, shown=None) for one in self.items))
+
+    @property
+    def bytes_used(self) -> int:
+        """Bytes held: files and maps, and something for the rest."""
+        maps = (layer.values.nbytes for one in self.items for layer in one.explanation.layers)
+        files = (len(one.source.data) for one in self.items)
+        return sum(maps) + sum(files) + _OVERHEAD_BYTES
+
+
+def make_answer(
+    model: LoadedModel,
+    options: ExplanationOptions,
+    items: tuple[Explained, ...],
+    heading: str | None = None,
+) -> Answer:
+    """The answer, with the digest of all that it depends on."""
+    classifier = model.explainer.classifier
+    cam_options = options.cam_options()
+    recipes = model.recipes(cam_options)
+    parts = {
+        "images": [[one.source.sha256, one.source.name, one.source.true_class] for one in items],
+        "options": options.model_dump(),
+        "run": recipes.run,
+        "heading": heading,
+        "version": dict(software_versions()),
+    }
+    digest = hashlib.sha256(to_json(parts).encode()).hexdigest()
+    label = ModelLabel(model.id, model.name, classifier.architecture, classifier.sha256)
+    return Answer(digest, label, options, cam_options, recipes, items, heading)
+
+
+class AnswerCache:
+    """The last answers, by digest; used in one event loop only."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._used = 0
+        self._answers: OrderedDict[str, Answer] = OrderedDict()
+        # Digests of answers that were here, so that "gone" and "never seen" can be told apart.
+        self._gone: OrderedDict[str, None] = OrderedDict()
+
+    def put(self, answer: Answer) -> None:
+        """Keep the answer; the least recently used ones make room for it."""
+        self._forget(answer.digest)
+        self._answers[answer.digest] = answer.without_pixels()
+        self._used += answer.bytes_used
+        self._gone.pop(answer.digest, None)
+        while self._used > self._most_bytes:
+            oldest = next(iter(self._answers))
+            self._forget(oldest)
+            self._gone[oldest] = None
+        while len(self._gone) > _MOST_GONE:
+            self._gone.popitem(last=False)
+
+    def get(self, digest: str) -> Answer:
+        """The answer. Raises ServiceError "explanation-gone" or "explanation-not-found"."""
+        if digest in self._answers:
+            self._answers.move_to_end(digest)
+            return self._answers[digest]
+        if digest in self._gone:
+            raise ServiceError(
+                "explanation-gone",
+                "this explanation was put out of memory; POST the image again to have it anew",
+            )
+        raise ServiceError(
+            "explanation-not-found",
+            "no explanation of this digest was made since the service started; "
+            "POST the image to /v1/explanations",
+        )
+
+    def _forget(self, digest: str) -> None:
+        answer = self._answers.pop(digest, None)
+        if answer is not None:
+            self._used -= answer.bytes_used

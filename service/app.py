@@ -1,0 +1,126 @@
+"""The application: `uvicorn --factory service.app:create_app`, or `gradcam serve`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+from cam_engine.errors import CamError
+from cam_engine.records import DISTRIBUTION
+from service import logs, tracing
+from service.components import build
+from service.context import REQUEST_ID, RequestContext, problem_response
+from service.openapi import describe
+from service.problems import ServiceError, of_cam_error
+from service.routes import catalog, docs, explanations, operations
+from service.schemas import invalid_request
+from service.settings import Settings
+
+_EXPOSED = (
+    "Content-Disposition",
+    "Content-Location",
+    "ETag",
+    "Link",
+    "Location",
+    "Retry-After",
+    "Server-Timing",
+    REQUEST_ID,
+    "X-Gradcam-Clahe-Changed-Class",
+    "X-Gradcam-Empty",
+    "X-Gradcam-Grid",
+    "X-Gradcam-Images",
+    "X-Gradcam-Layer",
+    "X-Gradcam-Layers",
+    "X-Gradcam-Method",
+    "X-Gradcam-Model",
+    "X-Gradcam-Prediction",
+    "X-Gradcam-Probability",
+    "X-Gradcam-Target",
+    "X-Gradcam-Target-Probability",
+)
+_ALLOWED = ("Authorization", "Content-Type", "Idempotency-Key", "X-API-Key", REQUEST_ID)
+_ROUTING_CODES = {404: "not-found", 405: "method-not-allowed"}
+_ROUTING_WORDS = {
+    404: "there is nothing at this address; see /docs for all addresses",
+    405: "this address does not take this method; see the Allow header",
+}
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the application from the settings (default: from the environment).
+
+    Nothing is loaded before it starts. Raises pydantic's ValidationError for wrong settings and
+    InvalidOption for those that cannot work.
+    """
+    settings = settings or Settings()
+    logs.configure(settings)
+    parts = build(settings)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with parts.running():
+            yield
+
+    app = FastAPI(
+        title="gradcam-service",
+        version=version(DISTRIBUTION),
+        description=(
+            "Shows where a trained image classifier looked. Post an image, get an overlay."
+        ),
+        lifespan=lifespan,
+        root_path=settings.root_path,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,  # ours looks into the data root for examples, off the event loop
+    )
+    app.state.components = parts
+    for routes in (operations, explanations, catalog, docs):
+        app.include_router(routes.router)
+    describe(app, parts)
+    _answer_errors(app, str(parts.catalog.root))
+    app.add_middleware(RequestContext, metrics=parts.metrics)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=_ALLOWED,
+        expose_headers=_EXPOSED,
+        max_age=600,
+    )
+    if settings.tracing:
+        tracing.instrument(app)
+    return app
+
+
+def _answer_errors(app: FastAPI, root: str) -> None:
+    """Every error as a problem, with its code counted where it is a refusal."""
+
+    def respond(request: Request, error: ServiceError) -> Response:
+        app.state.components.metrics.rejected.labels(error.code).inc()
+        return problem_response(error, request.url.path, request.state.request_id)
+
+    @app.exception_handler(ServiceError)
+    async def refused(request: Request, error: ServiceError) -> Response:
+        return respond(request, error)
+
+    @app.exception_handler(CamError)
+    async def failed(request: Request, error: CamError) -> Response:
+        return respond(request, of_cam_error(error, root))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        # The first part of a place says query or path, which the field's name does without.
+        found = [{**one, "loc": one["loc"][1:]} for one in error.errors()]
+        return respond(request, invalid_request(found))
+
+    @app.exception_handler(HTTPException)
+    async def unrouted(request: Request, error: HTTPException) -> Response:
+        code = _ROUTING_CODES.get(error.status_code, "malformed-body")
+        detail = _ROUTING_WORDS.get(error.status_code, str(error.detail))
+        return respond(request, ServiceError(code, detail, headers=error.headers or {}))

@@ -1,0 +1,254 @@
+"""What the data root holds: experiments, their images, and models, without loading weights."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from cam_engine.checkpoints import CheckpointHeader, read_header
+from cam_engine.errors import CamError, NoImagesFound, NoModelsFound
+from cam_engine.experiments import Experiment, ImageItem, all_experiments
+from cam_engine.grids import LayerGrid, layer_grids
+from service.confinement import inside
+from service.problems import ServiceError
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """What changes when a file is replaced."""
+
+    path: Path
+    mtime_ns: int
+    size: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """One classifier: id "<experiment>/<folder>", and its file as it is now."""
+
+    id: str
+    experiment: str
+    name: str
+    stamp: FileStamp
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What a model's file says of itself, and the grids of its layers; () where not known."""
+
+    header: CheckpointHeader
+    grids: tuple[LayerGrid, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Why a model's file says nothing: a stable code and a sentence."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentEntry:
+    """One experiment by its path below the data root."""
+
+    id: str
+    experiment: Experiment
+    models: tuple[ModelEntry, ...]
+
+
+class Catalog:
+    """Looks into the data root; safe to call from several threads. Every method may block."""
+
+    def __init__(self, root: Path, refresh_seconds: float) -> None:
+        self.root = root.resolve()
+        # An experiment as the root goes by its folder's name: an id must not be empty.
+        itself = Experiment(self.root).holds_models
+        self._base = self.root.parent if itself else self.root
+        self._refresh_seconds = refresh_seconds
+        self._lock = threading.Lock()
+        self._experiments: tuple[ExperimentEntry, ...] = ()
+        self._looked = float("-inf")
+        self._facts = _Remembered(_read_facts)
+        self._images = _Remembered(_list_images)
+
+    def experiments(self) -> tuple[ExperimentEntry, ...]:
+        """All experiments, the newest run's first."""
+        with self._lock:
+            if time.monotonic() - self._looked > self._refresh_seconds:
+                found = all_experiments(self.root) if self.root.is_dir() else []
+                self._experiments = tuple(self._entry(one) for one in reversed(found))
+                self._looked = time.monotonic()
+            return self._experiments
+
+    def experiment(self, path: str) -> ExperimentEntry:
+        """The experiment of that id. Raises "path-outside-root" or "experiment-not-found"."""
+        self.inside(path)
+        wanted = path.strip("/")
+        for entry in self.experiments():
+            if entry.id == wanted:
+                return entry
+        raise ServiceError(
+            "experiment-not-found",
+            f"there is no experiment {path!r}; GET /v1/experiments lists those that there are",
+        )
+
+    def models(self) -> list[ModelEntry]:
+        """All models, those of the newest run first."""
+        return [model for entry in self.experiments() for model in entry.models]
+
+    def model(self, wanted: str, experiment: ExperimentEntry | None = None) -> ModelEntry:
+        """The model of that id; or the only one whose folder has that name.
+
+        experiment: look there only. Raises "path-outside-root", "model-not-found" or
+        "model-ambiguous".
+        """
+        self.inside(wanted)
+        among = self.models() if experiment is None else list(experiment.models)
+        found = [model for model in among if model.id == wanted] or [
+            model for model in among if wanted in {model.name, model.name.removeprefix("cls_")}
+        ]
+        if len(found) > 1:
+            ids = ", ".join(model.id for model in found[:5])
+            raise ServiceError("model-ambiguous", f"{wanted!r} may mean {ids}; give a whole id")
+        if not found:
+            where = "" if experiment is None else f" in {experiment.id}"
+            names = ", ".join(model.id for model in among[:5]) or "none"
+            more = ", ..." if len(among) > 5 else ""
+            raise ServiceError(
+                "model-not-found", f"there is no model {wanted!r}{where}; there are {names}{more}"
+            )
+        return found[0]
+
+    def best_model(self, experiment: ExperimentEntry | None = None) -> ModelEntry:
+        """The model of highest val_acc in the experiment, or in the newest one with models.
+
+        Raises "no-models-found".
+        """
+        among = self.experiments() if experiment is None else (experiment,)
+        models = next((entry.models for entry in among if entry.models), ())
+        if not models:
+            where = "the data root" if experiment is None else experiment.id
+            raise ServiceError(
+                "no-models-found", f"no classification model in {where}: expected cls_*/best.pt"
+            )
+        return max(models, key=lambda model: (self._accuracy(model), model.id))
+
+    def facts(self, model: ModelEntry) -> ModelFacts | Unreadable:
+        """What the model's file says, remembered by path, time and size."""
+        return self._facts.get(model.stamp)
+
+    def images(self, entry: ExperimentEntry, split: str) -> tuple[ImageItem, ...]:
+        """The split's images by path; remembered until a folder of theirs changes."""
+        folders = tuple(sorted(_folders_of(entry.experiment, split)))
+        return self._images.get(_SplitStamp(entry.experiment, split, folders))
+
+    def inside(self, relative: str) -> Path:
+        """A path below the data root. Raises "path-outside-root"."""
+        path = inside(self._base, relative)
+        if not path.is_relative_to(self.root):
+            raise ServiceError("path-outside-root", "the path leads out of the data root")
+        return path
+
+    def relative(self, path: Path) -> str:
+        """A path below the data root as ids say it."""
+        return path.relative_to(self._base).as_posix()
+
+    def _accuracy(self, model: ModelEntry) -> float:
+        facts = self.facts(model)
+        accuracy = None if isinstance(facts, Unreadable) else facts.header.val_accuracy
+        return -1.0 if accuracy is None else accuracy
+
+    def _entry(self, experiment: Experiment) -> ExperimentEntry:
+        id_ = self.relative(experiment.folder)
+        try:
+            found = experiment.models()
+        except NoModelsFound:
+            found = []
+        models = [
+            ModelEntry(f"{id_}/{one.name}", id_, one.name, stamp)
+            for one in found
+            if (stamp := self._stamp(one.checkpoint)) is not None
+        ]
+        return ExperimentEntry(id_, experiment, tuple(models))
+
+    def _stamp(self, checkpoint: Path) -> FileStamp | None:
+        """None for a file that is gone, or a link that leads out of the data root."""
+        try:
+            path = checkpoint.resolve(strict=True)
+            return stamp_of(path) if path.is_relative_to(self.root) else None
+        except OSError:
+            return None
+
+
+def stamp_of(path: Path) -> FileStamp:
+    """The file as it is now. Raises OSError."""
+    status = path.stat()
+    return FileStamp(path, status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+@dataclass(frozen=True, slots=True)
+class _SplitStamp:
+    """An experiment's split and the times of its folders, which change with their entries."""
+
+    experiment: Experiment
+    split: str
+    folders: tuple[tuple[str, int], ...]
+
+
+class _Remembered(Generic[_Key, _Value]):
+    """Answers by key, the last few hundred of them."""
+
+    _MOST = 512
+
+    def __init__(self, make: Callable[[_Key], _Value]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._values: dict[_Key, _Value] = {}
+
+    def get(self, key: _Key) -> _Value:
+        with self._lock:
+            if key in self._values:
+                return self._values[key]
+        value = self._make(key)
+        with self._lock:
+            self._values[key] = value
+            while len(self._values) > self._MOST:
+                del self._values[next(iter(self._values))]
+        return value
+
+
+def _read_facts(stamp: FileStamp) -> ModelFacts | Unreadable:
+    try:
+        header = read_header(stamp.path)
+    except CamError as error:
+        return Unreadable(error.code, str(error))
+    if header.architecture is None or header.input_size is None:
+        return ModelFacts(header, ())
+    classes = len(header.class_names or ("one", "other"))
+    try:
+        return ModelFacts(header, layer_grids(header.architecture, classes, header.input_size))
+    except CamError:  # loading will say so
+        return ModelFacts(header, ())
+
+
+def _list_images(stamp: _SplitStamp) -> tuple[ImageItem, ...]:
+    try:
+        return tuple(stamp.experiment.images(stamp.split))
+    except NoImagesFound:
+        return ()
+
+
+def _folders_of(experiment: Experiment, split: str) -> Iterable[tuple[str, int]]:
+    for root in experiment.split_folders(split):
+        for folder in (root, *root.iterdir()):
+            if folder.is_dir():
+                yield folder.as_posix(), folder.stat().st_mtime_ns

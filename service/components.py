@@ -1,0 +1,143 @@
+"""The parts of one service process, built once from its settings and handed to the routes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+import structlog
+
+from cam_engine.decoding import ImageLimits
+from cam_engine.errors import CamError
+from service.admission import Admission
+from service.answers import AnswerCache
+from service.batching import Batcher
+from service.catalog import Catalog
+from service.explaining import Explaining
+from service.metrics import Metrics
+from service.model_cache import ModelCache, loader
+from service.problems import ServiceError
+from service.security import ApiKeys, RateLimit
+from service.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+_LOADING_THREADS = 2
+
+
+@dataclass(slots=True)
+class Readiness:
+    """Whether the configured models are warm: which are not yet, and which cannot be."""
+
+    waiting: set[str] = field(default_factory=set)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests for the configured models are answered without loading."""
+        return not self.waiting and not self.failed
+
+
+@dataclass(slots=True)
+class Components:
+    """What the routes work with."""
+
+    settings: Settings
+    metrics: Metrics
+    catalog: Catalog
+    models: ModelCache
+    explaining: Explaining
+    answers: AnswerCache
+    admission: Admission
+    keys: ApiKeys
+    rate_limit: RateLimit
+    readiness: Readiness
+    executors: tuple[ThreadPoolExecutor, ...]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Warm up; at the end, finish what runs and let the threads go."""
+        warming = asyncio.create_task(self._warm_up())
+        async with AsyncExitStack() as stack:
+            for executor in self.executors:
+                stack.callback(executor.shutdown, wait=True, cancel_futures=True)
+            try:
+                yield
+            finally:
+                self.admission.closing = True
+                warming.cancel()
+                await asyncio.gather(warming, return_exceptions=True)
+
+    async def _warm_up(self) -> None:
+        """The pinned models and the default one."""
+        for wanted in (*self.settings.pinned_models, None):
+            name = wanted or "default"
+            try:
+                await self.explaining.warm_up(wanted)
+            except ServiceError as error:
+                if wanted is None and error.code == "no-models-found":
+                    _log.warning("the data root holds no models yet")
+                else:
+                    self.readiness.failed[name] = error.detail
+            except CamError as error:
+                self.readiness.failed[name] = error.code
+            except Exception:
+                _log.exception("warm-up failed", model=name)
+                self.readiness.failed[name] = "internal-error"
+            self.readiness.waiting.discard(name)
+        if self.readiness.ready:
+            _log.info("ready", models=sorted(self.models.loaded_ids))
+        else:
+            _log.error("not ready", failed=self.readiness.failed)
+
+
+def build(settings: Settings) -> Components:
+    """The parts, wired together; nothing is loaded yet. Raises InvalidOption."""
+    metrics = Metrics()
+    io_threads = settings.io_threads or max(2, _cores())
+    io, compute, loading = (
+        ThreadPoolExecutor(io_threads, thread_name_prefix="pictures"),
+        ThreadPoolExecutor(1, thread_name_prefix="network"),
+        ThreadPoolExecutor(_LOADING_THREADS, thread_name_prefix="loading"),
+    )
+    catalog = Catalog(settings.data, settings.catalog_seconds)
+    models = ModelCache(
+        loader(settings.device, settings.precision, settings.batch_size),
+        loading,
+        metrics,
+        most_models=settings.cached_models,
+        most_bytes=settings.cached_model_bytes,
+    )
+    explaining = Explaining(
+        catalog,
+        models,
+        Batcher(compute, metrics, settings.gather_milliseconds / 1000),
+        io,
+        default_model=settings.default_model,
+        limits=ImageLimits(settings.max_upload_bytes, settings.max_pixels),
+        sync_max_images=settings.sync_max_images,
+    )
+    return Components(
+        settings=settings,
+        metrics=metrics,
+        catalog=catalog,
+        models=models,
+        explaining=explaining,
+        answers=AnswerCache(settings.answers_bytes),
+        admission=Admission(settings.max_in_flight, metrics),
+        keys=ApiKeys(settings.api_keys, off=settings.auth == "off"),
+        rate_limit=RateLimit(settings.rate_limit, settings.rate_limit_storage),
+        readiness=Readiness(waiting={*settings.pinned_models, "default"}),
+        executors=(io, compute, loading),
+    )
+
+
+def _cores() -> int:
+    """Cores that this process may use, which a container or taskset may have bounded."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,118 @@
+"""Around every request: its id, its log line, its metrics, security headers, and a last resort."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.explaining import Work
+from service.metrics import Metrics
+from service.problems import MEDIA_TYPE, ServiceError, problem_object
+
+_log = structlog.get_logger(__name__)
+
+REQUEST_ID = "X-Request-ID"
+SECURITY_HEADERS: Mapping[str, str] = MappingProxyType(
+    {
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+    }
+)
+_GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_CLIENT_GONE = 499  # nginx's word for it, in logs and metrics only
+_QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+def problem_response(error: ServiceError, path: str, request_id: str) -> JSONResponse:
+    """The error as application/problem+json."""
+    return JSONResponse(
+        problem_object(error, path, request_id),
+        status_code=error.type.status,
+        headers=dict(error.headers),
+        media_type=MEDIA_TYPE,
+    )
+
+
+class RequestContext:
+    """ASGI middleware; whatever is raised below it becomes an answer, and a line in the log."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(REQUEST_ID, "")
+        request_id = given if _GIVEN_ID.fullmatch(given) else uuid.uuid4().hex
+        work = Work()
+        scope.setdefault("state", {}).update(request_id=request_id, work=work)
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        start = time.perf_counter()
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID] = request_id
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            status = status or _CLIENT_GONE
+        except Exception:
+            _log.exception("unexpected error", path=scope["path"])
+            if status:
+                raise  # the answer has begun: only a broken connection says that it is not whole
+            error = ServiceError(
+                "internal-error", "an unexpected error; its cause is in the log, by request_id"
+            )
+            answer = problem_response(error, scope["path"], request_id)
+            await answer(scope, receive, send_with_headers)
+        finally:
+            self._record(scope, status or _CLIENT_GONE, time.perf_counter() - start, work)
+
+    def _record(self, scope: Scope, status: int, seconds: float, work: Work) -> None:
+        route = getattr(scope.get("route"), "path", "unmatched")
+        method = scope["method"]
+        self._metrics.requests.labels(method, route, str(status)).inc()
+        self._metrics.request_seconds.labels(method, route).observe(seconds)
+        timings = work.timings
+        spent = {
+            f"{name}_ms": round(1000 * getattr(timings, name), 1)
+            for name in ("decode", "queue", "compute", "encode")
+            if getattr(timings, name)
+        }
+        write = _log.debug if route in _QUIET_ROUTES else _log.info
+        write(
+            "request",
+            method=method,
+            route=route,
+            path=scope["path"],
+            status=status,
+            ms=round(1000 * seconds, 1),
+            **({"model": work.model_id} if work.model_id else {}),
+            **({"batch_size": timings.batch_size} if timings.batch_size else {}),
+            **spent,
+        )

@@ -1,0 +1,271 @@
+"""From a request to an answer: decode, compute in a batch with others, draw."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from typing import ParamSpec, TypeVar
+
+import numpy as np
+
+from cam_engine.decoding import ImageLimits, decode_image, read_image_bytes
+from cam_engine.engine import PreparedImage
+from cam_engine.errors import CamError
+from cam_engine.experiments import ImageItem, pick_images
+from cam_engine.options import CamOptions
+from cam_engine.pictures import ShownImage, at_most_output
+from cam_engine.targets import resolve_class
+from service.answers import Answer, Explained, ImageSource, make_answer
+from service.batching import Batcher, Computed
+from service.catalog import Catalog, ExperimentEntry, FileStamp, ModelEntry
+from service.model_cache import LoadedModel, ModelCache, fresh_stamp
+from service.problems import ServiceError
+from service.representations import Representation, represent
+from service.schemas import ExplanationOptions, StoredImageRequest, UploadFields
+
+_PIXELS_KEPT_BYTES = 4 * 2**20
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+
+@dataclass(slots=True)
+class Timings:
+    """Where a request's time went, in seconds; of several images, the longest."""
+
+    decode: float = 0.0
+    queue: float = 0.0
+    compute: float = 0.0
+    encode: float = 0.0
+    batch_size: int = 0
+
+    def add(self, computed: Computed) -> None:
+        """Take an image's waiting and computing into account."""
+        self.queue = max(self.queue, computed.queue_seconds)
+        self.compute = max(self.compute, computed.compute_seconds)
+        self.batch_size = max(self.batch_size, computed.batch_size)
+
+    def header(self) -> str:
+        """The Server-Timing header's value."""
+        names = ("decode", "queue", "compute", "encode")
+        return ", ".join(f"{name};dur={1000 * getattr(self, name):.1f}" for name in names)
+
+
+@dataclass(slots=True)
+class Work:
+    """One request's answer in the making: what is known of it so far, for its log line."""
+
+    model_id: str | None = None
+    timings: Timings = field(default_factory=Timings)
+
+
+class Explaining:
+    """Answers explanation requests; lives in one event loop, blocks only executor threads."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        models: ModelCache,
+        batcher: Batcher,
+        executor: Executor,
+        *,
+        default_model: str | None,
+        limits: ImageLimits,
+        sync_max_images: int,
+    ) -> None:
+        self._catalog = catalog
+        self._models = models
+        self._batcher = batcher
+        self._executor = executor
+        self._default_model = default_model
+        self._limits = limits
+        self._sync_max_images = sync_max_images
+
+    async def upload(self, data: bytes, name: str, fields: UploadFields, work: Work) -> Answer:
+        """The answer for an uploaded image file. Raises CamError or ServiceError."""
+        entry, stamp = await self._blocking(self._choose, fields.model)
+        model = await self._models.get(entry, stamp)
+        source = ImageSource(data, hashlib.sha256(data).hexdigest(), name)
+        item = await self._explain(model, fields.cam_options(), source, work)
+        return make_answer(model, _options_of(fields), (item,))
+
+    async def stored(self, request: StoredImageRequest, work: Work) -> Answer:
+        """The answer for an image of the data root, or for an experiment as a contact sheet."""
+        plan = await self._blocking(self._plan_stored, request)
+        model = await self._models.get(plan.model, plan.stamp)
+        names = model.explainer.classifier.class_names
+        options = request.cam_options()
+        sources = (
+            one if one.true_class in names else replace(one, true_class=None)
+            for one in plan.sources
+        )
+        items = await _all([self._explain(model, options, one, work) for one in sources])
+        return make_answer(model, _options_of(request), items, plan.heading)
+
+    async def draw(self, answer: Answer, media_type: str, base: str, work: Work) -> Representation:
+        """The answer as a media type; base: the path that links begin with."""
+        start = time.perf_counter()
+        representation = await self._blocking(represent, answer, media_type, self._limits, base)
+        work.timings.encode = time.perf_counter() - start
+        return representation
+
+    async def warm_up(self, wanted: str | None) -> None:
+        """Load a model and run it once, on a grey image; one that is named stays in memory.
+
+        wanted: None for the default model.
+        """
+        entry, stamp = await self._blocking(self._choose, wanted)
+        if wanted is not None:
+            self._models.pin(entry.id)
+        model = await self._models.get(entry, stamp)
+        height, width = model.explainer.classifier.preprocessing.input_size
+        grey = np.full((height, width, 3), 200, np.uint8)
+        options = ExplanationOptions().cam_options()
+        prepared = model.explainer.prepare_image(grey, options)
+        await self._batcher.explain(model, options, prepared)
+
+    def default_model(self) -> ModelEntry:
+        """The configured model, else the best of the newest experiment. Blocks."""
+        if self._default_model is not None:
+            return self._catalog.model(self._default_model)
+        return self._catalog.best_model()
+
+    async def _explain(
+        self, model: LoadedModel, options: CamOptions, source: ImageSource, work: Work
+    ) -> Explained:
+        work.model_id = model.id
+        start = time.perf_counter()
+        with self._batcher.announced(model.id):
+            prepared, shown = await self._blocking(self._prepare, model, options, source)
+        work.timings.decode = max(work.timings.decode, time.perf_counter() - start)
+        computed = await self._batcher.explain(model, options, prepared)
+        work.timings.add(computed)
+        return Explained(source, computed.explanation, shown)
+
+    def _prepare(
+        self, model: LoadedModel, options: CamOptions, source: ImageSource
+    ) -> tuple[PreparedImage, ShownImage | None]:
+        """Check what is asked for, then decode: a batch must not fail for one request's fault."""
+        explainer = model.explainer
+        explainer.plan(options)
+        if options.target is not None:
+            resolve_class(options.target, explainer.classifier.class_names)
+        prepared = explainer.prepare_image(decode_image(source.data, self._limits), options)
+        shown = at_most_output(ShownImage(prepared.original, prepared.enhanced))
+        # Large pixels do not wait in line with the network's input: they are decoded again.
+        small = shown.original.nbytes <= _PIXELS_KEPT_BYTES
+        waiting = replace(prepared, original=prepared.network_input, enhanced=None)
+        return waiting, shown if small else None
+
+    def _choose(self, wanted: str | None) -> tuple[ModelEntry, FileStamp]:
+        entry = self.default_model() if wanted is None else self._catalog.model(wanted)
+        return entry, fresh_stamp(entry)
+
+    def _plan_stored(self, request: StoredImageRequest) -> _StoredPlan:
+        experiment = (
+            None if request.experiment is None else self._catalog.experiment(request.experiment)
+        )
+        if request.image is not None:
+            if request.max_images is not None:
+                raise ServiceError(
+                    "invalid-request", "max_images: only for an experiment without an image"
+                )
+            sources = [self._read(request.image, experiment)]
+            heading = None
+        elif experiment is not None:
+            sources, heading = self._sheet_sources(request, experiment), experiment.id
+        else:
+            raise ServiceError(
+                "invalid-request", "image: name an image, or an experiment for a contact sheet"
+            )
+        entry = self._model_of(request, experiment)
+        return _StoredPlan(entry, fresh_stamp(entry), tuple(sources), heading)
+
+    def _model_of(
+        self, request: StoredImageRequest, experiment: ExperimentEntry | None
+    ) -> ModelEntry:
+        if request.model is not None:
+            return self._catalog.model(request.model, experiment)
+        return self.default_model() if experiment is None else self._catalog.best_model(experiment)
+
+    def _sheet_sources(
+        self, request: StoredImageRequest, experiment: ExperimentEntry
+    ) -> list[ImageSource]:
+        if request.view != "overlay":
+            raise ServiceError(
+                "invalid-option",
+                f"a contact sheet shows overlays, not view={request.view}; name an image, or "
+                "accept application/zip for all pictures",
+            )
+        items = self._catalog.images(experiment, "test")
+        count = request.max_images or len({item.true_class for item in items})
+        if count > self._sync_max_images:
+            raise ServiceError(
+                "too-many-images",
+                f"{count} images are more than the {self._sync_max_images} that are answered at "
+                "once; submit them as a job: POST /v1/jobs",
+                headers={"Link": '</v1/jobs>; rel="related"'},
+            )
+        if not items:
+            raise ServiceError("no-images-found", f"no test images in {experiment.id}")
+        return [self._read_item(item) for item in pick_images(items, count)]
+
+    def _read(self, path: str, experiment: ExperimentEntry | None) -> ImageSource:
+        full = path if experiment is None else f"{experiment.id}/{path}"
+        self._catalog.inside(path)  # a path of its own, not one that only the prefix makes safe
+        file = self._catalog.inside(full)
+        if not file.is_file():
+            raise ServiceError(
+                "image-not-found",
+                f"there is no image {path!r}; GET /v1/experiments/{{path}}/images lists them",
+            )
+        data = read_image_bytes(file, self._limits)
+        parent = file.parent.name
+        return ImageSource(data, hashlib.sha256(data).hexdigest(), full, parent)
+
+    def _read_item(self, item: ImageItem) -> ImageSource:
+        relative = self._catalog.relative(item.path)
+        file = self._catalog.inside(relative)
+        try:
+            data = read_image_bytes(file, self._limits)
+        except CamError as error:
+            raise type(error)(f"{relative}: {error}") from error
+        return ImageSource(data, hashlib.sha256(data).hexdigest(), relative, item.true_class)
+
+    async def _blocking(
+        self,
+        function: Callable[_Arguments, _Result],
+        *args: _Arguments.args,
+        **kwargs: _Arguments.kwargs,
+    ) -> _Result:
+        call = functools.partial(function, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredPlan:
+    model: ModelEntry
+    stamp: FileStamp
+    sources: tuple[ImageSource, ...]
+    heading: str | None
+
+
+async def _all(work: Sequence[Coroutine[None, None, _Result]]) -> tuple[_Result, ...]:
+    """All of it at once; the first error cancels the rest and is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in work]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from failed
+    return tuple(task.result() for task in tasks)
+
+
+def _options_of(request: ExplanationOptions) -> ExplanationOptions:
+    """The options without what says where image and model come from."""
+    names = ExplanationOptions.model_fields
+    return ExplanationOptions(**{name: getattr(request, name) for name in names})

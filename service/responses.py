@@ -1,0 +1,207 @@
+"""What JSON answers hold."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+from cam_engine.records import border_energy
+from cam_engine.results import ClassScore, FloatMap, LayerMap
+from service.schemas import ExplanationOptions
+
+
+class Score(BaseModel):
+    """A class and its probability."""
+
+    index: int = Field(description="0-based, in the order of training")
+    name: str
+    probability: float = Field(description="softmax, 0..1")
+
+
+class Layer(BaseModel):
+    """One layer's map in numbers."""
+
+    name: str = Field(description="early, mid, late, fused, or the module asked for")
+    label: str = Field(description="the stage or module in the network")
+    method: str = Field(description="the formula really used")
+    grid: tuple[int, int] = Field(description="native height and width, in cells")
+    maximum: float = Field(description="of the raw map before scaling, in logits")
+    empty: bool = Field(description="no positive evidence for the class in this layer")
+    border_energy: float | None = Field(
+        description="share of the map in the outer tenth at each edge; null where empty"
+    )
+
+
+class Model(BaseModel):
+    """Which model answered."""
+
+    id: str
+    name: str
+    architecture: str
+    sha256: str = Field(description="of the model's file")
+
+
+class Image(BaseModel):
+    """Which image was explained."""
+
+    name: str
+    sha256: str = Field(description="of the image's file")
+    true_class: str | None = Field(description="where the image's folder names it")
+
+
+class EncodedPicture(BaseModel):
+    """A picture in a JSON answer."""
+
+    media_type: str
+    base64: str
+
+
+class ExplainedImage(BaseModel):
+    """One image's explanation."""
+
+    image: Image
+    prediction: Score
+    target: Score = Field(description="the class that the maps explain")
+    top_classes: list[Score]
+    unenhanced: Score | None = Field(description="prediction without CLAHE; null where it is off")
+    clahe_changed_class: bool
+    layers: list[Layer]
+    pictures: dict[str, EncodedPicture] = Field(description="those asked for by `pictures`")
+
+
+class ExplanationAnswer(ExplainedImage):
+    """POST /v1/explanations as application/json."""
+
+    digest: str
+    model: Model
+    layer: str = Field(description="the layer that single pictures show")
+    method: str = Field(description="the formula really used for that layer")
+    options: ExplanationOptions
+    links: dict[str, str]
+
+
+class SheetAnswer(BaseModel):
+    """The same for an experiment's contact sheet."""
+
+    digest: str
+    model: Model
+    experiment: str
+    layer: str
+    options: ExplanationOptions
+    images: list[ExplainedImage]
+    links: dict[str, str]
+
+
+class LayerSummary(BaseModel):
+    """A layer of a model that need not be loaded."""
+
+    name: str
+    label: str
+    grid: tuple[int, int]
+
+
+class ModelProblem(BaseModel):
+    """Why a model cannot be used."""
+
+    code: str
+    detail: str
+
+
+class ModelSummary(BaseModel):
+    """GET /v1/models/{id}."""
+
+    id: str
+    experiment: str
+    name: str
+    architecture: str | None
+    classes: list[str] | None = Field(description="null where the file names none")
+    layers: list[LayerSummary] = Field(description="[] until known")
+    input_size: tuple[int, int] | None = Field(description="height and width, in pixels")
+    val_acc: float | None = Field(description="0..1, as the training measured it")
+    epoch: int | None
+    loaded: bool
+    default: bool = Field(description="used where a request names no model")
+    size_bytes: int
+    problem: ModelProblem | None = Field(description="why it cannot be used; null where it can")
+    links: dict[str, str]
+
+
+class ModelList(BaseModel):
+    """GET /v1/models."""
+
+    models: list[ModelSummary]
+
+
+class SplitSummary(BaseModel):
+    """A split's images."""
+
+    split: str
+    images: int
+    classes: dict[str, int] = Field(description="images by class folder")
+
+
+class ExperimentSummary(BaseModel):
+    """GET /v1/experiments/{path}."""
+
+    path: str
+    name: str
+    classes: list[str]
+    models: list[str] = Field(description="ids")
+    images: int
+    splits: list[SplitSummary]
+    links: dict[str, str]
+
+
+class ExperimentList(BaseModel):
+    """GET /v1/experiments."""
+
+    experiments: list[ExperimentSummary] = Field(description="the newest run's first")
+
+
+class ImageSummary(BaseModel):
+    """An image of an experiment: `path` is what POST /v1/explanations takes as `image`."""
+
+    path: str
+    name: str
+    split: str
+    true_class: str | None
+
+
+class ImagePage(BaseModel):
+    """GET /v1/experiments/{path}/images."""
+
+    images: list[ImageSummary]
+    total: int
+    offset: int
+    limit: int
+    links: dict[str, str] = Field(description="`next` and `previous` where there are such pages")
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    request_id: str
+    errors: list[dict[str, str]] | None = None
+
+
+def score(value: ClassScore) -> Score:
+    """A class score as JSON has it."""
+    return Score(index=value.index, name=value.name, probability=value.probability)
+
+
+def layer(value: LayerMap, full: FloatMap) -> Layer:
+    """A layer's facts; full: its (H, W) map at the pictures' size."""
+    return Layer(
+        name=value.name,
+        label=value.label,
+        method=value.method,
+        grid=value.grid,
+        maximum=value.maximum,
+        empty=value.empty,
+        border_energy=border_energy(full),
+    )

@@ -1,0 +1,203 @@
+"""What the data root holds: experiments, images and models."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Annotated, Literal
+from urllib.parse import quote, urlencode
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from service import responses
+from service.catalog import Catalog, ExperimentEntry, ModelEntry, Unreadable
+from service.components import Components
+from service.problems import ServiceError
+from service.routes.access import Parts, authorised
+from service.routes.documented import BASIC, problems
+
+router = APIRouter(prefix="/v1", dependencies=[Depends(authorised)])
+
+_PATHS = ("path-outside-root", "experiment-not-found", "invalid-request")
+
+
+class ImageQuery(BaseModel):
+    """Which images of an experiment."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    split: Literal["test", "train", "val"] | None = Field(None, description="default: all")
+    class_name: str | None = Field(None, alias="class", description="class folder; default: all")
+    offset: int = Field(0, ge=0, le=10_000_000)
+    limit: int = Field(50, ge=1, le=500)
+
+
+@router.get(
+    "/experiments",
+    tags=["experiments"],
+    summary="All experiments of the data root",
+    responses=problems(*BASIC),
+)
+async def list_experiments(request: Request, parts: Parts) -> responses.ExperimentList:
+    """Their models, classes and numbers of images; the newest run's first."""
+    found = await asyncio.to_thread(_experiments, parts.catalog, _base(request))
+    return responses.ExperimentList(experiments=found)
+
+
+@router.get(
+    "/experiments/{path:path}/images",
+    tags=["experiments"],
+    summary="An experiment's images, page by page",
+    responses=problems(*BASIC, *_PATHS),
+)
+async def list_images(
+    path: str, query: Annotated[ImageQuery, Query()], request: Request, parts: Parts
+) -> responses.ImagePage:
+    """Ordered by split and path; `path` is what POST /v1/explanations takes as `image`."""
+    address = f"{_base(request)}/v1/experiments/{quote(path)}/images"
+    return await asyncio.to_thread(_page, parts.catalog, path, query, address)
+
+
+@router.get(
+    "/experiments/{path:path}",
+    tags=["experiments"],
+    summary="One experiment",
+    responses=problems(*BASIC, *_PATHS),
+)
+async def get_experiment(path: str, request: Request, parts: Parts) -> responses.ExperimentSummary:
+    """Its models, classes and numbers of images."""
+
+    def work() -> responses.ExperimentSummary:
+        return _experiment(parts.catalog, parts.catalog.experiment(path), _base(request))
+
+    return await asyncio.to_thread(work)
+
+
+@router.get("/models", tags=["models"], summary="All models", responses=problems(*BASIC))
+async def list_models(request: Request, parts: Parts) -> responses.ModelList:
+    """From their files' headers: no weights are loaded for it."""
+    found = await asyncio.to_thread(_models, parts, _base(request))
+    return responses.ModelList(models=found)
+
+
+@router.get(
+    "/models/{id:path}",
+    tags=["models"],
+    summary="One model",
+    responses=problems(*BASIC, "path-outside-root", "model-not-found", "model-ambiguous"),
+)
+async def get_model(id: str, request: Request, parts: Parts) -> responses.ModelSummary:  # noqa: A002
+    """Its architecture, classes, and layers with their grids."""
+
+    def work() -> responses.ModelSummary:
+        entry = parts.catalog.model(id)
+        return _model(parts, entry, _default_id(parts), _base(request))
+
+    return await asyncio.to_thread(work)
+
+
+def _base(request: Request) -> str:
+    return str(request.scope.get("root_path", ""))
+
+
+def _experiments(catalog: Catalog, base: str) -> list[responses.ExperimentSummary]:
+    return [_experiment(catalog, entry, base) for entry in catalog.experiments()]
+
+
+def _experiment(catalog: Catalog, entry: ExperimentEntry, base: str) -> responses.ExperimentSummary:
+    splits = []
+    for split in entry.experiment.splits:
+        counts = Counter(item.true_class or "" for item in catalog.images(entry, split))
+        classes = {name: count for name, count in sorted(counts.items()) if name}
+        splits.append(responses.SplitSummary(split=split, images=counts.total(), classes=classes))
+    address = f"{base}/v1/experiments/{quote(entry.id)}"
+    return responses.ExperimentSummary(
+        path=entry.id,
+        name=entry.experiment.name,
+        classes=sorted({name for split in splits for name in split.classes}),
+        models=[model.id for model in entry.models],
+        images=sum(split.images for split in splits),
+        splits=splits,
+        links={"self": address, "images": f"{address}/images"},
+    )
+
+
+def _page(catalog: Catalog, path: str, query: ImageQuery, address: str) -> responses.ImagePage:
+    entry = catalog.experiment(path)
+    prefix = f"{entry.id}/"
+    found = [
+        responses.ImageSummary(
+            path=catalog.relative(item.path).removeprefix(prefix),
+            name=item.name,
+            split=split,
+            true_class=item.true_class,
+        )
+        for split in entry.experiment.splits
+        if query.split in {None, split}
+        for item in catalog.images(entry, split)
+        if query.class_name in {None, item.true_class}
+    ]
+    start, limit = query.offset, query.limit
+    links = {}
+    if start + limit < len(found):
+        links["next"] = _page_address(address, query, start + limit)
+    if start > 0:
+        links["previous"] = _page_address(address, query, max(0, start - limit))
+    return responses.ImagePage(
+        images=found[start : start + limit],
+        total=len(found),
+        offset=start,
+        limit=limit,
+        links=links,
+    )
+
+
+def _page_address(address: str, query: ImageQuery, offset: int) -> str:
+    values = query.model_dump(by_alias=True, exclude_none=True) | {"offset": offset}
+    return f"{address}?{urlencode(values)}"
+
+
+def _models(parts: Components, base: str) -> list[responses.ModelSummary]:
+    default = _default_id(parts)
+    return [_model(parts, entry, default, base) for entry in parts.catalog.models()]
+
+
+def _default_id(parts: Components) -> str | None:
+    try:
+        return parts.explaining.default_model().id
+    except ServiceError:
+        return None
+
+
+def _model(
+    parts: Components, entry: ModelEntry, default: str | None, base: str
+) -> responses.ModelSummary:
+    facts = parts.catalog.facts(entry)
+    header = None if isinstance(facts, Unreadable) else facts.header
+    problem = None
+    if isinstance(facts, Unreadable):
+        detail = facts.detail.replace(f"{parts.catalog.root}/", "")
+        problem = responses.ModelProblem(code=facts.code, detail=detail)
+    names = header.class_names if header else None
+    return responses.ModelSummary(
+        id=entry.id,
+        experiment=entry.experiment,
+        name=entry.name,
+        architecture=header.architecture if header else None,
+        classes=None if names is None else list(names),
+        layers=[]
+        if isinstance(facts, Unreadable)
+        else [
+            responses.LayerSummary(name=one.name, label=one.label, grid=one.grid)
+            for one in facts.grids
+        ],
+        input_size=header.input_size if header else None,
+        val_acc=header.val_accuracy if header else None,
+        epoch=header.epoch if header else None,
+        loaded=entry.id in parts.models.loaded_ids,
+        default=entry.id == default,
+        size_bytes=entry.stamp.size,
+        problem=problem,
+        links={"self": f"{base}/v1/models/{quote(entry.id)}"},
+    )

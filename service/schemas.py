@@ -1,0 +1,140 @@
+"""What requests may hold: one schema of options, shared by every entrance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from cam_engine.options import STAGES, Blend, CamOptions, Colormap, Method, Taps
+from service.problems import FieldError, ServiceError
+
+FUSED = "fused"
+
+View = Literal["overlay", "heatmap", "panel", "map", "array", "maps"]
+Picture = Literal["overlay", "heatmap", "panel", "map"]
+Bits = Literal[8, 16]
+
+
+def _number(value: object) -> object:
+    """Form fields are text; a number in them counts as one."""
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() else value
+
+
+def _listed(value: object) -> object:
+    """Form fields name several pictures with commas between."""
+    return [one for one in value.split(",") if one] if isinstance(value, str) else value
+
+
+Schema = TypeVar("Schema", bound=BaseModel)
+ModelId = Annotated[str, Field(min_length=1, max_length=500)]
+LayerName = Annotated[str, Field(min_length=1, max_length=200)]
+ClassTarget = Annotated[
+    Annotated[int, Field(ge=0, strict=True)] | Annotated[str, Field(min_length=1, max_length=200)],
+    Field(description="class to explain: index or name; default: the predicted one"),
+]
+
+
+class CamFields(BaseModel):
+    """How maps are made and drawn; the same words for every entrance."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: Method | None = Field(
+        None, description="CAM method; default gradcam++. The fused map always uses layercam."
+    )
+    target: ClassTarget | None = None
+    taps: Taps = Field("rectified", description="raw: block outputs as they are")
+    clahe: bool = Field(True, description="equalise local contrast before the network sees it")
+    colormap: Colormap = "inferno"
+    alpha: float = Field(
+        0.6, ge=0, le=1, allow_inf_nan=False, description="opacity where the map is highest"
+    )
+    blend: Blend = Field("adaptive", description="adaptive: opacity grows with the map")
+
+
+class ExplanationOptions(CamFields):
+    """Options of one explanation: CamFields, and what of it is answered."""
+
+    view: View = Field(
+        "overlay",
+        description="what the answer shows: overlay, heatmap, panel (all layers), map (grey PNG), "
+        "array (npy, float32) or maps (npy, uint16, all layers)",
+    )
+    layer: LayerName | None = Field(
+        None,
+        description="fused, early, mid, late, or a module's name; "
+        "default: fused, but late where a method is given",
+    )
+    bits: Annotated[Bits, BeforeValidator(_number)] = Field(16, description="of view=map")
+    pictures: Annotated[tuple[Picture, ...], BeforeValidator(_listed)] = Field(
+        (), max_length=4, description="in JSON answers: pictures as base64"
+    )
+
+    @property
+    def shown_layer(self) -> str:
+        """The layer that single pictures show."""
+        return self.layer or (FUSED if self.method is None else "late")
+
+    def cam_options(self) -> CamOptions:
+        """The engine's options: all stages and the fused map, so that facts cover every layer."""
+        wanted = self.shown_layer
+        extra = () if wanted in {*STAGES, FUSED} else (wanted,)
+        return CamOptions(
+            method=self.method or "gradcam++",
+            layers=(*STAGES, *extra),
+            fused=True,
+            target=self.target,
+            taps=self.taps,
+            clahe=self.clahe,
+            colormap=self.colormap,
+            alpha=self.alpha,
+            blend=self.blend,
+        )
+
+
+class UploadFields(ExplanationOptions):
+    """The fields of a multipart upload beside its `image`."""
+
+    model: ModelId | None = Field(None, description="id from /v1/models; default: see /v1/models")
+
+
+class StoredImageRequest(ExplanationOptions):
+    """The JSON body: an image below the data root, or an experiment's contact sheet."""
+
+    experiment: Annotated[str, Field(min_length=1, max_length=500)] | None = Field(
+        None, description="path from /v1/experiments"
+    )
+    model: ModelId | None = Field(
+        None, description="id from /v1/models, or with an experiment its cls_* folder"
+    )
+    image: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(
+        None, description="path of an image below the experiment, or below the data root"
+    )
+    max_images: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        None, description="of a contact sheet, classes in turn; default: one a class"
+    )
+
+
+def parse(schema: type[Schema], values: Mapping[str, Any]) -> Schema:
+    """Check a request's fields. Raises ServiceError "invalid-request", field by field."""
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise invalid_request(error.errors(include_url=False, include_input=False)) from error
+
+
+def invalid_request(found: Sequence[Mapping[str, Any]]) -> ServiceError:
+    """What pydantic found wrong, as an answer that names each field."""
+    errors = tuple(
+        FieldError(field=str(next(iter(one["loc"]), "body")), detail=_words(one)) for one in found
+    )
+    said = "; ".join(f"{one.field}: {one.detail}" for one in errors[:4])
+    return ServiceError("invalid-request", said, errors=errors)
+
+
+def _words(found: Mapping[str, Any]) -> str:
+    if found["type"] == "extra_forbidden":
+        return "this field is unknown; see /docs for those that there are"
+    return str(found["msg"])

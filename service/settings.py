@@ -1,0 +1,76 @@
+"""Everything that can be set: one typed class, read from the environment (prefix GRADCAM_)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from cam_engine.precision import PrecisionName
+
+MIB = 2**20
+GIB = 2**30
+
+
+def _split(value: object) -> object:
+    """Commas and blanks separate the entries of a list."""
+    return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
+class Settings(BaseSettings):
+    """Settings of one service process; built once and passed in."""
+
+    model_config = SettingsConfigDict(env_prefix="GRADCAM_", frozen=True, extra="forbid")
+
+    data: Path = Field(
+        Path("results"), description="data root: a results folder, run or experiment"
+    )
+
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    precision: PrecisionName = Field("auto", description="auto, float32 or bfloat16")
+    batch_size: PositiveInt | None = Field(
+        None, description="most images a pass; 1 switches gathering off; default by device"
+    )
+    gather_milliseconds: NonNegativeFloat = Field(
+        4.0, le=100, description="longest wait for images that are being decoded; none when idle"
+    )
+
+    default_model: str | None = Field(None, description="id of the model used where none is named")
+    pinned_models: Names = Field((), description="ids of models that are loaded first and kept")
+    cached_models: PositiveInt = Field(4, description="most models in memory, pinned ones included")
+    cached_model_bytes: PositiveInt = Field(4 * GIB, description="most bytes of models in memory")
+    catalog_seconds: NonNegativeFloat = Field(
+        5.0, description="how long a look at the data root's folders holds"
+    )
+
+    max_upload_bytes: PositiveInt = Field(32 * MIB, description="largest image file")
+    max_pixels: PositiveInt = Field(50_000_000, description="most pixels of an image")
+    max_in_flight: PositiveInt = Field(64, description="requests computed or waiting at once")
+    request_timeout_seconds: PositiveFloat = Field(30.0, description="deadline of a request")
+    sync_max_images: PositiveInt = Field(8, description="most images answered at once")
+    answers_bytes: PositiveInt = Field(256 * MIB, description="memory for answers to be had again")
+    io_threads: PositiveInt | None = Field(
+        None, description="threads that decode, draw and encode; default: by cores"
+    )
+
+    api_keys: Names = Field(
+        (), repr=False, description="keys, or sha256:<hex> of keys; `gradcam key` makes one"
+    )
+    auth: Literal["auto", "off"] = Field(
+        "auto", description="off: no keys although the service can be reached from elsewhere"
+    )
+    rate_limit: str | None = Field(None, description='a key: "120/minute", "10/second;500/hour"')
+    rate_limit_storage: str = Field(
+        "memory://", repr=False, description="memory:// or redis://host:6379/0"
+    )
+    cors_origins: Names = Field((), description="exact origins whose pages may call the service")
+    root_path: str = Field("", description="the path under which a proxy offers the service")
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+    tracing: bool = Field(False, description="OpenTelemetry spans (extra `otel`, OTEL_* variables)")

@@ -1,0 +1,127 @@
+"""Request bodies, refused while they stream in and before they fill memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from service.problems import FieldError, ServiceError
+
+MULTIPART = "multipart/form-data"
+JSON = "application/json"
+
+_MOST_FIELDS = 32
+_LONGEST_NAME = 200
+_FIELD_BYTES = 16 * 2**10
+_JSON_BYTES = 64 * 2**10
+
+# Boundaries, part headers and option fields beside the image's own bytes.
+_FRAME_BYTES = 64 * 2**10
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A multipart body: the image's bytes, its name, and the other fields as text."""
+
+    data: bytes
+    name: str
+    fields: Mapping[str, str]
+
+
+def media_type(request: Request) -> str:
+    """The body's media type, in lower case and without parameters."""
+    return request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
+
+
+async def read_upload(request: Request, most_image_bytes: int) -> Upload:
+    """Read a multipart body with one file, `image`. Raises ServiceError."""
+    too_large = ServiceError(
+        "image-too-large",
+        f"the upload is larger than {most_image_bytes} bytes, which is the most that is read; "
+        "send a smaller or better compressed image",
+    )
+    stream = _limited(request, most_image_bytes + _FRAME_BYTES, too_large)
+    parser = MultiPartParser(
+        request.headers, stream, max_files=2, max_fields=_MOST_FIELDS, max_part_size=_FIELD_BYTES
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise ServiceError(
+            "malformed-body", f"not a whole multipart body: {error.message}"
+        ) from error
+    except (KeyError, UnicodeDecodeError, ValueError) as error:
+        raise ServiceError("malformed-body", "not a whole multipart body") from error
+    try:
+        return await _upload_of(form, most_image_bytes, too_large)
+    finally:
+        await form.close()
+
+
+async def read_json(request: Request) -> Mapping[str, Any]:
+    """Read a JSON object. Raises ServiceError."""
+    too_large = ServiceError(
+        "body-too-large", f"a JSON body may have {_JSON_BYTES} bytes; send an image as multipart"
+    )
+    body = b"".join([chunk async for chunk in _limited(request, _JSON_BYTES, too_large)])
+    try:
+        value = json.loads(body)
+    except RecursionError as error:
+        raise ServiceError("malformed-body", "the JSON is nested too deeply") from error
+    except ValueError as error:
+        raise ServiceError("malformed-body", f"the body is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ServiceError("invalid-request", "the JSON body must be an object")
+    return value
+
+
+async def _limited(
+    request: Request, most_bytes: int, too_large: ServiceError
+) -> AsyncGenerator[bytes, None]:
+    """The body's chunks; refused by its Content-Length, or once too much has come."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > most_bytes:
+        raise too_large
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > most_bytes:
+            raise too_large
+        yield chunk
+
+
+async def _upload_of(form: FormData, most_image_bytes: int, too_large: ServiceError) -> Upload:
+    fields: dict[str, str] = {}
+    images: list[UploadFile] = []
+    errors = []
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            if name == "image":
+                images.append(value)
+            else:
+                errors.append(FieldError(name, "no file is expected here; the image goes in image"))
+        elif name in fields:
+            errors.append(FieldError(name, "given twice"))
+        else:
+            fields[name] = value
+    if len(images) != 1:
+        said = "given twice" if images else "missing: send the image file, -F image=@cell.jpg"
+        errors.append(FieldError("image", said))
+    if errors:
+        detail = "; ".join(f"{one.field}: {one.detail}" for one in errors[:4])
+        raise ServiceError("invalid-request", detail, errors=tuple(errors))
+    if (images[0].size or 0) > most_image_bytes:
+        raise too_large
+    return Upload(await images[0].read(), _shown_name(images[0].filename), fields)
+
+
+def _shown_name(given: str | None) -> str:
+    """The file's name without what cannot be shown: it stands in figures and headers."""
+    printable = "".join(character for character in given or "" if character.isprintable())
+    return printable[-_LONGEST_NAME:] or "image"
