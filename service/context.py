@@ -33,6 +33,7 @@ SECURITY_HEADERS: Mapping[str, str] = MappingProxyType(
 )
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _CLIENT_GONE = 499  # nginx's word for it, in logs and metrics only
+_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
@@ -95,7 +96,7 @@ class RequestContext:
 
     def _record(self, scope: Scope, status: int, seconds: float, work: Work) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
-        method = scope["method"]
+        method = scope["method"] if scope["method"] in _METHODS else "other"
         self._metrics.requests.labels(method, route, str(status)).inc()
         self._metrics.request_seconds.labels(method, route).observe(seconds)
         timings = work.timings

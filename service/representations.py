@@ -174,7 +174,8 @@ def _sheet(answer: Answer, drawn: _Drawings, heading: str) -> bytes:
         for one in drawn.images
     ]
     layer, name = answer.options.shown_layer, answer.model.name
-    pixels = render_sheet(items, layer, answer.cam_options, name, heading)
+    experiment = heading.rsplit("/", 1)[-1]
+    pixels = render_sheet(items, layer, answer.cam_options, name, experiment)
     target, source = drawn.images[0].explanation.target, drawn.images[0].source
     text = answer.recipes.text(source.name, source.sha256, target, None)
     return encode_png(

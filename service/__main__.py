@@ -1,0 +1,7 @@
+"""`python -m service`: the `gradcam` command where it is not on the PATH."""
+
+import sys
+
+from service.cli import main
+
+sys.exit(main())

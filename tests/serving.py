@@ -1,0 +1,93 @@
+"""A real service process for tests: started, waited for, and stopped again."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+_START_SECONDS = 60.0
+_LISTENING = re.compile(r"running on (http://[^\s\"]+)")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running service: its address, its process, and the file that its log goes to."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log_file: Path
+
+    def log(self) -> list[dict[str, Any]]:
+        """The log's lines so far."""
+        return [json.loads(line) for line in self.log_file.read_text().splitlines()]
+
+    def client(self, **options: Any) -> httpx.Client:
+        """An HTTP client for it."""
+        return httpx.Client(base_url=self.url, timeout=60, **options)
+
+    def resident_bytes(self) -> int:
+        """Resident memory of the process."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@contextmanager
+def running(
+    data: Path, scratch: Path, *arguments: str, ready: bool = True, **settings: str
+) -> Iterator[Server]:
+    """`gradcam serve` on a free port; settings become GRADCAM_ variables.
+
+    ready: wait until /readyz says yes, not only until it listens.
+    """
+    log_file = scratch / f"service-{time.monotonic_ns()}.log"
+    variables = {f"GRADCAM_{name.upper()}": value for name, value in settings.items()}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("GRADCAM_")}
+    environment = {**inherited, "OMP_NUM_THREADS": "1", **variables}
+    command = [sys.executable, "-m", "service", "serve", "--port", "0", "--data", str(data)]
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(
+            [*command, *arguments],
+            stderr=log,
+            env={**inherited, "OMP_NUM_THREADS": "1"} | variables,
+        )
+    try:
+        server = Server(_address(process, log_file), process, log_file)
+        if ready:
+            _wait_until_ready(server)
+        yield server
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=60)
+        finally:
+            process.kill()
+
+
+def _address(process: subprocess.Popen[bytes], log_file: Path) -> str:
+    until = time.monotonic() + _START_SECONDS
+    while time.monotonic() < until and process.poll() is None:
+        if found := _LISTENING.search(log_file.read_text()):
+            return found[1]
+        time.sleep(0.05)
+    raise AssertionError(f"the service did not start:\n{log_file.read_text()}")
+
+
+def _wait_until_ready(server: Server) -> None:
+    until = time.monotonic() + _START_SECONDS
+    while time.monotonic() < until:
+        if httpx.get(f"{server.url}/readyz").status_code == httpx.codes.OK:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"the service did not get ready:\n{server.log_file.read_text()}")
