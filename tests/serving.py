@@ -60,7 +60,7 @@ def running(
         process = subprocess.Popen(
             [*command, *arguments],
             stderr=log,
-            env={**inherited, "OMP_NUM_THREADS": "1"} | variables,
+            env=environment,
         )
     try:
         server = Server(_address(process, log_file), process, log_file)
