@@ -14,8 +14,8 @@ from service.model_cache import LoadedModel
 from service.problems import ServiceError
 from service.schemas import ExplanationOptions
 
-_MOST_GONE = 100_000
-_OVERHEAD_BYTES = 4096
+_MOST_GONE = 20_000
+_OVERHEAD_BYTES = 2048  # objects around files and maps
 
 
 @dataclass(frozen=True, slots=True)

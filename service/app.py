@@ -75,6 +75,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ),
         lifespan=lifespan,
         root_path=settings.root_path,
+        telemetry=tracing.telemetry(tracing=settings.tracing),
         docs_url=None,
         redoc_url=None,
         openapi_url=None,  # ours looks into the data root for examples, off the event loop
@@ -93,8 +94,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         expose_headers=_EXPOSED,
         max_age=600,
     )
-    if settings.tracing:
-        tracing.instrument(app)
     return app
 
 

@@ -27,6 +27,7 @@ from service.model_cache import LoadedModel, ModelCache, fresh_stamp
 from service.problems import ServiceError
 from service.representations import Representation, represent
 from service.schemas import ExplanationOptions, StoredImageRequest, UploadFields
+from service.tracing import tracer
 
 _PIXELS_KEPT_BYTES = 4 * 2**20
 
@@ -110,7 +111,8 @@ class Explaining:
     async def draw(self, answer: Answer, media_type: str, base: str, work: Work) -> Representation:
         """The answer as a media type; base: the path that links begin with."""
         start = time.perf_counter()
-        representation = await self._blocking(represent, answer, media_type, self._limits, base)
+        with tracer.start_as_current_span("draw"):
+            representation = await self._blocking(represent, answer, media_type, self._limits, base)
         work.timings.encode = time.perf_counter() - start
         return representation
 
@@ -140,10 +142,11 @@ class Explaining:
     ) -> Explained:
         work.model_id = model.id
         start = time.perf_counter()
-        with self._batcher.announced(model.id):
+        with tracer.start_as_current_span("decode"), self._batcher.announced(model.id):
             prepared, shown = await self._blocking(self._prepare, model, options, source)
         work.timings.decode = max(work.timings.decode, time.perf_counter() - start)
-        computed = await self._batcher.explain(model, options, prepared)
+        with tracer.start_as_current_span("network", attributes={"gradcam.model": model.id}):
+            computed = await self._batcher.explain(model, options, prepared)
         work.timings.add(computed)
         return Explained(source, computed.explanation, shown)
 

@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     max_in_flight: PositiveInt = Field(64, description="requests computed or waiting at once")
     request_timeout_seconds: PositiveFloat = Field(30.0, description="deadline of a request")
     sync_max_images: PositiveInt = Field(8, description="most images answered at once")
-    answers_bytes: PositiveInt = Field(256 * MIB, description="memory for answers to be had again")
+    answers_bytes: PositiveInt = Field(32 * MIB, description="memory for answers to be had again")
     io_threads: PositiveInt | None = Field(
         None, description="threads that decode, draw and encode; default: by cores"
     )

@@ -1,33 +1,39 @@
-"""OpenTelemetry spans, where the extra `otel` is installed and tracing is switched on."""
+"""OpenTelemetry, where the extra `otel` is installed and tracing is switched on.
+
+FastAPI makes the requests' spans; ours are the stages below them.
+"""
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from importlib.util import find_spec
+
+from fastapi.telemetry import TelemetryConfig
+from opentelemetry import trace
 
 from cam_engine.errors import InvalidOption
-from cam_engine.records import DISTRIBUTION
+
+# Without a configured provider its spans are no-ops.
+tracer = trace.get_tracer("gradcam")
+
+_OFF = TelemetryConfig(tracing=False, metrics=False, logs=False, operation_spans=False)
+_EXPORTER = "opentelemetry.exporter.otlp.proto.http"
 
 
-def instrument(app: FastAPI) -> None:
-    """A span a request, sent where the OTEL_* variables say. Raises InvalidOption."""
+def telemetry(*, tracing: bool) -> TelemetryConfig:
+    """What FastAPI is told: spans sent where the OTEL_* variables say, or nothing at all.
+
+    Raises InvalidOption where the extra is not installed.
+    """
+    if not tracing:
+        return _OFF
     try:
-        from opentelemetry import trace  # noqa: PLC0415
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
-            OTLPSpanExporter,
-        )
-        from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware  # noqa: PLC0415
-        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
-        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
-    except ImportError as error:
+        installed = find_spec(_EXPORTER) is not None
+    except ModuleNotFoundError:
+        installed = False
+    if not installed:
         raise InvalidOption(
             "GRADCAM_TRACING needs OpenTelemetry: pip install 'gradcam-service[otel]'"
-        ) from error
-    provider = trace.get_tracer_provider()
-    if not isinstance(provider, TracerProvider):  # the process has none of its own yet
-        provider = TracerProvider(resource=Resource.create({"service.name": DISTRIBUTION}))
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        trace.set_tracer_provider(provider)
-    app.add_middleware(
-        OpenTelemetryMiddleware, tracer_provider=provider, exclude_spans=["receive", "send"]
+        )
+    return TelemetryConfig(
+        tracing=True, metrics=False, logs=False, operation_spans=False, auto_configure=True
     )

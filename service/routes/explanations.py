@@ -17,7 +17,7 @@ from service.components import Components
 from service.explaining import Work
 from service.problems import ServiceError
 from service.representations import JSON, NPY, PNG, ZIP, entity_tag, negotiate
-from service.routes.access import Parts, authorised
+from service.routes.access import Parts, authorised, without_query
 from service.routes.documented import BASIC, REFERENCE, Documented, problems
 from service.schemas import ExplanationOptions, StoredImageRequest, UploadFields, parse
 from service.uploads import MULTIPART, media_type, read_json, read_upload
@@ -71,6 +71,7 @@ _BODY: dict[str, Any] = {
 
 @router.post(
     "/explanations",
+    dependencies=[Depends(without_query)],
     summary="Where did the model look?",
     response_class=Response,
     openapi_extra=_BODY,
