@@ -25,6 +25,7 @@ from cam_engine.experiments import (
 )
 from cam_engine.images import ImageLimits
 from cam_engine.options import STAGES, CamOptions, FigureStyle
+from cam_engine.output_lock import HeldFolder
 from cam_engine.outputs import (
     ModelSummary,
     make_folder,
@@ -192,10 +193,11 @@ def _run_model(job: _Job, session: _Session) -> ModelSummary:
         options=options,
         resume=arguments.resume,
     )
-    with session.console.progress(job.model.name, len(items)) as advance:
-        outcome = run(explainer, facts, request, advance)
-    summary = ModelSummary(facts, outcome.rows, outcome.seconds, outcome.resumed)
-    write_model_summary(job.folder, summary)
+    with HeldFolder(job.folder):
+        with session.console.progress(job.model.name, len(items)) as advance:
+            outcome = run(explainer, facts, request, advance)
+        summary = ModelSummary(facts, outcome.rows, outcome.seconds, outcome.resumed)
+        write_model_summary(job.folder, summary)
     return summary
 
 

@@ -127,3 +127,15 @@ class OutputNotWritable(CamError):
     """The output folder cannot be written to."""
 
     code = "output-not-writable"
+
+
+class OutputBusy(CamError):
+    """Another job or command is writing into the same output folder."""
+
+    code = "output-busy"
+
+
+class PathOutsideRoot(CamError):
+    """A path leads out of the data root, or could."""
+
+    code = "path-outside-root"

@@ -1,0 +1,116 @@
+"""One writer a folder, over processes, machines and jobs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from cam_engine.errors import OutputBusy, OutputNotWritable
+from cam_engine.output_lock import (
+    LOCK_FILE,
+    HeldFolder,
+    Holder,
+    acquire,
+    for_job,
+    release,
+    this_process,
+)
+
+ELSEWHERE = Holder(None, "another-machine", 1, "token")
+
+
+def write_manifest(output: Path, job: str, status: str) -> None:
+    folder = output / "runs" / job
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").write_text(json.dumps({"status": status}))
+
+
+def test_a_second_writer_is_refused_by_name_and_may_come_after(tmp_path: Path) -> None:
+    folder = tmp_path / "cls_a"
+    with HeldFolder(folder), pytest.raises(OutputBusy, match=f"process {os.getpid()}"):
+        acquire(folder, ELSEWHERE)
+    assert list(folder.iterdir()) == []
+    acquire(folder, ELSEWHERE)
+
+
+def test_other_folders_are_free(tmp_path: Path) -> None:
+    with HeldFolder(tmp_path / "cls_a"), HeldFolder(tmp_path / "cls_b"):
+        assert (tmp_path / "cls_b" / LOCK_FILE).is_file()
+
+
+def test_a_job_holds_its_folder_until_its_manifest_says_that_it_ended(tmp_path: Path) -> None:
+    folder = tmp_path / "cls_a"
+    write_manifest(tmp_path, "j1", "queued")
+    acquire(folder, for_job("j1"))
+    acquire(folder, for_job("j1"))  # any of its workers
+    with pytest.raises(OutputBusy, match="job j1"):
+        acquire(folder, this_process())
+    write_manifest(tmp_path, "j1", "succeeded")
+    acquire(folder, this_process())
+
+
+def test_a_job_without_manifest_holds_nothing(tmp_path: Path) -> None:
+    acquire(tmp_path / "cls_a", for_job("gone"))
+    acquire(tmp_path / "cls_a", for_job("other"))
+    assert json.loads((tmp_path / "cls_a" / LOCK_FILE).read_text())["job"] == "other"
+
+
+def test_the_lock_of_a_killed_process_is_void(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from cam_engine.output_lock import *; "
+        "acquire(Path(sys.argv[1]), this_process()); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert (tmp_path / LOCK_FILE).is_file()
+    acquire(tmp_path, this_process())
+
+
+def test_the_lock_of_another_machine_is_void_once_nobody_refreshes_it(tmp_path: Path) -> None:
+    acquire(tmp_path, ELSEWHERE)
+    with pytest.raises(OutputBusy, match="another-machine"):
+        acquire(tmp_path, this_process())
+    long_ago = time.time() - 3600
+    os.utime(tmp_path / LOCK_FILE, (long_ago, long_ago))
+    acquire(tmp_path, this_process())
+
+
+def test_letting_go_leaves_the_lock_of_another(tmp_path: Path) -> None:
+    acquire(tmp_path, ELSEWHERE)
+    release(tmp_path, this_process())
+    assert (tmp_path / LOCK_FILE).is_file()
+
+
+def test_of_many_at_once_one_gets_it(tmp_path: Path) -> None:
+    (tmp_path / LOCK_FILE).write_text("damaged")
+    winners: list[str] = []
+    barrier = threading.Barrier(16)
+
+    def attempt(number: int) -> None:
+        holder = Holder(None, "another-machine", number, str(number))
+        barrier.wait()
+        try:
+            acquire(tmp_path, holder)
+        except OutputBusy:
+            return
+        winners.append(holder.token)
+
+    threads = [threading.Thread(target=attempt, args=(n,)) for n in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(winners) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [LOCK_FILE]
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputNotWritable, match="cannot lock"):
+        acquire(tmp_path / "file" / "cls_a", this_process())
