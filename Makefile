@@ -1,6 +1,6 @@
 # Every target sets up .venv first if it is missing or older than pyproject.toml or constraints.txt.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system lint format bench localisation sample clean
+.PHONY: help setup demo test test-system lint format bench load localisation sample clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(STAMP) ## Run the documented experiment command on the bundled sample run
+demo: $(STAMP) ## Make figures of the bundled sample run, and have a cell explained by the service
 	@for experiment in $(RUN)/*/experiments/experiment_*; do \
 	  $(BIN)/python scripts/visualization/run_improved_gradcam_on_experiments.py \
 	    --exp-folder $$experiment --max-images 8 --fused \
@@ -33,6 +33,7 @@ demo: $(STAMP) ## Run the documented experiment command on the bundled sample ru
 	@echo "Open one of the figures, for instance"
 	@find $(CURDIR)/$(DEMO_OUTPUT) -name 'improved_gradcam_*.png' | sort | awk 'NR % 8 == 1 {print "  " $$0}'
 	@echo "and check them all with:  $(BIN)/gradcam verify $(DEMO_OUTPUT)"
+	@$(BIN)/python scripts/demo_service.py --data $(RUN) --output $(DEMO_OUTPUT)
 
 test: $(STAMP) ## Run the tests (under ten minutes)
 	@$(BIN)/python -m pytest -m 'not system'
@@ -52,6 +53,12 @@ format: $(STAMP) ## Format the code and mend what can be mended by itself
 
 bench: $(STAMP) ## Measure speed and write docs/performance.md (EXPERIMENT=folder for other models)
 	@$(BIN)/python -m benchmarks.speed $(if $(EXPERIMENT),--experiment $(EXPERIMENT)) --output docs/performance.md
+
+load: $(STAMP) ## Measure the service under load and write docs/performance.md (EXPERIMENT=folder, ten minutes)
+	@$(BIN)/python -c 'import litserve' 2>/dev/null || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]' || \
+	  echo 'litserve could not be installed: the comparison with it is left out'
+	@$(BIN)/python -m benchmarks.load $(if $(EXPERIMENT),--experiment $(EXPERIMENT)) --output docs/performance.md
 
 localisation: $(STAMP) ## Are the maps where the parasites are? CONTEXT=folder with boxes.json EXPERIMENT=folder
 	@test -n '$(CONTEXT)' -a -n '$(EXPERIMENT)' || { echo 'make localisation CONTEXT=folder_with_boxes.json EXPERIMENT=experiment_folder'; exit 2; }

@@ -8,11 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TypeGuard
+from unicodedata import category
 
 from cam_engine.checkpoint_files import plain
 from cam_engine.errors import CamError, CheckpointInvalid, InvalidOption
 from cam_engine.images import Preprocessing
 
+_NOT_SHOWN = frozenset({"Cc", "Cs"})  # control characters and lone surrogates
 _MODEL_NAME = ("model_name", "arch", "architecture", "model_arch", "model", "backbone", "network")
 _CLASS_NAMES = (
     *("class_names", "classes", "categories", "idx_to_class", "class_to_idx"),
@@ -64,6 +66,9 @@ def checked_names(
     if len(texts) < len(names):
         wrong = next(n for n in names if not isinstance(n, str) or not n.strip())
         raise error(f"{where}: {wrong!r} is no class name; each must be text and not empty")
+    strange = next((n for n in texts if any(category(c) in _NOT_SHOWN for c in n)), None)
+    if strange is not None:
+        raise error(f"{where}: class name {strange!r} holds characters that cannot be shown")
     repeated = sorted({name for name in texts if texts.count(name) > 1})
     if repeated:
         raise error(f"{where}: class names are repeated: {', '.join(repeated)}")

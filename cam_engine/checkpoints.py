@@ -72,7 +72,7 @@ class Classifier:
 class CheckpointHeader:
     """What a file says of itself; None where it is silent. Nothing here was checked on weights.
 
-    architecture: the row that the file, else its folder, names; else the file's own word for it.
+    architecture: the network that the file, else its folder, names; else the file's word for it.
     input_size: (height, width) in pixels, the network's own where the file is silent; None where
     the architecture is not known either. val_accuracy: 0..1.
     """
@@ -134,14 +134,12 @@ def read_header(path: Path) -> CheckpointHeader:
     with opened(path) as file:
         metadata = read_contents(file, path, lazily=True).metadata
     said = model_names_of(metadata)
-    rows = [
-        row.name for name in (*said, *_folder_guesses(path)) if (row := find_architecture(name))
-    ]
+    known = (_known_name(name) for name in (*said, *_folder_guesses(path)))
     try:
         class_names = class_names_of(metadata, path)
     except CheckpointInvalid:  # loading will say so
         class_names = None
-    architecture = next(iter([*rows, *said]), None)
+    architecture = next((name for name in known if name), next(iter(said), None))
     return CheckpointHeader(
         path=path,
         architecture=architecture,

@@ -43,7 +43,8 @@ class PreparedImage:
 
     original: (H, W, 3) uint8 as decoded. enhanced: the same after CLAHE, None where it is off.
     network_input: (h, w, 3) uint8 at the network's input size, enhanced where CLAHE is on.
-    plain_input: the same without CLAHE; None where CLAHE is off.
+    plain_input: the same without CLAHE, for the class that the network would name then; None where
+    CLAHE is off or nobody asks, which saves a forward pass.
     """
 
     original: RgbImage
@@ -237,12 +238,12 @@ class Explainer:
         batch = to_batch(inputs, self.classifier.preprocessing, self.device)
         explanations = self._explain_tensor(batch, [index for _, index in part], plan)
         plain = [image.plain_input for image, _ in part if image.plain_input is not None]
-        if len(plain) != len(part):
+        if not plain:
             return explanations
-        unenhanced = self._predict_part(plain)
+        rows = iter(self._predict_part(plain))
         return [
-            Explanation(one.target, one.top, one.layers, unenhanced=self._top(row)[0])
-            for one, row in zip(explanations, unenhanced, strict=True)
+            one if image.plain_input is None else replace(one, unenhanced=self._top(next(rows))[0])
+            for one, (image, _) in zip(explanations, part, strict=True)
         ]
 
     def _explain_tensor(
@@ -370,6 +371,11 @@ def resolve_device(device: str | torch.device) -> torch.device:
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise InvalidOption(
             f"device {device} was asked for, but there is no CUDA GPU here; use cpu"
+        )
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        raise InvalidOption(
+            f"device {device} was asked for, but there are only {torch.cuda.device_count()} GPUs "
+            "here, counted from cuda:0"
         )
     return resolved
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -110,8 +112,37 @@ def _cast(network: nn.Module, dtype: torch.dtype, head: str) -> None:
     network.set_submodule(head, _Float32Head(network.get_submodule(head)))
 
 
+# A trace patches torch.nn.Module for the whole process while it lasts.
+_TRACING = threading.Lock()
+
+
 class _Tracer(fx.Tracer):
-    """Keeps norms whole that are no torch.nn classes themselves (timm's norm + activation)."""
+    """Keeps norms whole that are no torch.nn classes themselves (timm's norm + activation).
+
+    Modules that other threads run meanwhile are left to them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
+
+    def call_module(
+        self,
+        m: nn.Module,
+        forward: Callable[..., object],
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+    ) -> object:
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(
+        self, attr: str, attr_val: object, parameter_proxy_cache: dict[str, fx.Proxy]
+    ) -> object:
+        if threading.get_ident() != self._thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
@@ -120,7 +151,8 @@ class _Tracer(fx.Tracer):
 def _foldable_pairs(network: nn.Module) -> list[tuple[str, str]]:
     """(convolution, norm) names where the norm alone reads the convolution's output."""
     try:
-        graph = _Tracer().trace(network)
+        with _TRACING:
+            graph = _Tracer().trace(network)
     except Exception:
         return []
     calls = [node for node in graph.nodes if node.op == "call_module"]

@@ -55,7 +55,8 @@ class Explanation:
     target: the class that the maps explain.
     top: classes by falling probability, the predicted one first.
     layers: in the order asked for; `fused`, where asked for, last.
-    unenhanced: the predicted class of the same image without CLAHE; None where CLAHE is off.
+    unenhanced: the predicted class of the same image without CLAHE; None where CLAHE is off, or
+    where nobody asked.
     """
 
     target: ClassScore

@@ -49,9 +49,11 @@ class Admission:
 
 
 async def while_listening(
-    request: Request, work: Awaitable[_Answer], deadline_seconds: float
+    request: Request, work: Awaitable[_Answer], deadline_seconds: float, spent_seconds: float = 0.0
 ) -> _Answer:
     """The work's answer; it is cancelled at the deadline, or when the client goes away.
+
+    spent_seconds: what of the deadline has gone by already.
 
     The request's body must have been read. Raises ServiceError "deadline-exceeded", or
     ClientDisconnect.
@@ -59,8 +61,9 @@ async def while_listening(
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(request))
     try:
+        left = max(0.0, deadline_seconds - spent_seconds)
         done, _ = await asyncio.wait(
-            {task, gone}, timeout=deadline_seconds, return_when=asyncio.FIRST_COMPLETED
+            {task, gone}, timeout=left, return_when=asyncio.FIRST_COMPLETED
         )
         if task in done:
             return task.result()

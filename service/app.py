@@ -9,13 +9,12 @@ from importlib.metadata import version
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 
 from cam_engine.errors import CamError
 from cam_engine.records import DISTRIBUTION
 from service import logs, tracing
 from service.components import build
-from service.context import REQUEST_ID, RequestContext, problem_response
+from service.context import REQUEST_ID, ExactOrigins, LastResort, RequestContext, problem_response
 from service.openapi import describe
 from service.problems import ServiceError, of_cam_error
 from service.routes import catalog, docs, explanations, operations
@@ -74,7 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             "Shows where a trained image classifier looked. Post an image, get an overlay."
         ),
         lifespan=lifespan,
-        root_path=settings.root_path,
+        redirect_slashes=False,  # it would send uploads twice, to whatever the Host header says
         telemetry=tracing.telemetry(tracing=settings.tracing),
         docs_url=None,
         redoc_url=None,
@@ -85,14 +84,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(routes.router)
     describe(app, parts)
     _answer_errors(app, str(parts.catalog.root))
-    app.add_middleware(RequestContext, metrics=parts.metrics)
+    app.add_middleware(LastResort)
     app.add_middleware(
-        CORSMiddleware,
+        ExactOrigins,
         allow_origins=settings.cors_origins,
         allow_methods=["GET", "POST", "DELETE"],
         allow_headers=_ALLOWED,
         expose_headers=_EXPOSED,
         max_age=600,
+    )
+    app.add_middleware(
+        RequestContext, metrics=parts.metrics, root_path=settings.root_path.rstrip("/")
     )
     return app
 

@@ -172,7 +172,8 @@ class Batcher:
         )
 
     def _count(self) -> None:
-        self._metrics.queue_depth.set(sum(len(queue) for _, queue in self._queues.values()))
+        waiting = (one for _, queue in self._queues.values() for one in queue)
+        self._metrics.queue_depth.set(sum(not one.future.done() for one in waiting))
 
 
 def _settle(batch: Sequence[_Waiting], answers: Sequence[Computed | Exception]) -> None:

@@ -78,21 +78,24 @@ class Catalog:
         self._experiments: tuple[ExperimentEntry, ...] = ()
         self._looked = float("-inf")
         self._facts = _Remembered(_read_facts)
-        self._images = _Remembered(_list_images)
+        self._images = _Remembered(self._list_images)
 
     def experiments(self) -> tuple[ExperimentEntry, ...]:
         """All experiments, the newest run's first."""
         with self._lock:
             if time.monotonic() - self._looked > self._refresh_seconds:
                 found = all_experiments(self.root) if self.root.is_dir() else []
-                self._experiments = tuple(self._entry(one) for one in reversed(found))
+                self._experiments = tuple(
+                    self._entry(one) for one in reversed(found) if self._is_ours(one.folder)
+                )
                 self._looked = time.monotonic()
             return self._experiments
 
     def experiment(self, path: str) -> ExperimentEntry:
         """The experiment of that id. Raises "path-outside-root" or "experiment-not-found"."""
-        self.inside(path)
         wanted = path.strip("/")
+        if wanted:
+            self.inside(path)
         for entry in self.experiments():
             if entry.id == wanted:
                 return entry
@@ -111,7 +114,7 @@ class Catalog:
         experiment: look there only. Raises "path-outside-root", "model-not-found" or
         "model-ambiguous".
         """
-        self.inside(wanted)
+        inside(self._base, wanted)
         among = self.models() if experiment is None else list(experiment.models)
         found = [model for model in among if model.id == wanted] or [
             model for model in among if wanted in {model.name, model.name.removeprefix("cls_")}
@@ -161,6 +164,21 @@ class Catalog:
     def relative(self, path: Path) -> str:
         """A path below the data root as ids say it."""
         return path.relative_to(self._base).as_posix()
+
+    def _is_ours(self, path: Path) -> bool:
+        """Whether a path can be named in JSON, and leads to something below the data root."""
+        try:
+            path.as_posix().encode()
+            return path.resolve().is_relative_to(self.root)
+        except (OSError, RuntimeError, ValueError):
+            return False
+
+    def _list_images(self, stamp: _SplitStamp) -> tuple[ImageItem, ...]:
+        try:
+            found = stamp.experiment.images(stamp.split)
+        except NoImagesFound:
+            return ()
+        return tuple(item for item in found if self._is_ours(item.path))
 
     def _accuracy(self, model: ModelEntry) -> float:
         facts = self.facts(model)
@@ -238,13 +256,6 @@ def _read_facts(stamp: FileStamp) -> ModelFacts | Unreadable:
         return ModelFacts(header, layer_grids(header.architecture, classes, header.input_size))
     except CamError:  # loading will say so
         return ModelFacts(header, ())
-
-
-def _list_images(stamp: _SplitStamp) -> tuple[ImageItem, ...]:
-    try:
-        return tuple(stamp.experiment.images(stamp.split))
-    except NoImagesFound:
-        return ()
 
 
 def _folders_of(experiment: Experiment, split: str) -> Iterable[tuple[str, int]]:

@@ -12,6 +12,7 @@ import httpx
 from cam_engine import exit_status
 from cam_engine.errors import CamError, ImageNotFound
 from cam_engine.outputs import write_atomically
+from cam_engine.wording import probability_text
 
 _SUFFIXES = {"array": "npy", "maps": "npy"}
 _FIELDS = ("view", "model", "layer", "method", "target", "colormap", "alpha")
@@ -96,7 +97,7 @@ def _summary(response: httpx.Response, output: Path) -> str:
     def header(name: str) -> str:
         return unquote(response.headers.get(f"X-Gradcam-{name}", "?"))
 
-    said = f"{output}: {header('Prediction')} {float(header('Probability')):.2f}"
+    said = f"{output}: {header('Prediction')} {probability_text(float(header('Probability')))}"
     if header("Target") != header("Prediction"):
         said += f", maps explain {header('Target')}"
     said += f"; {header('Layer')} map, {header('Method')}, {header('Grid')}; {header('Model')}"

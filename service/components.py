@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 import structlog
 
 from cam_engine.decoding import ImageLimits
+from cam_engine.engine import resolve_device
 from cam_engine.errors import CamError
 from service.admission import Admission
 from service.answers import AnswerCache
 from service.batching import Batcher
 from service.catalog import Catalog
 from service.explaining import Explaining
+from service.memory import keep_trimmed
 from service.metrics import Metrics
 from service.model_cache import ModelCache, loader
 from service.problems import ServiceError
@@ -61,7 +63,10 @@ class Components:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Warm up; at the end, finish what runs and let the threads go."""
-        warming = asyncio.create_task(self._warm_up())
+        background = [
+            asyncio.create_task(self._warm_up()),
+            asyncio.create_task(keep_trimmed(self.executors[0])),
+        ]
         async with AsyncExitStack() as stack:
             for executor in self.executors:
                 stack.callback(executor.shutdown, wait=True, cancel_futures=True)
@@ -69,8 +74,9 @@ class Components:
                 yield
             finally:
                 self.admission.closing = True
-                warming.cancel()
-                await asyncio.gather(warming, return_exceptions=True)
+                for task in background:
+                    task.cancel()
+                await asyncio.gather(*background, return_exceptions=True)
 
     async def _warm_up(self) -> None:
         """The pinned models and the default one."""
@@ -82,8 +88,11 @@ class Components:
                 if wanted is None and error.code == "no-models-found":
                     _log.warning("the data root holds no models yet")
                 else:
-                    self.readiness.failed[name] = error.detail
+                    _log.error("model cannot be used", model=name, reason=error.detail)
+                    self.readiness.failed[name] = error.code
             except CamError as error:
+                # Probes carry no key: the file's place and what is wrong in it go into the log.
+                _log.error("model cannot be used", model=name, reason=str(error))
                 self.readiness.failed[name] = error.code
             except Exception:
                 _log.exception("warm-up failed", model=name)
@@ -97,6 +106,7 @@ class Components:
 
 def build(settings: Settings) -> Components:
     """The parts, wired together; nothing is loaded yet. Raises InvalidOption."""
+    resolve_device(settings.device)
     metrics = Metrics()
     io_threads = settings.io_threads or max(2, _cores())
     io, compute, loading = (

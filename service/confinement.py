@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from urllib.parse import unquote
 
 from service.problems import ServiceError
 
 _LONGEST_PATH = 1024
+_LONGEST_NAME = 255  # bytes, on all common file systems
 _DECODINGS = 3
 
 
@@ -47,6 +49,7 @@ def _suspicious(path: str) -> bool:
         or bool(windows.drive)
         or ".." in PurePosixPath(path).parts
         or path.startswith("~")
+        or any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.split("/"))
     )
 
 

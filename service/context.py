@@ -6,12 +6,14 @@ import re
 import time
 import uuid
 from collections.abc import Mapping
+from http import HTTPStatus
 from types import MappingProxyType
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.explaining import Work
@@ -47,12 +49,60 @@ def problem_response(error: ServiceError, path: str, request_id: str) -> JSONRes
     )
 
 
-class RequestContext:
-    """ASGI middleware; whatever is raised below it becomes an answer, and a line in the log."""
+class LastResort:
+    """ASGI middleware: whatever is raised below it becomes an answer, and a line in the log."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        begun = False
+
+        async def send_noticing(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noticing)
+        except ClientDisconnect:
+            raise
+        except Exception:
+            _log.exception("unexpected error")
+            if begun or scope["type"] != "http":
+                raise  # only a broken connection says that the answer is not whole
+            error = ServiceError(
+                "internal-error", "an unexpected error; its cause is in the log, by request_id"
+            )
+            answer = problem_response(error, scope["path"], scope["state"]["request_id"])
+            await answer(scope, receive, send)
+
+
+class ExactOrigins(CORSMiddleware):
+    """CORS whose refusals are problems as all others."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """Answer a preflight request."""
+        response = super().preflight_response(request_headers)
+        if response.status_code < HTTPStatus.BAD_REQUEST:
+            return response
+        error = ServiceError(
+            "origin-not-allowed",
+            f"{bytes(response.body).decode()}: see GRADCAM_CORS_ORIGINS for the origins, and the "
+            "documentation for methods and headers",
+        )
+        known = structlog.contextvars.get_contextvars()
+        return problem_response(error, known.get("path", ""), known.get("request_id", ""))
+
+
+class RequestContext:
+    """ASGI middleware around all others."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, root_path: str) -> None:
         self._app = app
         self._metrics = metrics
+        self._root_path = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -63,8 +113,10 @@ class RequestContext:
         request_id = given if _GIVEN_ID.fullmatch(given) else uuid.uuid4().hex
         work = Work()
         scope.setdefault("state", {}).update(request_id=request_id, work=work)
+        if self._root_path:
+            scope["root_path"] = self._root_path
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        structlog.contextvars.bind_contextvars(request_id=request_id, path=scope["path"])
         start = time.perf_counter()
         status = 0
 
@@ -82,15 +134,6 @@ class RequestContext:
             await self._app(scope, receive, send_with_headers)
         except ClientDisconnect:
             status = status or _CLIENT_GONE
-        except Exception:
-            _log.exception("unexpected error", path=scope["path"])
-            if status:
-                raise  # the answer has begun: only a broken connection says that it is not whole
-            error = ServiceError(
-                "internal-error", "an unexpected error; its cause is in the log, by request_id"
-            )
-            answer = problem_response(error, scope["path"], request_id)
-            await answer(scope, receive, send_with_headers)
         finally:
             self._record(scope, status or _CLIENT_GONE, time.perf_counter() - start, work)
 
@@ -110,7 +153,6 @@ class RequestContext:
             "request",
             method=method,
             route=route,
-            path=scope["path"],
             status=status,
             ms=round(1000 * seconds, 1),
             **({"model": work.model_id} if work.model_id else {}),

@@ -23,9 +23,10 @@ from cam_engine.targets import resolve_class
 from service.answers import Answer, Explained, ImageSource, make_answer
 from service.batching import Batcher, Computed
 from service.catalog import Catalog, ExperimentEntry, FileStamp, ModelEntry
+from service.confinement import inside
 from service.model_cache import LoadedModel, ModelCache, fresh_stamp
 from service.problems import ServiceError
-from service.representations import Representation, represent
+from service.representations import Representation, needs_unenhanced, represent
 from service.schemas import ExplanationOptions, StoredImageRequest, UploadFields
 from service.tracing import tracer
 
@@ -87,15 +88,21 @@ class Explaining:
         self._limits = limits
         self._sync_max_images = sync_max_images
 
-    async def upload(self, data: bytes, name: str, fields: UploadFields, work: Work) -> Answer:
-        """The answer for an uploaded image file. Raises CamError or ServiceError."""
+    async def upload(
+        self, data: bytes, name: str, fields: UploadFields, media_type: str, work: Work
+    ) -> Answer:
+        """The answer for an uploaded image file. Raises CamError or ServiceError.
+
+        media_type: as which it will be drawn first.
+        """
         entry, stamp = await self._blocking(self._choose, fields.model)
         model = await self._models.get(entry, stamp)
         source = ImageSource(data, hashlib.sha256(data).hexdigest(), name)
-        item = await self._explain(model, fields.cam_options(), source, work)
+        plain = needs_unenhanced(fields, media_type, sheet=False)
+        item = await self._explain(model, fields.cam_options(), source, work, plain=plain)
         return make_answer(model, _options_of(fields), (item,))
 
-    async def stored(self, request: StoredImageRequest, work: Work) -> Answer:
+    async def stored(self, request: StoredImageRequest, media_type: str, work: Work) -> Answer:
         """The answer for an image of the data root, or for an experiment as a contact sheet."""
         plan = await self._blocking(self._plan_stored, request)
         model = await self._models.get(plan.model, plan.stamp)
@@ -105,7 +112,10 @@ class Explaining:
             one if one.true_class in names else replace(one, true_class=None)
             for one in plan.sources
         )
-        items = await _all([self._explain(model, options, one, work) for one in sources])
+        plain = needs_unenhanced(request, media_type, sheet=plan.heading is not None)
+        items = await _all(
+            [self._explain(model, options, one, work, plain=plain) for one in sources]
+        )
         return make_answer(model, _options_of(request), items, plan.heading)
 
     async def draw(self, answer: Answer, media_type: str, base: str, work: Work) -> Representation:
@@ -137,13 +147,42 @@ class Explaining:
             return self._catalog.model(self._default_model)
         return self._catalog.best_model()
 
+    async def completed(self, answer: Answer, media_type: str, work: Work) -> Answer:
+        """The answer with all that the media type shows. Raises "explanation-gone".
+
+        A picture of one layer is computed without the class that the network would name without
+        CLAHE; where another representation is asked for later, that is made up for.
+        """
+        whole = all(one.explanation.unenhanced for one in answer.items)
+        if whole or not needs_unenhanced(answer.options, media_type, sheet=answer.is_sheet):
+            return answer
+        entry, stamp = await self._blocking(self._choose, answer.model.id)
+        model = await self._models.get(entry, stamp)
+        if model.sha256 != answer.model.sha256:
+            raise ServiceError(
+                "explanation-gone", "the model's file was replaced since; POST the image again"
+            )
+        options = answer.cam_options
+        items = await _all(
+            [self._explain(model, options, one.source, work, plain=True) for one in answer.items]
+        )
+        return replace(answer, items=items)
+
     async def _explain(
-        self, model: LoadedModel, options: CamOptions, source: ImageSource, work: Work
+        self,
+        model: LoadedModel,
+        options: CamOptions,
+        source: ImageSource,
+        work: Work,
+        *,
+        plain: bool,
     ) -> Explained:
         work.model_id = model.id
         start = time.perf_counter()
         with tracer.start_as_current_span("decode"), self._batcher.announced(model.id):
             prepared, shown = await self._blocking(self._prepare, model, options, source)
+        if not plain:
+            prepared = replace(prepared, plain_input=None)
         work.timings.decode = max(work.timings.decode, time.perf_counter() - start)
         with tracer.start_as_current_span("network", attributes={"gradcam.model": model.id}):
             computed = await self._batcher.explain(model, options, prepared)
@@ -220,7 +259,7 @@ class Explaining:
 
     def _read(self, path: str, experiment: ExperimentEntry | None) -> ImageSource:
         full = path if experiment is None else f"{experiment.id}/{path}"
-        self._catalog.inside(path)  # a path of its own, not one that only the prefix makes safe
+        inside(self._catalog.root, path)  # not one that only the prefix makes safe
         file = self._catalog.inside(full)
         if not file.is_file():
             raise ServiceError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
+import cv2
 import structlog
 
 from service.settings import Settings
@@ -45,6 +46,10 @@ def configure(settings: Settings) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
+    # What decoders say of damaged images is in the answer; their own lines would break the log.
+    logging.captureWarnings(capture=True)
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     # Every request has its line already, with more in it.
     logging.getLogger("uvicorn.access").disabled = True
     logging.getLogger("httpx").setLevel(max(level, logging.WARNING))

@@ -74,6 +74,7 @@ class ModelCache:
         self._most_bytes = most_bytes
         self._pinned: set[str] = set()
         self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
+        self._wanted: dict[str, FileStamp] = {}
         self._loading: dict[tuple[str, FileStamp], asyncio.Task[LoadedModel]] = {}
 
     @property
@@ -91,6 +92,7 @@ class ModelCache:
         Whoever waits for a model that is being loaded waits for the same loading, which goes on
         when one of them goes away.
         """
+        self._wanted[entry.id] = stamp
         model = self._loaded.get(entry.id)
         if model is not None and model.stamp == stamp:
             self._loaded.move_to_end(entry.id)
@@ -114,9 +116,10 @@ class ModelCache:
         self._metrics.model_loads.labels(entry.id, "succeeded").inc()
         milliseconds = round(1000 * (time.perf_counter() - start))
         _log.info("model loaded", model=entry.id, bytes=model.bytes_used, ms=milliseconds)
-        self._loaded[entry.id] = model
-        self._loaded.move_to_end(entry.id)
-        self._evict(keep=entry.id)
+        if self._wanted[entry.id] == stamp:  # else the file was replaced while it was read
+            self._loaded[entry.id] = model
+            self._loaded.move_to_end(entry.id)
+            self._evict(keep=entry.id)
         return model
 
     def _evict(self, keep: str) -> None:

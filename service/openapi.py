@@ -9,10 +9,13 @@ from fastapi.openapi.utils import get_openapi
 
 from service import responses
 from service.components import Components
-from service.routes.documented import REFERENCE
+from service.routes.documented import EVERYWHERE, REFERENCE, REQUEST_ID_HEADER, problems
 from service.uploads import JSON
 
 _NEGOTIATED = (responses.ExplanationAnswer, responses.SheetAnswer)
+
+# What FastAPI says of wrong parameters; here they are problems like all other errors.
+_FASTAPI_ERRORS = ("HTTPValidationError", "ValidationError")
 
 
 def describe(app: FastAPI, parts: Components) -> None:
@@ -21,7 +24,10 @@ def describe(app: FastAPI, parts: Components) -> None:
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
             app.openapi_schema = _document(app)
-        _put_examples(app.openapi_schema, parts)
+            if parts.settings.root_path:
+                app.openapi_schema["servers"] = [{"url": parts.settings.root_path}]
+        if not parts.keys:  # the document is open to all, what the data root holds is not
+            _put_examples(app.openapi_schema, parts)
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
@@ -36,9 +42,26 @@ def _document(app: FastAPI) -> dict[str, Any]:
         schema = model.model_json_schema(ref_template=REFERENCE, mode="serialization")
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema
-    if app.root_path:
-        document["servers"] = [{"url": app.root_path}]
+    for name in _FASTAPI_ERRORS:
+        schemas.pop(name, None)
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation["responses"] = _responses(operation["responses"])
     return document
+
+
+def _responses(documented: dict[str, Any]) -> dict[str, Any]:
+    """A route's answers, those that every route has, and the headers of all of them."""
+    own = {
+        status: answer
+        for status, answer in documented.items()
+        if not any(f"/{name}" in str(answer) for name in _FASTAPI_ERRORS)
+    }
+    shared = {str(status): answer for status, answer in problems(*EVERYWHERE).items()}
+    return {
+        status: {**answer, "headers": {**answer.get("headers", {}), **REQUEST_ID_HEADER}}
+        for status, answer in sorted({**own, **shared}.items())
+    }
 
 
 def _put_examples(document: dict[str, Any], parts: Components) -> None:

@@ -27,6 +27,7 @@ class ProblemType:
 
 _ROWS = (
     ProblemType("malformed-body", 400, "Body cannot be read", "Send whole multipart or JSON."),
+    ProblemType("origin-not-allowed", 400, "CORS refused", "Set GRADCAM_CORS_ORIGINS."),
     ProblemType("api-key-required", 401, "API key required", "Send X-API-Key, or a bearer token."),
     ProblemType("api-key-invalid", 401, "API key unknown", "Check the key, or ask for a new one."),
     ProblemType("path-outside-root", 403, "Path leaves the data root", "Name a path below it."),

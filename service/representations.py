@@ -24,7 +24,7 @@ from cam_engine.sheet import SheetItem, render_sheet
 from service import responses
 from service.answers import Answer, Explained
 from service.problems import ServiceError
-from service.schemas import Bits, View
+from service.schemas import Bits, ExplanationOptions, View
 
 PNG = "image/png"
 JSON = "application/json"
@@ -52,7 +52,7 @@ def negotiate(view: View, accept: str | None) -> str:
         return offers[0]
     try:
         # The last of equally wanted ones wins there.
-        best = mimeparse.best_match(offers[::-1], accept)
+        best = mimeparse.best_match(offers[::-1], accept.lower())
     except (mimeparse.MimeTypeParseException, ValueError) as error:
         raise ServiceError(
             "not-acceptable", f"the Accept header cannot be read: {error}"
@@ -64,9 +64,20 @@ def negotiate(view: View, accept: str | None) -> str:
     return str(best)
 
 
+def needs_unenhanced(options: ExplanationOptions, media_type: str, *, sheet: bool) -> bool:
+    """Whether the answer shows the class that the network would name without CLAHE.
+
+    A picture of one layer does not, and is computed in two thirds of the time for it.
+    """
+    return options.clahe and (media_type in {JSON, ZIP} or options.view == "panel" or sheet)
+
+
 def entity_tag(answer: Answer, media_type: str) -> str:
-    """A strong ETag: all that a representation depends on is in the answer's digest."""
-    return f'"{answer.digest[:32]}-{_SUFFIXES[media_type]}"'
+    """A weak ETag, from the answer's digest.
+
+    Weak, since the same pass in a batch of another size may differ in the last bit of a number.
+    """
+    return f'W/"{answer.digest[:32]}-{_SUFFIXES[media_type]}"'
 
 
 def represent(answer: Answer, media_type: str, limits: ImageLimits, base: str) -> Representation:
@@ -76,7 +87,10 @@ def represent(answer: Answer, media_type: str, limits: ImageLimits, base: str) -
     """
     drawn = _Drawings(base, [_DrawnImage(answer, one, limits) for one in answer.items])
     body = _BODIES[media_type](answer, drawn)
-    headers = {**_headers(answer), "Content-Disposition": _disposition(answer, media_type)}
+    headers = {
+        **_headers(answer, media_type),
+        "Content-Disposition": _disposition(answer, media_type),
+    }
     return Representation(body, media_type, headers)
 
 
@@ -250,7 +264,7 @@ _BODIES: Mapping[str, Callable[[Answer, _Drawings], bytes]] = MappingProxyType(
 )
 
 
-def _headers(answer: Answer) -> dict[str, str]:
+def _headers(answer: Answer, media_type: str) -> dict[str, str]:
     """What pictures cannot say; names percent-encoded, since headers are ASCII."""
     layers = answer.items[0].explanation.layers
     headers = {
@@ -261,21 +275,24 @@ def _headers(answer: Answer) -> dict[str, str]:
     }
     if answer.is_sheet:
         return {**headers, "X-Gradcam-Images": str(len(answer.items))}
-    return headers | _prediction_headers(answer)
+    return headers | _prediction_headers(answer, media_type)
 
 
-def _prediction_headers(answer: Answer) -> dict[str, str]:
+def _prediction_headers(answer: Answer, media_type: str) -> dict[str, str]:
     explanation = answer.items[0].explanation
     shown: LayerMap = explanation.layer(answer.options.shown_layer)
-    return {
+    headers = {
         "X-Gradcam-Prediction": quote(explanation.predicted.name, safe=""),
         "X-Gradcam-Probability": f"{explanation.predicted.probability:.6f}",
         "X-Gradcam-Target": quote(explanation.target.name, safe=""),
         "X-Gradcam-Target-Probability": f"{explanation.target.probability:.6f}",
         "X-Gradcam-Grid": f"{shown.grid[0]}x{shown.grid[1]}",
         "X-Gradcam-Empty": str(shown.empty).lower(),
-        "X-Gradcam-Clahe-Changed-Class": str(explanation.clahe_changed_class).lower(),
     }
+    if needs_unenhanced(answer.options, media_type, sheet=False):
+        changed = str(explanation.clahe_changed_class).lower()
+        headers["X-Gradcam-Clahe-Changed-Class"] = changed
+    return headers
 
 
 def _disposition(answer: Answer, media_type: str) -> str:

@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from cam_engine.records import border_energy
 from cam_engine.results import ClassScore, FloatMap, LayerMap
+from service.problems import PROBLEMS
 from service.schemas import ExplanationOptions
 
 
@@ -176,17 +177,24 @@ class ImagePage(BaseModel):
     links: dict[str, str] = Field(description="`next` and `previous` where there are such pages")
 
 
+class WrongField(BaseModel):
+    """One wrong field of a request."""
+
+    field: str
+    detail: str
+
+
 class Problem(BaseModel):
     """RFC 9457 problem details."""
 
-    type: str
+    type: str = Field(pattern="^urn:gradcam:problem:[a-z-]+$")
     title: str
-    status: int
-    detail: str
-    instance: str
-    code: str
+    status: int = Field(ge=400, le=599)
+    detail: str = Field(description="a sentence to act on")
+    instance: str = Field(description="the path that was asked for")
+    code: str = Field(json_schema_extra={"enum": [*PROBLEMS]})
     request_id: str
-    errors: list[dict[str, str]] | None = None
+    errors: list[WrongField] = Field([], description="where single fields are wrong")
 
 
 def score(value: ClassScore) -> Score:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.config import JsonDict
 
 from cam_engine.options import STAGES, Blend, CamOptions, Colormap, Method, Taps
 from service.problems import FieldError, ServiceError
@@ -20,6 +21,11 @@ Bits = Literal[8, 16]
 def _number(value: object) -> object:
     """Form fields are text; a number in them counts as one."""
     return int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() else value
+
+
+def _whole(value: object) -> object:
+    """To JSON Schema 3.0 is an integer too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _listed(value: object) -> object:
@@ -67,9 +73,12 @@ class ExplanationOptions(CamFields):
         description="fused, early, mid, late, or a module's name; "
         "default: fused, but late where a method is given",
     )
-    bits: Annotated[Bits, BeforeValidator(_number)] = Field(16, description="of view=map")
-    pictures: Annotated[tuple[Picture, ...], BeforeValidator(_listed)] = Field(
-        (), max_length=4, description="in JSON answers: pictures as base64"
+    bits: Bits = Field(16, description="of view=map")
+    pictures: tuple[Picture, ...] = Field(
+        (),
+        max_length=4,
+        strict=False,
+        description="in JSON answers: pictures as base64; forms repeat the field, or use commas",
     )
 
     @property
@@ -99,9 +108,33 @@ class UploadFields(ExplanationOptions):
 
     model: ModelId | None = Field(None, description="id from /v1/models; default: see /v1/models")
 
+    _bits = field_validator("bits", mode="before")(_number)
+    _pictures = field_validator("pictures", mode="before")(_listed)
+
+
+# What the fields of a body say together, for the OpenAPI document.
+_ONE_IMAGE: JsonDict = {
+    "title": "One image",
+    "required": ["image"],
+    "properties": {"image": {"type": "string"}, "max_images": {"type": "null"}},
+}
+_CONTACT_SHEET: JsonDict = {
+    "title": "Contact sheet",
+    "required": ["experiment"],
+    "properties": {
+        "experiment": {"type": "string"},
+        "image": {"type": "null"},
+        "view": {"const": "overlay"},
+    },
+}
+
 
 class StoredImageRequest(ExplanationOptions):
     """The JSON body: an image below the data root, or an experiment's contact sheet."""
+
+    model_config = ConfigDict(
+        strict=True, json_schema_extra={"anyOf": [_ONE_IMAGE, _CONTACT_SHEET]}
+    )
 
     experiment: Annotated[str, Field(min_length=1, max_length=500)] | None = Field(
         None, description="path from /v1/experiments"
@@ -115,6 +148,8 @@ class StoredImageRequest(ExplanationOptions):
     max_images: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         None, description="of a contact sheet, classes in turn; default: one a class"
     )
+
+    _integers = field_validator("bits", "target", "max_images", mode="before")(_whole)
 
 
 def parse(schema: type[Schema], values: Mapping[str, Any]) -> Schema:

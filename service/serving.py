@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 
 import uvicorn
 from pydantic import ValidationError
@@ -41,7 +42,13 @@ def serve(arguments: argparse.Namespace) -> int:
         timeout_graceful_shutdown=round(settings.request_timeout_seconds + _GRACE_SECONDS),
     )
     server = uvicorn.Server(config)
-    server.run()
+    # uvicorn raises the signal again once it has ended: to be stopped is no failure.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    try:
+        server.run()
+    except SystemExit:  # it could not listen, and has said so
+        return exit_status.NOTHING_DONE
     return exit_status.DONE if server.started else exit_status.NOTHING_DONE
 
 

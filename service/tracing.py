@@ -5,17 +5,20 @@ FastAPI makes the requests' spans; ours are the stages below them.
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 
 from fastapi.telemetry import TelemetryConfig
 from opentelemetry import trace
 
 from cam_engine.errors import InvalidOption
+from cam_engine.records import DISTRIBUTION
 
 # Without a configured provider its spans are no-ops.
 tracer = trace.get_tracer("gradcam")
 
 _OFF = TelemetryConfig(tracing=False, metrics=False, logs=False, operation_spans=False)
+_PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 _EXPORTER = "opentelemetry.exporter.otlp.proto.http"
 
 
@@ -34,6 +37,12 @@ def telemetry(*, tracing: bool) -> TelemetryConfig:
         raise InvalidOption(
             "GRADCAM_TRACING needs OpenTelemetry: pip install 'gradcam-service[otel]'"
         )
+    os.environ.setdefault("OTEL_SERVICE_NAME", DISTRIBUTION)
     return TelemetryConfig(
-        tracing=True, metrics=False, logs=False, operation_spans=False, auto_configure=True
+        tracing=True,
+        metrics=False,
+        logs=False,
+        operation_spans=False,
+        auto_configure=True,
+        exclude=lambda scope: scope.get("path") in _PROBES,
     )

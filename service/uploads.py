@@ -21,6 +21,9 @@ _LONGEST_NAME = 200
 _FIELD_BYTES = 16 * 2**10
 _JSON_BYTES = 64 * 2**10
 
+# Fields that may come several times, as forms of browsers send lists; commas join them here.
+_LISTS = frozenset({"pictures"})
+
 # Boundaries, part headers and option fields beside the image's own bytes.
 _FRAME_BYTES = 64 * 2**10
 
@@ -106,10 +109,12 @@ async def _upload_of(form: FormData, most_image_bytes: int, too_large: ServiceEr
                 images.append(value)
             else:
                 errors.append(FieldError(name, "no file is expected here; the image goes in image"))
-        elif name in fields:
-            errors.append(FieldError(name, "given twice"))
-        else:
+        elif name not in fields:
             fields[name] = value
+        elif name in _LISTS:
+            fields[name] += f",{value}"
+        else:
+            errors.append(FieldError(name, "given twice"))
     if len(images) != 1:
         said = "given twice" if images else "missing: send the image file, -F image=@cell.jpg"
         errors.append(FieldError("image", said))

@@ -19,7 +19,7 @@ from service.routes.documented import BASIC, problems
 
 router = APIRouter(prefix="/v1", dependencies=[Depends(authorised)])
 
-_PATHS = ("path-outside-root", "experiment-not-found", "invalid-request")
+_PATHS = ("path-outside-root", "experiment-not-found")
 
 
 class ImageQuery(BaseModel):
@@ -49,7 +49,7 @@ async def list_experiments(request: Request, parts: Parts) -> responses.Experime
     "/experiments/{path:path}/images",
     tags=["experiments"],
     summary="An experiment's images, page by page",
-    responses=problems(*BASIC, *_PATHS),
+    responses=problems(*BASIC, *_PATHS, "invalid-request"),
 )
 async def list_images(
     path: str, query: Annotated[ImageQuery, Query()], request: Request, parts: Parts

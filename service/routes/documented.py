@@ -3,12 +3,52 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
+from service.context import REQUEST_ID
 from service.problems import MEDIA_TYPE, PROBLEMS
 
 REFERENCE = "#/components/schemas/{model}"
 Documented = dict[int | str, dict[str, Any]]
+
+BASIC = ("api-key-required", "api-key-invalid", "rate-limited")
+"""Codes that every address below /v1 may answer with."""
+
+EVERYWHERE = ("method-not-allowed", "internal-error")
+"""Codes that every address may answer with."""
+
+
+def header(description: str, *, required: bool = False, **schema: object) -> dict[str, Any]:
+    """A response header; schema: JSON Schema keywords beside its type, which is text."""
+    return {
+        "description": description,
+        "required": required,
+        "schema": {"type": "string", **schema},
+    }
+
+
+REQUEST_ID_HEADER: Mapping[str, Any] = MappingProxyType(
+    {
+        REQUEST_ID: header(
+            "the request's own, where it has 1 to 64 letters, digits, dots, dashes or underscores",
+            required=True,
+            pattern="^[A-Za-z0-9._-]{1,64}$",
+        )
+    }
+)
+_RETRY_AFTER = {"Retry-After": header("seconds", required=True, pattern="^[1-9][0-9]*$")}
+_HEADERS: Mapping[int, Mapping[str, Any]] = MappingProxyType(
+    {
+        401: {"WWW-Authenticate": header("how to send the key", required=True)},
+        405: {"Allow": header("the methods that there are", required=True)},
+        415: {"Accept-Post": header("the media types that are read", required=True)},
+        422: {"Link": header("where `too-many-images` are taken as a job")},
+        429: _RETRY_AFTER,
+        503: _RETRY_AFTER,
+    }
+)
 
 
 def problems(*codes: str) -> Documented:
@@ -19,11 +59,8 @@ def problems(*codes: str) -> Documented:
     return {
         status: {
             "description": ", ".join(f"`{code}`: {PROBLEMS[code].title}" for code in found),
+            "headers": dict(_HEADERS.get(status, {})),
             "content": {MEDIA_TYPE: {"schema": {"$ref": REFERENCE.format(model="Problem")}}},
         }
         for status, found in by_status.items()
     }
-
-
-BASIC = ("api-key-required", "rate-limited")
-"""Codes that every address below /v1 may answer with."""

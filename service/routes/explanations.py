@@ -18,18 +18,58 @@ from service.explaining import Work
 from service.problems import ServiceError
 from service.representations import JSON, NPY, PNG, ZIP, entity_tag, negotiate
 from service.routes.access import Parts, authorised, without_query
-from service.routes.documented import BASIC, REFERENCE, Documented, problems
+from service.routes.documented import BASIC, REFERENCE, Documented, header, problems
 from service.schemas import ExplanationOptions, StoredImageRequest, UploadFields, parse
 from service.uploads import MULTIPART, media_type, read_json, read_upload
 
 router = APIRouter(prefix="/v1", tags=["explanations"], dependencies=[Depends(authorised)])
 
 _Answer = TypeVar("_Answer")
+_IMAGES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff")
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _SCHEMAS = [responses.ExplanationAnswer, responses.SheetAnswer]
+_CACHING = {
+    "ETag": header("weak", required=True, pattern='^W/"[0-9a-f]{32}-[a-z]+"$'),
+    "Vary": header("Accept, and Origin for pages of other origins", required=True),
+    "Cache-Control": header("to be asked about each time", required=True),
+}
+_NAME = "percent-encoded"
+_DIGEST = "[0-9a-f]{64}$"
+_HEADERS = {
+    **_CACHING,
+    "Content-Location": header("the answer's own address", required=True, pattern=_DIGEST),
+    "Content-Disposition": header("a name for the file", required=True),
+    "Server-Timing": header("milliseconds of decode, queue, compute and encode", required=True),
+    "X-Gradcam-Model": header(f"the model's id, {_NAME}", required=True),
+    "X-Gradcam-Layer": header(f"the layer shown, {_NAME}", required=True),
+    "X-Gradcam-Layers": header(f"all layers, with commas between, each {_NAME}", required=True),
+    "X-Gradcam-Method": header("the formula really used", required=True),
+    "X-Gradcam-Images": header("of a contact sheet: how many", pattern="^[1-9][0-9]*$"),
+    "X-Gradcam-Prediction": header(f"the class predicted, {_NAME}; of one image, as all below"),
+    "X-Gradcam-Probability": header("its probability", pattern=r"^[01]\.[0-9]{6}$"),
+    "X-Gradcam-Target": header(f"the class explained, {_NAME}"),
+    "X-Gradcam-Target-Probability": header("its probability", pattern=r"^[01]\.[0-9]{6}$"),
+    "X-Gradcam-Grid": header("the layer's height and width", pattern="^[0-9]+x[0-9]+$"),
+    "X-Gradcam-Empty": header("no positive evidence", enum=["true", "false"]),
+    "X-Gradcam-Clahe-Changed-Class": header("against without CLAHE", enum=["true", "false"]),
+}
+_AGAIN = {
+    "explanation": {  # of answers in JSON; pictures say it as Content-Location
+        "operationId": "get_explanation",
+        "parameters": {"digest": "$response.body#/digest"},
+        "description": "The same answer again, in any representation",
+    }
+}
+_IF_NONE_MATCH = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "ETags of what is at hand: 304 where the answer is one of them",
+    "schema": {"type": "string"},
+}
 _ANSWERS: Documented = {
     200: {
         "description": "The picture, JSON, an array or a zip, by `Accept` and `view`",
+        "headers": _HEADERS,
         "content": {
             PNG: _BINARY,
             JSON: {
@@ -43,26 +83,67 @@ _ANSWERS: Documented = {
     }
 }
 _COMPUTING = (
-    "invalid-request",
-    "not-acceptable",
+    "malformed-body",
+    "request-timeout",
+    "body-too-large",
     "image-too-large",
+    "unsupported-media-type",
+    "not-acceptable",
+    "path-outside-root",
+    "model-not-found",
+    "no-models-found",
+    "experiment-not-found",
+    "image-not-found",
+    "no-images-found",
+    "model-ambiguous",
+    "invalid-request",
+    "invalid-option",
     "invalid-image",
+    "layer-not-found",
+    "layer-not-spatial",
+    "class-not-found",
+    "too-many-images",
+    "checkpoint-invalid",
+    "checkpoint-unsafe",
+    "architecture-unknown",
+    "weights-mismatch",
+    "class-names-mismatch",
+    "non-finite-output",
     "queue-full",
     "deadline-exceeded",
+    "out-of-memory",
+    "shutting-down",
 )
 
 
 def _upload_schema() -> dict[str, Any]:
     schema = UploadFields.model_json_schema()
     image = {"type": "string", "format": "binary", "description": "JPEG, PNG, WebP, BMP or TIFF"}
-    return {**schema, "properties": {"image": image, **schema["properties"]}, "required": ["image"]}
+    fields = {name: _without_null(one) for name, one in schema["properties"].items()}
+    return {**schema, "properties": {"image": image, **fields}, "required": ["image"]}
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Forms have no null: a field is there or not."""
+    choices = [one for one in schema.get("anyOf", []) if one.get("type") != "null"]
+    rest = {name: value for name, value in schema.items() if name != "anyOf"}
+    match choices:
+        case []:
+            return rest
+        case [one]:
+            return {**one, **rest}
+        case _:
+            return {**rest, "anyOf": choices}
 
 
 _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            MULTIPART: {"schema": _upload_schema()},
+            MULTIPART: {
+                "schema": _upload_schema(),
+                "encoding": {"image": {"contentType": ", ".join(_IMAGES)}},
+            },
             JSON: {"schema": StoredImageRequest.model_json_schema()},
         },
     }
@@ -72,27 +153,13 @@ _BODY: dict[str, Any] = {
 @router.post(
     "/explanations",
     dependencies=[Depends(without_query)],
+    operation_id="create_explanation",
     summary="Where did the model look?",
     response_class=Response,
     openapi_extra=_BODY,
     responses={
-        **_ANSWERS,
-        **problems(
-            *BASIC,
-            *_COMPUTING,
-            "malformed-body",
-            "request-timeout",
-            "unsupported-media-type",
-            "model-not-found",
-            "experiment-not-found",
-            "image-not-found",
-            "path-outside-root",
-            "model-ambiguous",
-            "layer-not-found",
-            "class-not-found",
-            "too-many-images",
-            "checkpoint-invalid",
-        ),
+        200: {**_ANSWERS[200], "links": _AGAIN},
+        **problems(*BASIC, *_COMPUTING),
     },
 )
 async def create_explanation(request: Request, parts: Parts) -> Response:
@@ -105,27 +172,38 @@ async def create_explanation(request: Request, parts: Parts) -> Response:
     with parts.admission.place():
         start = time.perf_counter()
         deadline = parts.settings.request_timeout_seconds
-        computing, options = await _body_read(request, parts, work, deadline)
+        computing, options = await _body_read(request, parts, deadline)
         media = negotiate(options.view, request.headers.get("accept"))
 
         async def answered() -> Response:
-            answer = await computing()
+            answer = await computing(media, work)
             parts.answers.put(answer)
             return await _response(request, parts, answer, media)
 
-        left = deadline - (time.perf_counter() - start)
-        return await while_listening(request, answered(), max(left, 0.0))
+        spent = time.perf_counter() - start
+        return await while_listening(request, answered(), deadline, spent)
 
 
 @router.get(
     "/explanations/{digest}",
+    operation_id="get_explanation",
+    openapi_extra={"parameters": [_IF_NONE_MATCH]},
     summary="The same answer again",
     response_class=Response,
     responses={
         **_ANSWERS,
-        304: {"description": "The representation is the one of If-None-Match"},
+        304: {
+            "description": "The representation is the one of If-None-Match",
+            "headers": _CACHING,
+        },
         **problems(
-            *BASIC, "explanation-not-found", "explanation-gone", "not-acceptable", "queue-full"
+            *BASIC,
+            "explanation-not-found",
+            "explanation-gone",
+            "not-acceptable",
+            "queue-full",
+            "deadline-exceeded",
+            "shutting-down",
         ),
     },
 )
@@ -135,26 +213,33 @@ async def get_explanation(digest: str, request: Request, parts: Parts) -> Respon
     media = negotiate(answer.options.view, request.headers.get("accept"))
     tag = entity_tag(answer, media)
     if _matches(request.headers.get("if-none-match", ""), tag):
-        return Response(status_code=304, headers=_caching(tag))
+        address = {"Content-Location": request.url.path}
+        return Response(status_code=304, headers={**_caching(tag), **address})
+
+    async def answered() -> Response:
+        whole = await parts.explaining.completed(answer, media, request.state.work)
+        if whole is not answer:
+            parts.answers.put(whole)
+        return await _response(request, parts, whole, media)
+
     with parts.admission.place():
         deadline = parts.settings.request_timeout_seconds
-        response = _response(request, parts, answer, media)
-        return await while_listening(request, response, deadline)
+        return await while_listening(request, answered(), deadline)
 
 
 async def _body_read(
-    request: Request, parts: Components, work: Work, deadline_seconds: float
-) -> tuple[Callable[[], Awaitable[Answer]], ExplanationOptions]:
+    request: Request, parts: Components, deadline_seconds: float
+) -> tuple[Callable[[str, Work], Awaitable[Answer]], ExplanationOptions]:
     """What is to be computed, from a body of either type."""
     kind = media_type(request)
     most_bytes = parts.settings.max_upload_bytes
     if kind == MULTIPART:
         upload = await _in_time(read_upload(request, most_bytes), deadline_seconds)
         fields = parse(UploadFields, upload.fields)
-        return partial(parts.explaining.upload, upload.data, upload.name, fields, work), fields
+        return partial(parts.explaining.upload, upload.data, upload.name, fields), fields
     if kind == JSON:
         stored = parse(StoredImageRequest, await _in_time(read_json(request), deadline_seconds))
-        return partial(parts.explaining.stored, stored, work), stored
+        return partial(parts.explaining.stored, stored), stored
     raise ServiceError(
         "unsupported-media-type",
         f"send the image as {MULTIPART} (curl -F image=@cell.jpg), or name one in {JSON}",
@@ -191,4 +276,4 @@ def _caching(tag: str) -> dict[str, str]:
 
 def _matches(given: str, tag: str) -> bool:
     tags = {one.strip().removeprefix("W/") for one in given.split(",")}
-    return tag in tags or "*" in tags
+    return tag.removeprefix("W/") in tags or "*" in tags

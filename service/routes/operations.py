@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from service.problems import ServiceError
 from service.routes.access import Parts, authorised
-from service.routes.documented import problems
+from service.routes.documented import BASIC, problems
 
 router = APIRouter(tags=["operations"])
 
@@ -54,7 +54,7 @@ _METRICS: dict[int | str, dict[str, Any]] = {
     summary="For Prometheus",
     dependencies=[Depends(authorised)],
     response_class=Response,
-    responses={**_METRICS, **problems("api-key-required", "rate-limited")},
+    responses={**_METRICS, **problems(*BASIC)},
 )
 async def metrics(parts: Parts) -> Response:
     """All metrics as text."""

@@ -1,0 +1,145 @@
+#!/usr/bin/env python
+"""Starts the service on the sample run, has one cell explained, and stops the service again."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_START_SECONDS = 180.0
+_STOP_SECONDS = 45.0
+_LISTENING = "Uvicorn running on "
+_CELL = "experiment_synthetic_species/crops_gt_crops/crops/test/vivax/cell_001.jpg"
+
+
+class DemoFailed(Exception):
+    """The demo cannot go on; the message says why."""
+
+
+@contextmanager
+def service(data: Path, log_file: Path) -> Iterator[str]:
+    """A running service's address; it is stopped at the end. Raises DemoFailed."""
+    command = [sys.executable, "-m", "service", "serve", "--data", str(data), "--port", "0"]
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=_environment())  # noqa: S603
+    try:
+        yield _ready_address(process, log_file)
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def explain(url: str, cell: Path, overlay: Path) -> None:
+    """Run `gradcam explain`. Raises DemoFailed."""
+    overlay.unlink(missing_ok=True)  # an old one must not pass for a new one
+    command = [sys.executable, "-m", "service", "explain", str(cell), "--url", url]
+    done = subprocess.run([*command, "-o", str(overlay)], env=_environment(), check=False)  # noqa: S603
+    if done.returncode or not overlay.is_file():
+        raise DemoFailed(f"gradcam explain ended with status {done.returncode}")
+
+
+def demo(data: Path, output: Path) -> None:
+    """Leave cell.jpg and overlay.png in the output folder and say where. Raises DemoFailed."""
+    found = sorted(data.glob(f"*/experiments/{_CELL}"))
+    if not found:
+        raise DemoFailed(f"there is no */experiments/{_CELL} in {data}")
+    output.mkdir(parents=True, exist_ok=True)
+    cell, overlay, log_file = (output / name for name in ("cell.jpg", "overlay.png", "service.log"))
+    shutil.copyfile(found[0], cell)
+    gradcam = _shown(Path(sys.executable).parent / "gradcam")
+    _say(f"\nStarting the service; its log is {_shown(log_file)} ...")
+    with service(data, log_file) as url:
+        _say(f"It answers at {url}. Posting a cell:")
+        _say(f"  {gradcam} explain {_shown(cell)} --url {url} -o {_shown(overlay)}")
+        explain(url, cell, overlay)
+    _say("The service is stopped again.\n")
+    _say(f"Open the cell and its overlay:\n  {cell.resolve()}\n  {overlay.resolve()}\n")
+    _say(f"To go on, start the service:\n  {gradcam} serve --data {_shown(data)}")
+    _say("Then open http://localhost:8000/docs in a browser, or post a cell from another shell:")
+    _say(f"  curl -F image=@{_shown(cell)} http://localhost:8000/v1/explanations -o overlay.png")
+
+
+def main() -> int:
+    """Run the demo. Answers the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("sample/results"))
+    parser.add_argument("--output", type=Path, default=Path("demo_output"))
+    arguments = parser.parse_args()
+    try:
+        demo(arguments.data, arguments.output)
+    except DemoFailed as error:
+        print(f"make demo: the service's part failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _environment() -> dict[str, str]:
+    """Without settings of another service, such as its keys, and without a proxy to loopback."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("GRADCAM_")}
+    return {**kept, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+
+
+def _ready_address(process: subprocess.Popen[bytes], log_file: Path) -> str:
+    until = time.monotonic() + _START_SECONDS
+    address = None
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            said = _last_lines(log_file)
+            raise DemoFailed(f"it ended with status {process.returncode} at its start:\n{said}")
+        address = address or _address_in(log_file)
+        if address and _is_ready(address):
+            return address
+        time.sleep(0.1)
+    raise DemoFailed(f"it was not ready after {_START_SECONDS:g} seconds:\n{_last_lines(log_file)}")
+
+
+def _address_in(log_file: Path) -> str | None:
+    for line in log_file.read_text(errors="replace").splitlines():
+        if _LISTENING in line:
+            event = str(json.loads(line)["event"])
+            return event.partition(_LISTENING)[2].split()[0]
+    return None
+
+
+def _is_ready(address: str) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{address}/readyz", timeout=10) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _last_lines(log_file: Path, count: int = 15) -> str:
+    lines = log_file.read_text(errors="replace").splitlines()[-count:]
+    return "\n".join([*lines, f"(all of it: {log_file})"])
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # in order with what the commands in between print
+
+
+def _shown(path: Path) -> Path:
+    """As short as it can be said from here."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

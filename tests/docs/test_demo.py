@@ -1,0 +1,58 @@
+"""The service's part of `make demo`, as a process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def _demo(data: Path, output: Path) -> subprocess.CompletedProcess[str]:
+    script = _ROOT / "scripts" / "demo_service.py"
+    return subprocess.run(
+        [sys.executable, script, "--data", data, "--output", output],
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
+def test_it_leaves_the_overlay_where_it_says(tmp_path: Path) -> None:
+    done = _demo(_ROOT / "sample/results", tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = [line.strip() for line in done.stdout.splitlines()]
+    assert str(tmp_path / "overlay.png") in said
+    with Image.open(tmp_path / "overlay.png") as overlay, Image.open(tmp_path / "cell.jpg") as cell:
+        assert overlay.size == cell.size
+        difference = np.abs(np.asarray(overlay, float) - np.asarray(cell.convert("RGB"), float))
+    assert difference.max() > 60  # colour where the map is high
+    assert np.median(difference) < 8  # the cell elsewhere
+    log = (tmp_path / "service.log").read_text()
+    assert "Application shutdown complete" in log
+
+
+def test_it_fails_loudly_where_there_is_nothing_to_show(tmp_path: Path) -> None:
+    done = _demo(tmp_path, tmp_path / "out")
+    assert done.returncode == 1
+    assert done.stderr.startswith("make demo: the service's part failed: there is no ")
+
+
+def test_an_overlay_of_an_earlier_run_does_not_pass_for_a_new_one(tmp_path: Path) -> None:
+    cells = "run/experiments/experiment_synthetic_species/crops_gt_crops/crops/test/vivax"
+    [source] = (_ROOT / "sample/results").glob(cells.replace("run", "*", 1) + "/cell_001.jpg")
+    (tmp_path / cells).mkdir(parents=True)
+    (tmp_path / cells / "cell_001.jpg").write_bytes(source.read_bytes())
+    overlay = tmp_path / "out" / "overlay.png"
+    overlay.parent.mkdir()
+    overlay.write_bytes(b"old")
+    done = _demo(tmp_path, overlay.parent)  # a data root without models
+    assert done.returncode == 1
+    assert "no-models-found" in done.stderr
+    assert not overlay.exists()

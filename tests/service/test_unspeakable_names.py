@@ -1,0 +1,36 @@
+"""Names that JSON, headers or PNG texts cannot hold: no reason for an internal error."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from tests.service.asking import EXPLANATIONS, JSON, facts, sound
+from tests.service.odd_root import CROPS, OddRoot
+
+SANE = f"{CROPS}/test/ring/b.jpg"
+
+
+def test_a_file_name_that_is_not_utf8_does_not_break_the_list(
+    odd: httpx.Client, odd_root: OddRoot
+) -> None:
+    page = facts(odd.get(f"/v1/experiments/{odd_root.unspeakable}/images"))
+    assert SANE in [one["path"] for one in page["images"]]
+
+
+@pytest.mark.parametrize("headers", [{}, JSON])
+def test_a_file_name_that_is_not_utf8_does_not_break_a_contact_sheet(
+    odd: httpx.Client, odd_root: OddRoot, headers: dict[str, str]
+) -> None:
+    body = {"experiment": odd_root.unspeakable, "model": "cls_plain", "max_images": 2}
+    sound(odd.post(EXPLANATIONS, json=body, headers=headers))
+
+
+@pytest.mark.parametrize("target", [0, 1, 2])
+def test_class_names_with_control_characters_are_shown_or_refused(
+    odd: httpx.Client, odd_root: OddRoot, target: int
+) -> None:
+    body = {"experiment": odd_root.unspeakable, "model": "cls_control", "image": SANE}
+    response = odd.post(EXPLANATIONS, json={**body, "target": target})
+    assert response.status_code in {200, 422}, response.text
+    facts(odd.get("/v1/models"))
