@@ -71,7 +71,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--models", nargs="*", default=MODELS, choices=MODELS)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
-        "--requests", type=int, default=128, help="a round's at once; half of it for the slow ones"
+        "--requests", type=int, default=256, help="a round's at once; half of it for the slow ones"
     )
     parser.add_argument("--single-images", type=int, default=20, help="a round's, of one client")
     parser.add_argument("--overload-seconds", type=float, default=15.0, help="a round's")

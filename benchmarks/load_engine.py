@@ -7,6 +7,7 @@ import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 
@@ -81,7 +82,9 @@ class Drawer:
         prepared = [
             self._explainer.prepare_image(decode_image(data), self._options) for data, _ in files
         ]
-        explanations = self._explainer.explain_prepared(prepared, self._options)
+        # As for the service's overlays: nobody asks for the class without CLAHE.
+        inputs = [replace(image, plain_input=None) for image in prepared]
+        explanations = self._explainer.explain_prepared(inputs, self._options)
         return [
             self._overlay(file, image, explanation)
             for file, image, explanation in zip(files, prepared, explanations, strict=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from cam_engine.options import CamOptions
 from cam_engine.pictures import ShownImage
-from cam_engine.records import Recipes, software_versions, to_json
+from cam_engine.records import Recipes
 from cam_engine.results import Explanation
 from service.model_cache import LoadedModel
 from service.problems import ServiceError
@@ -98,14 +98,11 @@ def make_answer(
     classifier = model.explainer.classifier
     cam_options = options.cam_options()
     recipes = model.recipes(cam_options)
-    parts = {
-        "images": [[one.source.sha256, one.source.name, one.source.true_class] for one in items],
-        "options": options.model_dump(),
-        "run": recipes.run,
-        "heading": heading,
-        "version": dict(software_versions()),
-    }
-    digest = hashlib.sha256(to_json(parts).encode()).hexdigest()
+    # The run's digest covers the model's id and file, the versions, and what maps depend on.
+    words = [recipes.run, options.model_dump_json(), heading or ""]
+    for one in items:
+        words += [one.source.sha256, one.source.name, one.source.true_class or ""]
+    digest = hashlib.sha256("\0".join(words).encode()).hexdigest()
     label = ModelLabel(model.id, model.name, classifier.architecture, classifier.sha256)
     return Answer(digest, label, options, cam_options, recipes, items, heading)
 

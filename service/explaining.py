@@ -310,4 +310,4 @@ async def _all(work: Sequence[Coroutine[None, None, _Result]]) -> tuple[_Result,
 def _options_of(request: ExplanationOptions) -> ExplanationOptions:
     """The options without what says where image and model come from."""
     names = ExplanationOptions.model_fields
-    return ExplanationOptions(**{name: getattr(request, name) for name in names})
+    return ExplanationOptions.model_construct(**{name: getattr(request, name) for name in names})

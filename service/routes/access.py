@@ -15,8 +15,8 @@ _HEADER = APIKeyHeader(name="X-API-Key", auto_error=False)
 _BEARER = HTTPBearer(auto_error=False)
 
 
-def components(request: Request) -> Components:
-    """The process's parts."""
+async def components(request: Request) -> Components:
+    """The process's parts. (Not a plain function: FastAPI would call that in a thread.)"""
     parts: Components = request.app.state.components
     return parts
 
