@@ -66,14 +66,18 @@ def run_command(command: Command, arguments: argparse.Namespace) -> int:
 def experiment_command(arguments: argparse.Namespace) -> int:
     """Do what `experiment` was called for."""
     from cam_engine.commands import run_experiments
+    from cam_engine.memory import reuse_large_blocks
 
+    reuse_large_blocks()
     return run_experiments(arguments)
 
 
 def images_command(arguments: argparse.Namespace) -> int:
     """Do what `images` was called for."""
     from cam_engine.commands import run_images
+    from cam_engine.memory import reuse_large_blocks
 
+    reuse_large_blocks()
     return run_images(arguments)
 
 

@@ -14,12 +14,12 @@ import structlog
 from cam_engine.decoding import ImageLimits
 from cam_engine.engine import resolve_device
 from cam_engine.errors import CamError
+from cam_engine.memory import reuse_large_blocks, trim
 from service.admission import Admission
 from service.answers import AnswerCache
 from service.batching import Batcher
 from service.catalog import Catalog
 from service.explaining import Explaining
-from service.memory import keep_trimmed
 from service.metrics import Metrics
 from service.model_cache import ModelCache, loader
 from service.problems import ServiceError
@@ -29,6 +29,7 @@ from service.settings import Settings
 _log = structlog.get_logger(__name__)
 
 _LOADING_THREADS = 2
+_TRIM_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -65,7 +66,7 @@ class Components:
         """Warm up; at the end, finish what runs and let the threads go."""
         background = [
             asyncio.create_task(self._warm_up()),
-            asyncio.create_task(keep_trimmed(self.executors[0])),
+            asyncio.create_task(self._keep_trimmed()),
         ]
         async with AsyncExitStack() as stack:
             for executor in self.executors:
@@ -77,6 +78,13 @@ class Components:
                 for task in background:
                     task.cancel()
                 await asyncio.gather(*background, return_exceptions=True)
+
+    async def _keep_trimmed(self) -> None:
+        """Give memory back now and then, in a thread that draws: large images leave holes."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_TRIM_SECONDS)
+            await loop.run_in_executor(self.executors[0], trim)
 
     async def _warm_up(self) -> None:
         """The pinned models and the default one."""
@@ -107,6 +115,7 @@ class Components:
 def build(settings: Settings) -> Components:
     """The parts, wired together; nothing is loaded yet. Raises InvalidOption."""
     resolve_device(settings.device)
+    reuse_large_blocks()
     metrics = Metrics()
     io_threads = settings.io_threads or max(2, _cores())
     io, compute, loading = (
