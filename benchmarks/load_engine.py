@@ -18,6 +18,7 @@ from benchmarks.load_processes import Cores, ServedModel
 from cam_engine.checkpoints import load_classifier
 from cam_engine.decoding import decode_image
 from cam_engine.engine import Explainer, PreparedImage
+from cam_engine.memory import reuse_large_blocks
 from cam_engine.options import FigureStyle
 from cam_engine.pictures import Pictures, PictureSource, ShownImage
 from cam_engine.records import Recipes, run_facts
@@ -107,6 +108,7 @@ class Drawer:
 def _serve(pipe: Pipe, checkpoint: Path, model_id: str, images: Sequence[bytes]) -> None:
     """Answer until the other end is closed."""
     torch.set_num_threads(1)
+    reuse_large_blocks()  # as the service does
     drawer = Drawer(checkpoint, model_id)
     drawn = 0
     while True:

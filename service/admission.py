@@ -25,18 +25,25 @@ class Admission:
         self._in_flight = 0
         self.closing = False
 
+    def refusal(self) -> ServiceError | None:
+        """Why nobody gets in at this moment; None where there is a place."""
+        if self.closing:
+            return ServiceError("shutting-down", "the service is being stopped", _RETRY_AFTER)
+        if self._in_flight < self._most:
+            return None
+        return ServiceError(
+            "queue-full",
+            f"{self._most} requests are being answered, which is all that fit; "
+            "try again in a second",
+            _RETRY_AFTER,
+        )
+
     @contextmanager
     def place(self) -> Iterator[None]:
         """A place for as long as it lasts. Raises ServiceError "queue-full" or "shutting-down"."""
-        if self.closing:
-            raise ServiceError("shutting-down", "the service is being stopped", _RETRY_AFTER)
-        if self._in_flight >= self._most:
-            raise ServiceError(
-                "queue-full",
-                f"{self._most} requests are being answered, which is all that fit; "
-                "try again in a second",
-                _RETRY_AFTER,
-            )
+        refused = self.refusal()
+        if refused is not None:
+            raise refused
         self._change(1)
         try:
             yield

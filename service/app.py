@@ -14,7 +14,14 @@ from cam_engine.errors import CamError
 from cam_engine.records import DISTRIBUTION
 from service import logs, tracing
 from service.components import build
-from service.context import REQUEST_ID, ExactOrigins, LastResort, RequestContext, problem_response
+from service.context import (
+    REQUEST_ID,
+    ExactOrigins,
+    FrontDoor,
+    LastResort,
+    RequestContext,
+    problem_response,
+)
 from service.openapi import describe
 from service.problems import ServiceError, of_cam_error
 from service.routes import catalog, docs, explanations, operations
@@ -85,6 +92,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     describe(app, parts)
     _answer_errors(app, str(parts.catalog.root))
     app.add_middleware(LastResort)
+    app.add_middleware(FrontDoor, admission=parts.admission, metrics=parts.metrics)
     app.add_middleware(
         ExactOrigins,
         allow_origins=settings.cors_origins,

@@ -29,7 +29,7 @@ from service.settings import Settings
 _log = structlog.get_logger(__name__)
 
 _LOADING_THREADS = 2
-_TRIM_SECONDS = 60.0
+_TRIM_SECONDS = 10.0
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.admission import Admission
 from service.explaining import Work
 from service.metrics import Metrics
 from service.problems import MEDIA_TYPE, ServiceError, problem_object
@@ -23,6 +24,7 @@ from service.problems import MEDIA_TYPE, ServiceError, problem_object
 _log = structlog.get_logger(__name__)
 
 REQUEST_ID = "X-Request-ID"
+GUARDED_ROUTE = "/v1/explanations"
 SECURITY_HEADERS: Mapping[str, str] = MappingProxyType(
     {
         "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -77,6 +79,34 @@ class LastResort:
             )
             answer = problem_response(error, scope["path"], scope["state"]["request_id"])
             await answer(scope, receive, send)
+
+
+class FrontDoor:
+    """ASGI middleware: under overload, refuses explanations before any work goes into them.
+
+    What is refused must cost next to nothing, or refusing takes the time that answers need.
+    """
+
+    def __init__(self, app: ASGIApp, admission: Admission, metrics: Metrics) -> None:
+        self._app = app
+        self._admission = admission
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or let it in."""
+        guarded = scope["type"] == "http" and scope["method"] == "POST"
+        if not guarded or not scope["path"].endswith(GUARDED_ROUTE):
+            await self._app(scope, receive, send)
+            return
+        refused = self._admission.refusal()
+        if refused is None:
+            await self._app(scope, receive, send)
+            return
+        self._metrics.rejected.labels(refused.code).inc()
+        state = scope["state"]
+        state["refused_at"] = GUARDED_ROUTE
+        answer = problem_response(refused, scope["path"], state["request_id"])
+        await answer(scope, receive, send)
 
 
 class ExactOrigins(CORSMiddleware):
@@ -138,7 +168,8 @@ class RequestContext:
             self._record(scope, status or _CLIENT_GONE, time.perf_counter() - start, work)
 
     def _record(self, scope: Scope, status: int, seconds: float, work: Work) -> None:
-        route = getattr(scope.get("route"), "path", "unmatched")
+        refused_at = scope["state"].get("refused_at")
+        route = refused_at or getattr(scope.get("route"), "path", "unmatched")
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self._metrics.requests.labels(method, route, str(status)).inc()
         self._metrics.request_seconds.labels(method, route).observe(seconds)
@@ -148,7 +179,8 @@ class RequestContext:
             for name in ("decode", "queue", "compute", "encode")
             if getattr(timings, name)
         }
-        write = _log.debug if route in _QUIET_ROUTES else _log.info
+        # Under overload, refusals are counted; a line for each would be work again.
+        write = _log.debug if route in _QUIET_ROUTES or refused_at else _log.info
         write(
             "request",
             method=method,
