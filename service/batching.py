@@ -137,11 +137,11 @@ class Batcher:
 
     def _take(self, group: _Group) -> list[_Waiting]:
         queue = self._queues[group.key][1]
-        batch: list[_Waiting] = []
-        while queue and len(batch) < group.model.explainer.batch_size:
-            waiting = queue.popleft()
-            if not waiting.future.done():
-                batch.append(waiting)
+        waiting = [one for one in queue if not one.future.done()]
+        size = batch_size(len(waiting), group.model.explainer.batch_size)
+        batch = waiting[:size]
+        queue.clear()
+        queue.extend(waiting[size:])
         self._count()
         return batch
 
@@ -174,6 +174,14 @@ class Batcher:
     def _count(self) -> None:
         waiting = (one for _, queue in self._queues.values() for one in queue)
         self._metrics.queue_depth.set(sum(not one.future.done() for one in waiting))
+
+
+def batch_size(waiting: int, most: int) -> int:
+    """The most that there may be, or else a power of two.
+
+    oneDNN compiles its kernels for each size anew and keeps them: five sizes, not sixteen.
+    """
+    return most if waiting >= most else 1 << max(0, waiting.bit_length() - 1)
 
 
 def _settle(batch: Sequence[_Waiting], answers: Sequence[Computed | Exception]) -> None:

@@ -15,7 +15,7 @@ import pytest
 from cam_engine.engine import PreparedImage
 from cam_engine.errors import ClassNotFound
 from cam_engine.options import CamOptions
-from service.batching import Batcher, Computed
+from service.batching import Batcher, Computed, batch_size
 from service.metrics import Metrics
 from service.model_cache import LoadedModel
 
@@ -217,3 +217,10 @@ def test_the_queues_depth_is_none_once_all_that_waited_have_gone() -> None:
         assert depth(metrics) == 0
 
     run(test)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "most", "size"), [(1, 16, 1), (3, 16, 2), (15, 16, 8), (16, 16, 16), (40, 12, 12)]
+)
+def test_batches_have_few_sizes(waiting: int, most: int, size: int) -> None:
+    assert batch_size(waiting, most) == size
