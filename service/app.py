@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
 from cam_engine.errors import CamError
@@ -24,7 +25,7 @@ from service.context import (
 )
 from service.openapi import describe
 from service.problems import ServiceError, of_cam_error
-from service.routes import catalog, docs, explanations, operations
+from service.routes import catalog, docs, explanations, jobs, operations
 from service.schemas import invalid_request
 from service.settings import Settings
 
@@ -87,7 +88,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url=None,  # ours looks into the data root for examples, off the event loop
     )
     app.state.components = parts
-    for routes in (operations, explanations, catalog, docs):
+    for routes in (operations, explanations, catalog, jobs, docs):
         app.include_router(routes.router)
     describe(app, parts)
     _answer_errors(app, str(parts.catalog.root))
@@ -121,6 +122,11 @@ def _answer_errors(app: FastAPI, root: str) -> None:
     @app.exception_handler(CamError)
     async def failed(request: Request, error: CamError) -> Response:
         return respond(request, of_cam_error(error, root))
+
+    @app.exception_handler(RedisError)
+    async def without_redis(request: Request, _error: RedisError) -> Response:
+        detail = "the store of jobs does not answer; try again in some seconds"
+        return respond(request, ServiceError("jobs-unavailable", detail, {"Retry-After": "5"}))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from cam_engine.checkpoints import CheckpointHeader, read_header
+from cam_engine.data_root import DataRoot, check_form
 from cam_engine.errors import CamError, NoImagesFound, NoModelsFound
-from cam_engine.experiments import Experiment, ImageItem, all_experiments
+from cam_engine.experiments import Experiment, ImageItem
 from cam_engine.grids import LayerGrid, layer_grids
-from service.confinement import inside
 from service.problems import ServiceError
 
 _Key = TypeVar("_Key")
@@ -69,10 +69,8 @@ class Catalog:
     """Looks into the data root; safe to call from several threads. Every method may block."""
 
     def __init__(self, root: Path, refresh_seconds: float) -> None:
-        self.root = root.resolve()
-        # An experiment as the root goes by its folder's name: an id must not be empty.
-        itself = Experiment(self.root).holds_models
-        self._base = self.root.parent if itself else self.root
+        self.data = DataRoot(root)
+        self.root = self.data.root
         self._refresh_seconds = refresh_seconds
         self._lock = threading.Lock()
         self._experiments: tuple[ExperimentEntry, ...] = ()
@@ -84,25 +82,16 @@ class Catalog:
         """All experiments, the newest run's first."""
         with self._lock:
             if time.monotonic() - self._looked > self._refresh_seconds:
-                found = all_experiments(self.root) if self.root.is_dir() else []
-                self._experiments = tuple(
-                    self._entry(one) for one in reversed(found) if self._is_ours(one.folder)
-                )
+                self._experiments = tuple(self._entry(one) for one in self.data.experiments())
                 self._looked = time.monotonic()
             return self._experiments
 
     def experiment(self, path: str) -> ExperimentEntry:
-        """The experiment of that id. Raises "path-outside-root" or "experiment-not-found"."""
-        wanted = path.strip("/")
-        if wanted:
-            self.inside(path)
+        """The experiment of that id. Raises PathOutsideRoot or ExperimentNotFound."""
         for entry in self.experiments():
-            if entry.id == wanted:
+            if entry.id == path.strip("/"):
                 return entry
-        raise ServiceError(
-            "experiment-not-found",
-            f"there is no experiment {path!r}; GET /v1/experiments lists those that there are",
-        )
+        return self._entry(self.data.experiment(path))
 
     def models(self) -> list[ModelEntry]:
         """All models, those of the newest run first."""
@@ -111,10 +100,10 @@ class Catalog:
     def model(self, wanted: str, experiment: ExperimentEntry | None = None) -> ModelEntry:
         """The model of that id; or the only one whose folder has that name.
 
-        experiment: look there only. Raises "path-outside-root", "model-not-found" or
+        experiment: look there only. Raises PathOutsideRoot, or ServiceError "model-not-found" or
         "model-ambiguous".
         """
-        inside(self._base, wanted)
+        check_form(wanted)
         among = self.models() if experiment is None else list(experiment.models)
         found = [model for model in among if model.id == wanted] or [
             model for model in among if wanted in {model.name, model.name.removeprefix("cls_")}
@@ -154,31 +143,12 @@ class Catalog:
         folders = tuple(sorted(_folders_of(entry.experiment, split)))
         return self._images.get(_SplitStamp(entry.experiment, split, folders))
 
-    def inside(self, relative: str) -> Path:
-        """A path below the data root. Raises "path-outside-root"."""
-        path = inside(self._base, relative)
-        if not path.is_relative_to(self.root):
-            raise ServiceError("path-outside-root", "the path leads out of the data root")
-        return path
-
-    def relative(self, path: Path) -> str:
-        """A path below the data root as ids say it."""
-        return path.relative_to(self._base).as_posix()
-
-    def _is_ours(self, path: Path) -> bool:
-        """Whether a path can be named in JSON, and leads to something below the data root."""
-        try:
-            path.as_posix().encode()
-            return path.resolve().is_relative_to(self.root)
-        except (OSError, RuntimeError, ValueError):
-            return False
-
     def _list_images(self, stamp: _SplitStamp) -> tuple[ImageItem, ...]:
         try:
             found = stamp.experiment.images(stamp.split)
         except NoImagesFound:
             return ()
-        return tuple(item for item in found if self._is_ours(item.path))
+        return tuple(item for item in found if self.data.holds(item.path))
 
     def _accuracy(self, model: ModelEntry) -> float:
         facts = self.facts(model)
@@ -186,7 +156,7 @@ class Catalog:
         return -1.0 if accuracy is None else accuracy
 
     def _entry(self, experiment: Experiment) -> ExperimentEntry:
-        id_ = self.relative(experiment.folder)
+        id_ = self.data.id_of(experiment.folder)
         try:
             found = experiment.models()
         except NoModelsFound:

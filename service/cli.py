@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 from cam_engine import cli as engine_cli
 from cam_engine.options import COLORMAPS, METHODS
+from worker import cli as worker_cli
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 VIEWS = ("overlay", "heatmap", "panel", "map", "array", "maps")
@@ -38,17 +39,22 @@ def build_parser() -> argparse.ArgumentParser:
     for name, text, add, command in (
         ("serve", SERVE_HELP, add_serve_arguments, serve_command),
         ("explain", EXPLAIN_HELP, add_explain_arguments, explain_command),
+        ("up", UP_HELP, add_up_arguments, up_command),
         ("key", KEY_HELP, None, key_command),
     ):
         one = subparsers.add_parser(name, help=text, description=text)
         if add is not None:
             add(one)
         one.set_defaults(command=command)
+    worker_cli.add_commands(subparsers)
+    add_jobs_commands(subparsers)
     return parser
 
 
 SERVE_HELP = "Start the HTTP service."
 EXPLAIN_HELP = "Have an image explained by a running service."
+UP_HELP = "Start everything on one machine: Redis, a worker and the service."
+JOBS_HELP = "Submit, watch, stop and fetch jobs of a running service."
 KEY_HELP = "Make an API key: print it, and the hash that GRADCAM_API_KEYS takes."
 
 
@@ -83,6 +89,75 @@ def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"(default: the variable {API_KEY_VARIABLE})",
     )
     parser.add_argument("--timeout", type=float, default=60.0, help="seconds (%(default)s)")
+
+
+def add_up_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `up`."""
+    parser.add_argument("--data", type=Path, default=Path("results"), help="(%(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="of the service (%(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="of the service (%(default)s)")
+    parser.add_argument("--device", help="auto, cpu, cuda or cuda:N (auto)")
+    parser.add_argument("--state", type=Path, help="folder of Redis (~/.local/state/gradcam/...)")
+
+
+def add_jobs_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`jobs submit|status|watch|cancel|download`."""
+    parser = subparsers.add_parser("jobs", help=JOBS_HELP, description=JOBS_HELP)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    for name, text in (
+        ("submit", "Explain an experiment's images with its models."),
+        ("status", "How a job stands; without an id, all of them."),
+        ("watch", "Follow a job to its end, with a progress bar."),
+        ("cancel", "Stop a job; its pictures stay."),
+        ("download", "Fetch all of a job's files as a zip."),
+    ):
+        action = actions.add_parser(name, help=text, description=text)
+        if name == "submit":
+            _add_submit_arguments(action)
+        else:
+            action.add_argument("job", nargs="?" if name == "status" else None, help="its id")
+        if name == "download":
+            action.add_argument("-o", "--output", type=Path, help="(gradcam_<id>.zip)")
+        _add_service_arguments(action)
+        action.set_defaults(command=jobs_command, action=name)
+
+
+def _add_submit_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("experiment", help="its path below the data root")
+    parser.add_argument("--models", nargs="+", default=[], metavar="NAME", help="(all)")
+    parser.add_argument("--max-images", type=int, default=10, help="a model (%(default)s)")
+    parser.add_argument("--all", action="store_true", help="all images")
+    parser.add_argument("--method", choices=METHODS, help="CAM method (gradcam++)")
+    parser.add_argument("--fused", action="store_true", help="also the fused map")
+    parser.add_argument("--output", help="folder below the output root")
+    parser.add_argument("--webhook", help="address that is told how the job ended")
+    parser.add_argument("--key", help="Idempotency-Key: submitted again, it is the same job")
+    parser.add_argument("--watch", action="store_true", help="follow it to its end")
+
+
+def _add_service_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--url", default=DEFAULT_URL, help="of the service (%(default)s)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--api-key",
+        default=os.environ.get(API_KEY_VARIABLE),
+        help=f"(default: the variable {API_KEY_VARIABLE})",
+    )
+
+
+def up_command(arguments: argparse.Namespace) -> int:
+    """Run everything until it is stopped."""
+    from service.supervising import up
+
+    return up(arguments)
+
+
+def jobs_command(arguments: argparse.Namespace) -> int:
+    """Ask a running service about jobs."""
+    from service import jobs_client
+
+    action: Callable[[argparse.Namespace], int] = getattr(jobs_client, arguments.action)
+    return action(arguments)
 
 
 def serve_command(arguments: argparse.Namespace) -> int:

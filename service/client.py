@@ -81,11 +81,12 @@ def post_image(
             f"no answer from {url} ({error}); is it running? gradcam serve --data results/"
         ) from error
     if response.is_error:
-        raise ServiceRefused(_refusal(response))
+        raise ServiceRefused(refusal(response))
     return response
 
 
-def _refusal(response: httpx.Response) -> str:
+def refusal(response: httpx.Response) -> str:
+    """The problem that the service answered with, in one line."""
     try:
         problem: Any = response.json()
         return f"{problem['code']}: {problem['detail']} (request {problem['request_id']})"

@@ -20,16 +20,23 @@ from service.answers import AnswerCache
 from service.batching import Batcher
 from service.catalog import Catalog
 from service.explaining import Explaining
+from service.jobs import Jobs
 from service.metrics import Metrics
 from service.model_cache import ModelCache, loader
 from service.problems import ServiceError
 from service.security import ApiKeys, RateLimit
 from service.settings import Settings
+from worker.store.coordination import Coordinator
+from worker.store.places import Places
+from worker.store.queue import ChunkQueue, make_celery
+from worker.store.records import JobStore, connect
+from worker.store.webhooks import Webhooks
 
 _log = structlog.get_logger(__name__)
 
 _LOADING_THREADS = 2
 _TRIM_SECONDS = 10.0
+_ROUND_SECONDS = 2.0
 
 
 @dataclass(slots=True)
@@ -58,6 +65,7 @@ class Components:
     admission: Admission
     keys: ApiKeys
     rate_limit: RateLimit
+    jobs: Jobs | None
     readiness: Readiness
     executors: tuple[ThreadPoolExecutor, ...]
 
@@ -67,6 +75,8 @@ class Components:
         background = [
             asyncio.create_task(self._warm_up()),
             asyncio.create_task(self._keep_trimmed()),
+            asyncio.create_task(self._coordinate()),
+            asyncio.create_task(self._deliver_webhooks()),
         ]
         async with AsyncExitStack() as stack:
             for executor in self.executors:
@@ -85,6 +95,23 @@ class Components:
         while True:
             await asyncio.sleep(_TRIM_SECONDS)
             await loop.run_in_executor(self.executors[0], trim)
+
+    async def _coordinate(self) -> None:
+        """Keep jobs moving, as workers do: a job ends although none is up."""
+        while self.jobs is not None:
+            try:
+                await asyncio.to_thread(self.jobs.coordinator.round)
+            except Exception as error:
+                _log.warning("jobs are not looked after", reason=str(error))
+            await asyncio.sleep(_ROUND_SECONDS)
+
+    async def _deliver_webhooks(self) -> None:
+        while self.jobs is not None:
+            try:
+                await asyncio.to_thread(self.jobs.webhooks.deliver_due)
+            except Exception as error:
+                _log.warning("webhooks are not delivered", reason=str(error))
+            await asyncio.sleep(_ROUND_SECONDS)
 
     async def _warm_up(self) -> None:
         """The pinned models and the default one."""
@@ -150,9 +177,20 @@ def build(settings: Settings) -> Components:
         admission=Admission(settings.max_in_flight, metrics),
         keys=ApiKeys(settings.api_keys, off=settings.auth == "off"),
         rate_limit=RateLimit(settings.rate_limit, settings.rate_limit_storage),
+        jobs=_jobs(settings),
         readiness=Readiness(waiting={*settings.pinned_models, "default"}),
         executors=(io, compute, loading),
     )
+
+
+def _jobs(settings: Settings) -> Jobs | None:
+    if settings.redis_url is None:
+        return None
+    store = JobStore(connect(settings.redis_url, patient=False), settings.redis_prefix)
+    places = Places(settings)
+    queue = ChunkQueue(make_celery(settings.redis_url))
+    coordinator = Coordinator(settings, store, queue, places)
+    return Jobs(store, coordinator, places, Webhooks(settings, store))
 
 
 def _cores() -> int:

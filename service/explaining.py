@@ -13,6 +13,7 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 
+from cam_engine.data_root import check_form
 from cam_engine.decoding import ImageLimits, decode_image, read_image_bytes
 from cam_engine.engine import PreparedImage
 from cam_engine.errors import CamError
@@ -23,7 +24,6 @@ from cam_engine.targets import resolve_class
 from service.answers import Answer, Explained, ImageSource, make_answer
 from service.batching import Batcher, Computed
 from service.catalog import Catalog, ExperimentEntry, FileStamp, ModelEntry
-from service.confinement import inside
 from service.model_cache import LoadedModel, ModelCache, fresh_stamp
 from service.problems import ServiceError
 from service.representations import Representation, needs_unenhanced, represent
@@ -259,8 +259,8 @@ class Explaining:
 
     def _read(self, path: str, experiment: ExperimentEntry | None) -> ImageSource:
         full = path if experiment is None else f"{experiment.id}/{path}"
-        inside(self._catalog.root, path)  # not one that only the prefix makes safe
-        file = self._catalog.inside(full)
+        check_form(path)  # not one that only the prefix makes safe
+        file = self._catalog.data.inside(full)
         if not file.is_file():
             raise ServiceError(
                 "image-not-found",
@@ -271,8 +271,8 @@ class Explaining:
         return ImageSource(data, hashlib.sha256(data).hexdigest(), full, parent)
 
     def _read_item(self, item: ImageItem) -> ImageSource:
-        relative = self._catalog.relative(item.path)
-        file = self._catalog.inside(relative)
+        relative = self._catalog.data.id_of(item.path)
+        file = self._catalog.data.inside(relative)
         try:
             data = read_image_bytes(file, self._limits)
         except CamError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from fastapi import FastAPI
@@ -26,8 +27,6 @@ def describe(app: FastAPI, parts: Components) -> None:
             app.openapi_schema = _document(app)
             if parts.settings.root_path:
                 app.openapi_schema["servers"] = [{"url": parts.settings.root_path}]
-        if not parts.keys:  # the document is open to all, what the data root holds is not
-            _put_examples(app.openapi_schema, parts)
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
@@ -64,8 +63,9 @@ def _responses(documented: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _put_examples(document: dict[str, Any], parts: Components) -> None:
-    """Examples that name what this data root really holds."""
+def with_examples(document: dict[str, Any], parts: Components) -> dict[str, Any]:
+    """The document with examples that name what this data root really holds. Blocks."""
+    document = copy.deepcopy(document)
     found = parts.catalog.experiments()
     body = document["paths"]["/v1/explanations"]["post"]["requestBody"]["content"][JSON]
     body["examples"] = {}
@@ -73,13 +73,14 @@ def _put_examples(document: dict[str, Any], parts: Components) -> None:
         sheet = {"experiment": entry.id}
         body["examples"]["contact sheet"] = {"summary": "One image a class", "value": sheet}
         for image in parts.catalog.images(entry, "test")[:1]:
-            path = parts.catalog.relative(image.path).removeprefix(f"{entry.id}/")
+            path = parts.catalog.data.id_of(image.path).removeprefix(f"{entry.id}/")
             value = {**sheet, "image": path, "view": "panel"}
             body["examples"]["one image"] = {"summary": "An image of the root", "value": value}
         _example(document, "/v1/experiments/{path}", "path", entry.id)
         _example(document, "/v1/experiments/{path}/images", "path", entry.id)
         for model in entry.models[:1]:
             _example(document, "/v1/models/{id}", "id", model.id)
+    return document
 
 
 def _example(document: dict[str, Any], path: str, parameter: str, value: str) -> None:

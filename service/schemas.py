@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.config import JsonDict
 
-from cam_engine.options import STAGES, Blend, CamOptions, Colormap, Method, Taps
+from cam_engine.options import STAGES, CamOptions
 from service.problems import FieldError, ServiceError
+from worker.options import CamFields, LayerName, whole
 
 FUSED = "fused"
 
@@ -23,11 +24,6 @@ def _number(value: object) -> object:
     return int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() else value
 
 
-def _whole(value: object) -> object:
-    """To JSON Schema 3.0 is an integer too."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
 def _listed(value: object) -> object:
     """Form fields name several pictures with commas between."""
     return [one for one in value.split(",") if one] if isinstance(value, str) else value
@@ -35,29 +31,6 @@ def _listed(value: object) -> object:
 
 Schema = TypeVar("Schema", bound=BaseModel)
 ModelId = Annotated[str, Field(min_length=1, max_length=500)]
-LayerName = Annotated[str, Field(min_length=1, max_length=200)]
-ClassTarget = Annotated[
-    Annotated[int, Field(ge=0, strict=True)] | Annotated[str, Field(min_length=1, max_length=200)],
-    Field(description="class to explain: index or name; default: the predicted one"),
-]
-
-
-class CamFields(BaseModel):
-    """How maps are made and drawn; the same words for every entrance."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    method: Method | None = Field(
-        None, description="CAM method; default gradcam++. The fused map always uses layercam."
-    )
-    target: ClassTarget | None = None
-    taps: Taps = Field("rectified", description="raw: block outputs as they are")
-    clahe: bool = Field(True, description="equalise local contrast before the network sees it")
-    colormap: Colormap = "inferno"
-    alpha: float = Field(
-        0.6, ge=0, le=1, allow_inf_nan=False, description="opacity where the map is highest"
-    )
-    blend: Blend = Field("adaptive", description="adaptive: opacity grows with the map")
 
 
 class ExplanationOptions(CamFields):
@@ -90,17 +63,7 @@ class ExplanationOptions(CamFields):
         """The engine's options: all stages and the fused map, so that facts cover every layer."""
         wanted = self.shown_layer
         extra = () if wanted in {*STAGES, FUSED} else (wanted,)
-        return CamOptions(
-            method=self.method or "gradcam++",
-            layers=(*STAGES, *extra),
-            fused=True,
-            target=self.target,
-            taps=self.taps,
-            clahe=self.clahe,
-            colormap=self.colormap,
-            alpha=self.alpha,
-            blend=self.blend,
-        )
+        return self.options_for((*STAGES, *extra), fused=True)
 
 
 class UploadFields(ExplanationOptions):
@@ -149,7 +112,7 @@ class StoredImageRequest(ExplanationOptions):
         None, description="of a contact sheet, classes in turn; default: one a class"
     )
 
-    _integers = field_validator("bits", "target", "max_images", mode="before")(_whole)
+    _integers = field_validator("bits", "target", "max_images", mode="before")(whole)
 
 
 def parse(schema: type[Schema], values: Mapping[str, Any]) -> Schema:

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from cam_engine.precision import PrecisionName
+from worker.store.settings import JobSettings, Names
 
 MIB = 2**20
 GIB = 2**30
 
 
-def _split(value: object) -> object:
-    """Commas and blanks separate the entries of a list."""
-    return value.replace(",", " ").split() if isinstance(value, str) else value
-
-
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-
-
-class Settings(BaseSettings):
+class Settings(JobSettings):
     """Settings of one service process; built once and passed in."""
-
-    model_config = SettingsConfigDict(env_prefix="GRADCAM_", frozen=True, extra="forbid")
-
-    data: Path = Field(
-        Path("results"), description="data root: a results folder, run or experiment"
-    )
 
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     precision: PrecisionName = Field("auto", description="auto, float32 or bfloat16")

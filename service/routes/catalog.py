@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from cam_engine.errors import CamError
 from service import responses
 from service.catalog import Catalog, ExperimentEntry, ModelEntry, Unreadable
 from service.components import Components
@@ -128,7 +129,7 @@ def _page(catalog: Catalog, path: str, query: ImageQuery, address: str) -> respo
     prefix = f"{entry.id}/"
     found = [
         responses.ImageSummary(
-            path=catalog.relative(item.path).removeprefix(prefix),
+            path=catalog.data.id_of(item.path).removeprefix(prefix),
             name=item.name,
             split=split,
             true_class=item.true_class,
@@ -166,7 +167,7 @@ def _models(parts: Components, base: str) -> list[responses.ModelSummary]:
 def _default_id(parts: Components) -> str | None:
     try:
         return parts.explaining.default_model().id
-    except ServiceError:
+    except (CamError, ServiceError):
         return None
 
 

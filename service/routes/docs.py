@@ -9,6 +9,8 @@ import fastapi_offline
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 
+from service.components import Components
+from service.openapi import with_examples
 from service.problems import ServiceError
 
 router = APIRouter(include_in_schema=False)
@@ -53,8 +55,14 @@ async def docs(request: Request) -> HTMLResponse:
 
 @router.get("/openapi.json")
 def openapi(request: Request) -> JSONResponse:
-    """The OpenAPI document."""
-    return JSONResponse(request.app.openapi())
+    """The OpenAPI document; with examples from the data root for those who may see it."""
+    parts: Components = request.app.state.components
+    document = request.app.openapi()
+    try:
+        parts.keys.caller(request)
+    except ServiceError:
+        return JSONResponse(document)
+    return JSONResponse(with_examples(document, parts))
 
 
 @router.get("/docs/{name}")

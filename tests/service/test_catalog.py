@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cam_engine.errors import PathOutsideRoot
 from service.catalog import Catalog, Unreadable
 from service.problems import ServiceError
 from tests.service.odd_root import rewrite
@@ -92,6 +93,5 @@ def test_beside_an_experiment_that_is_the_root_nothing_is_reached(results: Path)
         f"experiment_y/{NAMES[0]}/best.pt",
         "experiment_x/../experiment_y",
     ):
-        with pytest.raises(ServiceError) as refused:
-            catalog.inside(path)
-        assert code_of(refused) == "path-outside-root"
+        with pytest.raises(PathOutsideRoot):
+            catalog.data.inside(path)

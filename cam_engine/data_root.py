@@ -1,0 +1,110 @@
+"""The data root: experiments by their paths below it, and paths from outside confined to it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from urllib.parse import unquote
+
+from cam_engine.errors import ExperimentNotFound, PathOutsideRoot
+from cam_engine.experiments import Experiment, all_experiments
+
+_LONGEST_PATH = 1024
+_LONGEST_NAME = 255  # bytes, on all common file systems
+_DECODINGS = 3
+
+
+class DataRoot:
+    """One folder of experiments, known by their paths below it ("run/experiments/experiment_x")."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        # An experiment as the root goes by its folder's name: an id must not be empty.
+        itself = Experiment(self.root).holds_models
+        self._base = self.root.parent if itself else self.root
+
+    def experiments(self) -> list[Experiment]:
+        """All experiments, the newest run's first; [] where there is no such folder."""
+        found = all_experiments(self.root) if self.root.is_dir() else []
+        return [one for one in reversed(found) if self.holds(one.folder)]
+
+    def experiment(self, id_: str) -> Experiment:
+        """The experiment of that id. Raises PathOutsideRoot or ExperimentNotFound."""
+        wanted = id_.strip("/")
+        if wanted:
+            self.inside(wanted)
+        for experiment in self.experiments():
+            if self.id_of(experiment.folder) == wanted:
+                return experiment
+        raise ExperimentNotFound(
+            f"there is no experiment {id_!r}; GET /v1/experiments lists those that there are"
+        )
+
+    def holds(self, path: Path) -> bool:
+        """Whether a path can be named in JSON, and leads to something below the root."""
+        try:
+            path.as_posix().encode()
+            return path.resolve().is_relative_to(self.root)
+        except (OSError, RuntimeError, ValueError):
+            return False
+
+    def id_of(self, path: Path) -> str:
+        """A path below the root as ids say it."""
+        return path.relative_to(self._base).as_posix()
+
+    def inside(self, relative: str) -> Path:
+        """A file or folder below the root by its id, links resolved; see `inside`."""
+        path = inside(self._base, relative)
+        if not path.is_relative_to(self.root):
+            raise _outside()
+        return path
+
+
+def check_form(relative: str) -> None:
+    """Refuse what could lead elsewhere by its form alone: see `inside`. Raises PathOutsideRoot."""
+    if any(_suspicious(form) for form in _decoded_forms(relative)):
+        raise _outside()
+
+
+def inside(root: Path, relative: str) -> Path:
+    """The file or folder below the root, links resolved; it need not exist.
+
+    Raises PathOutsideRoot for whatever could lead elsewhere: absolute paths, "..", NUL,
+    backslashes, their percent-encoded forms however often encoded, and links out of the root.
+    """
+    check_form(relative)
+    try:
+        resolved = (root / relative).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name too long
+        raise _outside() from error
+    if not resolved.is_relative_to(root.resolve()):
+        raise _outside()
+    return resolved
+
+
+def _decoded_forms(text: str) -> list[str]:
+    forms = [text]
+    for _ in range(_DECODINGS):
+        forms.append(unquote(forms[-1], errors="replace"))
+    return forms
+
+
+def _suspicious(path: str) -> bool:
+    return (
+        not path
+        or len(path) > _LONGEST_PATH
+        or any(ord(character) < ord(" ") for character in path)
+        or "\\" in path
+        or PurePosixPath(path).is_absolute()
+        or bool(PureWindowsPath(path).drive)
+        or ".." in PurePosixPath(path).parts
+        or path.startswith("~")
+        or any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.split("/"))
+    )
+
+
+def _outside() -> PathOutsideRoot:
+    return PathOutsideRoot(
+        "the path leads out of the data root, or could; give one below it, with / between its "
+        "parts and without .., as /v1/experiments and its images list them"
+    )

@@ -1,0 +1,157 @@
+"""Everything that jobs need, as real processes: Redis, workers, the service."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from tests.redis_server import RedisServer, running_redis
+from tests.serving import Server, running
+
+FINAL = {"succeeded", "partial", "failed", "canceled"}
+
+
+@dataclass
+class Worker:
+    """One worker: a Celery parent and its child."""
+
+    process: subprocess.Popen[bytes]
+    log_file: Path
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def kill_child(self) -> None:
+        """SIGKILL to whatever computes; the helper that tracks semaphores stays."""
+        for child in self.children():
+            if any("spawn_main" in word for word in child.cmdline()):
+                child.kill()
+
+    def kill_group(self) -> None:
+        """SIGKILL to all of it."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM, and wait."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.process.wait(timeout=120)
+
+
+@dataclass
+class Stack:
+    """The running parts."""
+
+    data: Path
+    scratch: Path
+    redis: RedisServer
+    server: Server
+    environment: dict[str, str]
+    workers: list[Worker] = field(default_factory=list)
+
+    @property
+    def experiment(self) -> str:
+        return next(self.data.glob("*/experiments/experiment_*")).relative_to(self.data).as_posix()
+
+    def add_worker(self, **settings: str) -> Worker:
+        log_file = self.scratch / f"worker-{len(self.workers)}.log"
+        variables = {f"GRADCAM_{name.upper()}": value for name, value in settings.items()}
+        with log_file.open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "service", "worker", "--name", f"w{len(self.workers)}"],
+                stderr=log,
+                stdout=log,
+                env={**self.environment, **variables},
+                start_new_session=True,
+            )
+        self.workers.append(Worker(process, log_file))
+        return self.workers[-1]
+
+    def submit(self, *, key: str | None = None, **request: Any) -> dict[str, Any]:
+        body = {"experiment": self.experiment, **request}
+        headers = {"Idempotency-Key": key} if key else {}
+        answer = httpx.post(f"{self.server.url}/v1/jobs", json=body, headers=headers, timeout=30)
+        assert answer.status_code == 202, answer.text
+        job: dict[str, Any] = answer.json()
+        return job
+
+    def job(self, id_: str) -> dict[str, Any]:
+        answer = httpx.get(f"{self.server.url}/v1/jobs/{id_}", timeout=30)
+        assert answer.status_code == 200, answer.text
+        job: dict[str, Any] = answer.json()
+        return job
+
+    def wait(self, id_: str, seconds: float = 120.0) -> dict[str, Any]:
+        """The job once it has ended."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            job = self.job(id_)
+            if job["status"] in FINAL:
+                return job
+            time.sleep(0.2)
+        logs = "\n".join(worker.log_file.read_text()[-3000:] for worker in self.workers)
+        raise AssertionError(f"not ended: {self.job(id_)}\n{logs}")
+
+    def wait_for_progress(self, id_: str, items: int, seconds: float = 90.0) -> dict[str, Any]:
+        """The job once so many items have succeeded."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            job = self.job(id_)
+            if job["progress"]["succeeded"] >= items or job["status"] in FINAL:
+                return job
+            time.sleep(0.05)
+        logs = "\n".join(worker.log_file.read_text()[-3000:] for worker in self.workers)
+        raise AssertionError(f"no progress: {self.job(id_)}\n{logs}")
+
+
+@contextmanager
+def stack(run: Path, scratch: Path, *, images: int = 16, **settings: str) -> Iterator[Stack]:
+    """Redis and the service on a copy of one bundled experiment; workers are added by the test.
+
+    images: test crops, copies of the bundled ones.
+    """
+    data = scratch / "results"
+    copy_experiment(run, data, images)
+    with ExitStack() as closing:
+        redis = closing.enter_context(running_redis(_made(scratch / "redis")))
+        settings = {"redis_url": redis.url, "lease_seconds": "4", "chunk_seconds": "3", **settings}
+        server = closing.enter_context(running(data, scratch, **settings))
+        variables = {f"GRADCAM_{name.upper()}": value for name, value in settings.items()}
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("GRADCAM_")}
+        environment = {**inherited, "OMP_NUM_THREADS": "1", "GRADCAM_DATA": str(data), **variables}
+        made = Stack(data, scratch, redis, server, environment)
+        closing.callback(lambda: [worker.stop() for worker in made.workers])
+        yield made
+
+
+def copy_experiment(run: Path, data: Path, images: int) -> Path:
+    """One experiment of the bundled run below a data root, with so many test crops."""
+    source = sorted(run.glob("experiments/experiment_*"))[0]
+    target = data / run.name / "experiments" / source.name
+    for folder in sorted(source.glob("cls_*")):
+        shutil.copytree(folder, target / folder.name)
+    crops = sorted((source / "crops_gt_crops/crops/test").glob("*/*.jpg"))
+    for number in range(images):
+        crop = crops[number % len(crops)]
+        copy = target / "crops_gt_crops/crops/test" / crop.parent.name / f"{number:04d}.jpg"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(crop, copy)
+    return target
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder

@@ -1,0 +1,130 @@
+"""The job routes with a real Redis and no worker: what is accepted, what is refused, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.jobs import Stack, stack
+from tests.service.asking import assert_problem
+
+JOBS = "/v1/jobs"
+
+
+@pytest.fixture(scope="module")
+def waiting(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A service with a Redis, on a copy of a bundled experiment."""
+    with stack(sample_run, tmp_path_factory.mktemp("jobs"), images=4) as made:
+        yield made
+
+
+@pytest.fixture
+def jobs(waiting: Stack) -> Iterator[httpx.Client]:
+    with waiting.server.client() as client:
+        yield client
+        for job in client.get(JOBS).json()["jobs"]:
+            client.post(job["links"]["cancel"])
+            client.delete(job["links"]["self"])
+
+
+def submitted(waiting: Stack, **more: Any) -> dict[str, Any]:
+    return waiting.submit(models=["focal"], **more)
+
+
+def test_a_job_is_accepted_at_once_and_says_that_no_worker_is_up(
+    waiting: Stack, jobs: httpx.Client
+) -> None:
+    body = {"experiment": waiting.experiment, "models": ["focal"], "max_images": 3, "fused": True}
+    answer = jobs.post(JOBS, json=body)
+    assert answer.status_code == 202
+    job = answer.json()
+    assert answer.headers["location"] == f"/v1/jobs/{job['id']}" == job["links"]["self"]
+    assert job["status"] == "queued"
+    assert job["progress"] == {"total": 3, "succeeded": 0, "failed": 0, "skipped": 0}
+    assert job["request"]["max_images"] == 3
+    (model,) = job["models"]
+    assert len(model["checkpoint_sha256"]) == 64
+    assert "no worker is up" in job["notice"]
+    assert jobs.get(f"{job['links']['self']}?wait=1").json() == job
+    output = waiting.data / waiting.experiment / "gradcam_visualizations"
+    assert (output / "runs" / job["id"] / "manifest.json").is_file()
+
+
+def test_the_same_key_is_the_same_job(waiting: Stack, jobs: httpx.Client) -> None:
+    first = submitted(waiting, key="k1")
+    assert submitted(waiting, key="k1")["id"] == first["id"]
+    body = {"experiment": waiting.experiment, "models": ["cb"]}
+    other = jobs.post(JOBS, json=body, headers={"Idempotency-Key": "k1"})
+    assert_problem(other, "idempotency-conflict")
+
+
+def test_a_folder_in_use_is_refused_and_free_again_after_a_cancel(
+    waiting: Stack, jobs: httpx.Client
+) -> None:
+    job = submitted(waiting)
+    body = {"experiment": waiting.experiment, "models": ["focal"]}
+    assert_problem(jobs.post(JOBS, json=body), "output-busy")
+    runs = waiting.data / waiting.experiment / "gradcam_visualizations/runs"
+    assert [folder.name for folder in runs.iterdir()] == [job["id"]]
+    assert_problem(jobs.delete(job["links"]["self"]), "job-unfinished")
+    assert_problem(jobs.post(job["links"]["retry"]), "job-unfinished")
+    canceled = jobs.post(job["links"]["cancel"]).json()
+    assert (canceled["status"], canceled["progress"]["skipped"]) == ("canceled", 4)
+    assert jobs.post(JOBS, json=body).status_code == 202
+
+
+def test_what_is_forgotten_is_gone(waiting: Stack, jobs: httpx.Client) -> None:
+    job = submitted(waiting)
+    jobs.post(job["links"]["cancel"])
+    assert jobs.delete(job["links"]["self"]).status_code == 204
+    assert_problem(jobs.get(job["links"]["self"]), "job-not-found")
+    runs = waiting.data / waiting.experiment / "gradcam_visualizations/runs"
+    assert list(runs.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"experiment": "experiments/nowhere"}, "experiment-not-found"),
+        ({"experiment": "../elsewhere"}, "path-outside-root"),
+        ({"models": ["nothing"]}, "no-models-found"),
+        ({"max_images": 0}, "invalid-request"),
+        ({"max_images": "3"}, "invalid-request"),
+        ({"colour": "red"}, "invalid-request"),
+        ({"layers": ["late", "late"]}, "invalid-option"),
+        ({"output": "somewhere"}, "invalid-option"),
+        ({"webhook": "http://169.254.169.254/"}, "webhook-not-allowed"),
+    ],
+)
+def test_what_is_wrong_is_said_at_once(
+    waiting: Stack, jobs: httpx.Client, body: dict[str, Any], code: str
+) -> None:
+    answer = jobs.post(JOBS, json={"experiment": waiting.experiment, **body})
+    assert_problem(answer, code)
+    assert jobs.get(JOBS).json()["total"] == 0
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../../crops_gt_crops/x", "%2e%2e/%2e%2e/best.pt", "runs/x/manifest.json"],
+)
+def test_only_a_jobs_own_files_are_had(waiting: Stack, jobs: httpx.Client, path: str) -> None:
+    job = submitted(waiting)
+    answer = jobs.get(f"{job['links']['self']}/files/{path}")
+    assert answer.status_code in {403, 404}
+    assert answer.json()["code"] in {"file-not-found", "path-outside-root", "not-found"}
+
+
+def test_a_missing_file_is_said(waiting: Stack, jobs: httpx.Client) -> None:
+    job = submitted(waiting)
+    assert_problem(jobs.get(f"{job['links']['self']}/files/cls_x/summary.csv"), "file-not-found")
+
+
+def test_without_a_redis_there_are_no_jobs(http: httpx.Client) -> None:
+    answer = http.post(JOBS, json={"experiment": "x"})
+    assert_problem(answer, "jobs-unavailable")
+    assert_problem(http.get(JOBS), "jobs-unavailable")

@@ -1,0 +1,234 @@
+"""What jobs must survive, with real processes: afterwards all items have succeeded, once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+import torch
+
+from cam_engine.png import is_whole_png
+from tests.jobs import Stack, Worker, stack
+from tests.serving import running
+from tests.tcp_proxy import Proxy
+from worker.contract import Chunk
+from worker.store.queue import ChunkQueue, make_celery
+
+pytestmark = pytest.mark.system
+
+IMAGES = 240
+
+
+def assert_whole(stack_: Stack, job: dict[str, object]) -> None:
+    """Every item succeeded, its figure is whole, no half file is left."""
+    progress = job["progress"]
+    assert isinstance(progress, dict)
+    assert job["status"] == "succeeded", job
+    assert progress["succeeded"] == progress["total"]
+    assert progress["failed"] == progress["skipped"] == 0
+    output = stack_.data / stack_.experiment / "gradcam_visualizations"
+    figures = list(output.glob("cls_*/improved_gradcam_*.png"))
+    assert len(figures) == progress["total"]
+    assert all(is_whole_png(figure) for figure in figures)
+    assert list(output.rglob("*.part")) == []
+    rows = json.loads((output / "summary.json").read_text())["models"]
+    assert sum(len(one["images"]) for one in rows) == progress["total"]
+
+
+def assert_no_orphans(before: set[int]) -> None:
+    left = {child.pid for child in psutil.Process().children(recursive=True)} - before
+    assert left == set()
+
+
+def test_a_killed_child_and_a_killed_worker(sample_run: Path, tmp_path: Path) -> None:
+    with stack(sample_run, tmp_path, images=IMAGES) as made:
+        first = made.add_worker()
+        job = made.submit(max_images=None, models=["focal"])["id"]
+        made.wait_for_progress(job, 20)
+        first.kill_child()
+        made.wait_for_progress(job, 60)
+        first.kill_group()
+        made.add_worker()
+        assert_whole(made, made.wait(job, 180))
+
+
+def test_a_worker_that_is_told_to_stop_hands_its_chunk_back(
+    sample_run: Path, tmp_path: Path
+) -> None:
+    with stack(sample_run, tmp_path, images=IMAGES, chunk_seconds="60") as made:
+        worker = made.add_worker()
+        job = made.submit(max_images=None, models=["focal"])["id"]
+        made.wait_for_progress(job, 80)
+        begin = time.monotonic()
+        assert worker.stop() == 0
+        assert time.monotonic() - begin < 20
+        assert made.job(job)["status"] == "running"
+        made.add_worker()
+        assert_whole(made, made.wait(job, 120))
+
+
+def test_redis_killed_and_started_again(sample_run: Path, tmp_path: Path) -> None:
+    with stack(sample_run, tmp_path, images=IMAGES) as made:
+        made.add_worker()
+        job = made.submit(max_images=None, models=["focal"])["id"]
+        made.wait_for_progress(job, 40)
+        made.redis.kill()
+        time.sleep(3)
+        made.redis.start()
+        assert_whole(made, made.wait(job, 180))
+
+
+def test_redis_emptied_is_rebuilt_from_the_manifests(sample_run: Path, tmp_path: Path) -> None:
+    with stack(sample_run, tmp_path, images=40) as made:
+        job = made.submit(max_images=None, models=["focal"])["id"]
+        made.redis.stop()
+        shutil.rmtree(made.redis.folder)
+        made.redis.folder.mkdir()
+        made.redis.start()
+        assert httpx.get(f"{made.server.url}/v1/jobs/{job}").status_code == 404
+        made.add_worker()
+        until = time.monotonic() + 90
+        while httpx.get(f"{made.server.url}/v1/jobs/{job}").status_code == 404:
+            assert time.monotonic() < until
+            time.sleep(0.5)
+        assert_whole(made, made.wait(job))
+
+
+def test_a_chunk_delivered_twice_counts_once(sample_run: Path, tmp_path: Path) -> None:
+    with stack(sample_run, tmp_path, images=60) as made:
+        job = made.submit(max_images=None, models=["focal"])["id"]
+        queue = ChunkQueue(make_celery(made.redis.url))
+        for end in (60, 60, 64):
+            assert queue.send(Chunk(job=job, model=0, start=0, end=end, attempt=1))
+        made.add_worker()
+        made.add_worker()
+        assert_whole(made, made.wait(job))
+
+
+def test_cancel_without_a_worker_and_in_mid_run(sample_run: Path, tmp_path: Path) -> None:
+    with stack(sample_run, tmp_path, images=IMAGES) as made:
+        idle = made.submit(max_images=None, models=["focal"])
+        assert "no worker" in idle["notice"]
+        httpx.post(made.server.url + idle["links"]["cancel"]).raise_for_status()
+        assert made.wait(idle["id"], 15)["status"] == "canceled"
+        made.add_worker()
+        job = made.submit(max_images=None, models=["focal"])["id"]
+        made.wait_for_progress(job, 30)
+        httpx.post(f"{made.server.url}/v1/jobs/{job}/cancel").raise_for_status()
+        ended = made.wait(job, 20)
+        progress = ended["progress"]
+        assert ended["status"] == "canceled"
+        assert progress["succeeded"] + progress["failed"] + progress["skipped"] == IMAGES
+        assert progress["skipped"] > 0
+        again = httpx.post(f"{made.server.url}/v1/jobs/{job}/retry")
+        assert again.status_code == 202, again.text
+        assert_whole(made, made.wait(job, 120))
+
+
+def test_the_service_restarted_in_mid_job(sample_run: Path, tmp_path: Path) -> None:
+    with stack(sample_run, tmp_path, images=IMAGES) as made:
+        made.add_worker()
+        job = made.submit(max_images=None, models=["focal"])["id"]
+        made.wait_for_progress(job, 20)
+        made.server.process.kill()
+        made.server.process.wait()
+        with running(made.data, tmp_path, redis_url=made.redis.url) as server:
+            made.server = server
+            assert_whole(made, made.wait(job, 120))
+
+
+def test_output_that_is_in_use_is_refused(sample_run: Path, tmp_path: Path) -> None:
+    with stack(sample_run, tmp_path, images=8) as made:
+        made.submit(max_images=None, models=["focal"])
+        body = {"experiment": made.experiment, "models": ["focal"]}
+        busy = httpx.post(f"{made.server.url}/v1/jobs", json=body)
+        assert (busy.status_code, busy.json()["code"]) == (409, "output-busy")
+        made.submit(max_images=None, models=["cb"])  # side by side
+
+
+def test_redis_out_of_reach_for_twenty_seconds(sample_run: Path, tmp_path: Path) -> None:
+    with stack(sample_run, tmp_path, images=IMAGES) as made, Proxy(made.redis.port) as proxy:
+        url = f"redis://127.0.0.1:{proxy.port}/0"
+        made.add_worker(redis_url=url)
+        job = made.submit(max_images=None, models=["focal"])["id"]
+        made.wait_for_progress(job, 40)
+        proxy.drop_everything()
+        time.sleep(20)
+        proxy.let_through()
+        assert_whole(made, made.wait(job, 240))
+
+
+def test_a_model_that_ends_its_worker_each_time_fails_its_own_items(
+    sample_run: Path, tmp_path: Path
+) -> None:
+    with stack(sample_run, tmp_path, images=12, lease_seconds="2") as made:
+        experiment = made.data / made.experiment
+        source, poison = next(experiment.glob("cls_*_focal")), experiment / "cls_poison_focal"
+        poison.mkdir()
+        contents = torch.load(source / "best.pt", weights_only=True)
+        torch.save({**contents, "epoch": 999}, poison / "best.pt")
+        worker = made.add_worker()
+        job = made.submit(max_images=None, models=["focal"])
+        ended = threading.Event()
+        killer = threading.Thread(target=kill_at_each_load, args=(worker, poison.name, ended))
+        killer.start()
+        try:
+            done = made.wait(job["id"], 180)
+        finally:
+            ended.set()
+            killer.join()
+        assert done["status"] == "partial", done
+        assert (done["progress"]["succeeded"], done["progress"]["failed"]) == (12, 12)
+        page = httpx.get(made.server.url + job["links"]["items"] + "?status=failed").json()
+        assert {item["error"]["code"] for item in page["items"]} == {"worker-lost"}
+
+
+def kill_at_each_load(worker: Worker, model: str, ended: threading.Event) -> None:
+    """What a checkpoint does that crashes whoever computes with it."""
+    killed = 0
+    while not ended.is_set():
+        loads = worker.log_file.read_text().count(f"model={model}")
+        if loads > killed:
+            worker.kill_child()
+            killed = loads
+        time.sleep(0.005)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small tmpfs, which needs root")
+def test_a_full_disk_fails_the_job_and_leaves_no_half_file(
+    sample_run: Path, tmp_path: Path
+) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(small)], check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("a tmpfs cannot be mounted here")
+    try:
+        with stack(sample_run, tmp_path, images=60, output_root=str(small)) as made:
+            made.add_worker()
+            job = made.wait(made.submit(max_images=None, models=["focal"], output="o")["id"])
+            assert job["status"] == "failed"
+            assert job["error"]["code"] == "output-not-writable"
+            assert job["error"]["kind"] == "system"
+            figures = list((small / "o").rglob("*.png"))
+            assert figures
+            assert all(is_whole_png(figure) for figure in figures)
+            assert list((small / "o").rglob("*.part")) == []
+            progress = job["progress"]
+            assert progress["skipped"] > 0
+            assert sum(progress[k] for k in ("succeeded", "failed", "skipped")) == 60
+            subprocess.run(["mount", "-o", "remount,size=200m", str(small)], check=True)
+            httpx.post(made.server.url + job["links"]["retry"]).raise_for_status()
+            assert made.wait(job["id"])["progress"]["succeeded"] == 60
+    finally:
+        subprocess.run(["umount", str(small)], check=True)

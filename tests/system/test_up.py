@@ -1,0 +1,105 @@
+"""`gradcam up`: one command, three children, and none of them left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.jobs import copy_experiment
+from tests.redis_server import free_port
+
+pytestmark = pytest.mark.system
+
+
+@dataclass
+class Up:
+    """The running command."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    data: Path
+
+    def children(self) -> dict[str, psutil.Process]:
+        """By what they are."""
+        kinds = {"redis-server": "redis", "worker": "worker", "serve": "service"}
+        return {
+            kind: child
+            for child in psutil.Process(self.process.pid).children()
+            for word, kind in kinds.items()
+            if any(part == word or part.endswith(word) for part in child.cmdline()[:5])
+        }
+
+
+@pytest.fixture
+def up(sample_run: Path, tmp_path: Path) -> Iterator[Up]:
+    data = tmp_path / "results"
+    copy_experiment(sample_run, data, 6)
+    port = free_port()
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("GRADCAM_")}
+    command = [sys.executable, "-m", "service", "up", "--data", str(data), "--port", str(port)]
+    with (tmp_path / "up.log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "--state", str(tmp_path / "state")],
+            env={**inherited, "OMP_NUM_THREADS": "1"},
+            stdout=log,
+            stderr=log,
+        )
+    started = Up(process, f"http://127.0.0.1:{port}", data)
+    try:
+        _wait_until_ready(started)
+        yield started
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=120)
+
+
+def test_everything_starts_works_restarts_and_ends(up: Up) -> None:
+    experiment = next(up.data.glob("*/experiments/*")).relative_to(up.data).as_posix()
+    submit = [sys.executable, "-m", "service", "jobs", "submit", experiment]
+    done = subprocess.run(
+        [*submit, "--all", "--models", "focal", "--watch", "--url", up.url],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "succeeded: 6 succeeded" in done.stdout
+    before = up.children()
+    assert set(before) == {"redis", "worker", "service"}
+    for kind in ("service", "redis", "worker"):
+        before[kind].kill()
+    until = time.monotonic() + 60
+    while set(up.children()) != set(before):
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    _wait_until_ready(up)
+    listed = httpx.get(f"{up.url}/v1/jobs", timeout=30).json()["jobs"]
+    assert [job["status"] for job in listed] == ["succeeded"]
+    everybody = psutil.Process(up.process.pid).children(recursive=True)
+    up.process.send_signal(signal.SIGINT)
+    assert up.process.wait(timeout=120) == 0
+    _, alive = psutil.wait_procs(everybody, timeout=10)
+    assert alive == []
+
+
+def _wait_until_ready(up: Up) -> None:
+    until = time.monotonic() + 90
+    while time.monotonic() < until and up.process.poll() is None:
+        try:
+            if httpx.get(f"{up.url}/readyz").status_code == httpx.codes.OK:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.2)
+    raise AssertionError("not ready")

@@ -1,0 +1,212 @@
+"""Job records in a real Redis: counted by membership, ended once."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from worker.contract import Chunk, ItemFailure, JobImage, JobModel, JobRecord, JobRequest
+from worker.store.records import JobStore
+
+SOON = datetime.now(UTC) + timedelta(days=1)
+UNREADABLE = ItemFailure(code="invalid-image", detail="not a whole image")
+
+
+def record(job: str = "j1", *, models: int = 2, images: int = 10) -> JobRecord:
+    return JobRecord(
+        id=job,
+        created_at=datetime.now(UTC),
+        request=JobRequest(experiment="experiment_x"),
+        models=tuple(
+            JobModel(id=f"experiment_x/cls_{m}", name=f"cls_{m}", checkpoint_sha256=f"{m:064x}")
+            for m in range(models)
+        ),
+        image_count=images,
+        output="experiment_x/gradcam_visualizations",
+    )
+
+
+def pictures(count: int) -> list[JobImage]:
+    return [
+        JobImage(
+            path=f"crops_gt_crops/crops/test/ring/PA1718_{i:06d}.jpg",
+            name=f"i{i}",
+            true_class="ring",
+        )
+        for i in range(count)
+    ]
+
+
+def submitted(store: JobStore, job: str = "j1", *, models: int = 2, images: int = 10) -> None:
+    assert store.create(record(job, models=models, images=images), pictures(images))
+
+
+def counts(store: JobStore, job: str = "j1") -> tuple[str, int, int, int]:
+    state = store.state(job)
+    assert state is not None
+    progress = state.progress
+    return state.status, progress.succeeded, progress.failed, progress.skipped
+
+
+def test_what_was_submitted_is_there(store: JobStore) -> None:
+    submitted(store)
+    state = store.state("j1")
+    assert state is not None
+    assert state.record.models[1].name == "cls_1"
+    assert (state.status, state.progress.total) == ("queued", 20)
+    assert store.images("j1") == pictures(10)
+    assert store.state("other") is None
+    assert not store.create(record(), pictures(10))
+
+
+def test_chunks_are_cut_model_by_model_until_nothing_is_left(store: JobStore) -> None:
+    submitted(store)
+    cut = []
+    while (chunk := store.cut("j1", 4)) is not None:
+        cut.append((chunk.model, chunk.start, chunk.end))
+    assert cut == [(0, 0, 4), (0, 4, 8), (0, 8, 10), (1, 0, 4), (1, 4, 8), (1, 8, 10)]
+    assert len(store.out("j1")) == 6
+
+
+def test_a_chunk_done_twice_counts_once(store: JobStore) -> None:
+    submitted(store)
+    chunk = store.cut("j1", 5)
+    assert chunk is not None
+    for _ in range(2):
+        store.take(chunk, "w1", 30)
+        assert store.mark(chunk, "w1", 30, [0, 1, 2], {3: UNREADABLE}) == "go"
+    assert counts(store) == ("running", 3, 1, 0)
+    assert store.failures("j1") == {3: UNREADABLE}
+
+
+def test_success_outlasts_a_failure_of_the_same_item(store: JobStore) -> None:
+    submitted(store)
+    chunk = store.cut("j1", 5)
+    assert chunk is not None
+    store.take(chunk, "w1", 30)
+    store.mark(chunk, "w1", 30, [], {3: UNREADABLE})
+    store.mark(chunk, "w1", 30, [3], {})
+    store.mark(chunk, "w1", 30, [], {3: UNREADABLE})
+    assert counts(store) == ("running", 1, 0, 0)
+    assert store.failures("j1") == {}
+
+
+def test_a_chunk_has_one_worker_at_a_time(store: JobStore) -> None:
+    submitted(store)
+    chunk = store.cut("j1", 5)
+    assert chunk is not None
+    assert store.take(chunk, "w1", 30) == "go"
+    assert store.take(chunk, "w2", 30) == "taken"
+    assert store.mark(chunk, "w2", 30, [0], {}) == "lost"
+    store.hand_in(chunk, "w2")
+    assert [one.chunk for one in store.out("j1")] == [chunk]
+    store.hand_in(chunk, "w1")
+    assert store.take(chunk, "w1", 30) == "gone"
+
+
+def test_what_is_handed_back_is_given_out_again(store: JobStore) -> None:
+    submitted(store, models=1)
+    chunk = store.cut("j1", 10)
+    assert chunk is not None
+    store.take(chunk, "w1", 30)
+    store.hand_in(chunk, "w1", rest_from=6)
+    again = store.cut("j1", 10)
+    assert again == Chunk(job="j1", model=0, start=6, end=10, attempt=1)
+
+
+def test_canceling_is_seen_by_the_worker_and_ends_once(store: JobStore) -> None:
+    submitted(store)
+    chunk = store.cut("j1", 5)
+    assert chunk is not None
+    store.take(chunk, "w1", 30)
+    assert store.cancel("j1") == "canceling"
+    assert store.mark(chunk, "w1", 30, [0], {}) == "cancel"
+    results: list[bool] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(store.end("j1", "canceled", None, SOON)))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == [False] * 7 + [True]
+    assert counts(store) == ("canceled", 1, 0, 19)
+    assert store.mark(chunk, "w1", 30, [1], {}) == "lost"
+    assert store.cancel("j1") == "canceled"
+
+
+def test_a_retry_gives_out_what_did_not_succeed(store: JobStore) -> None:
+    submitted(store, models=1)
+    chunk = store.cut("j1", 10)
+    assert chunk is not None
+    store.take(chunk, "w1", 30)
+    store.mark(chunk, "w1", 30, [0, 1, 2, 5], {3: UNREADABLE, 4: UNREADABLE})
+    store.hand_in(chunk, "w1")
+    assert not store.retry("j1")
+    store.end("j1", "partial", None, SOON)
+    assert store.retry("j1")
+    cut = [store.cut("j1", 100) for _ in range(3)]
+    assert [(one.start, one.end) for one in cut if one is not None] == [(3, 5), (6, 10)]
+    assert counts(store) == ("queued", 4, 0, 0)
+
+
+def test_a_key_belongs_to_whoever_came_first(store: JobStore) -> None:
+    assert store.claim_key("k", "d1", "j1") == ("d1", "j1")
+    assert store.claim_key("k", "d2", "j2") == ("d1", "j1")
+    store.release_key("k")
+    assert store.claim_key("k", "d2", "j2") == ("d2", "j2")
+
+
+def test_events_can_be_followed_from_any_of_them(store: JobStore) -> None:
+    submitted(store)
+    first = store.events("j1", "0")
+    store.cancel("j1")
+    store.end("j1", "canceled", None, SOON)
+    later = store.events("j1", first[-1].id)
+    assert [one.state.status for one in first] == ["queued"]
+    assert [one.state.status for one in later] == ["canceling", "canceled"]
+
+
+def test_what_is_forgotten_leaves_nothing(store: JobStore) -> None:
+    submitted(store)
+    chunk = store.cut("j1", 5)
+    assert chunk is not None
+    store.take(chunk, "w1", 1)
+    store.mark(chunk, "w1", 1, [0], {1: UNREADABLE})
+    store.end("j1", "partial", None, SOON)
+    store.forget("j1")
+    time.sleep(1.1)  # the lease runs out by itself
+    assert store.client.keys("*job*") == []
+
+
+def test_jobs_that_are_over_expire(store: JobStore) -> None:
+    for job in ("j1", "j2"):
+        submitted(store, job)
+    store.end("j1", "failed", None, datetime.now(UTC) - timedelta(seconds=1))
+    assert store.expired() == ["j1"]
+
+
+@pytest.mark.parametrize("images", [100_000])
+def test_large_jobs_are_small_and_fast(store: JobStore, images: int) -> None:
+    before = store.client.info("memory")["used_memory"]
+    submitted(store, models=1, images=images)
+    chunk = store.cut("j1", images)
+    assert chunk is not None
+    store.take(chunk, "w1", 30)
+    for start in range(0, images, 5000):
+        failed = dict.fromkeys(range(start, start + 50), UNREADABLE)
+        store.mark(chunk, "w1", 30, list(range(start + 50, start + 5000)), failed)
+    used = store.client.info("memory")["used_memory"] - before
+    assert counts(store) == ("running", 99_000, 1000, 0)
+    assert used < 50e6
+    times = []
+    for _ in range(50):
+        begin = time.perf_counter()
+        store.state("j1")
+        times.append(time.perf_counter() - begin)
+    assert statistics.median(times) < 0.010

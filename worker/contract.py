@@ -1,0 +1,162 @@
+"""What a job is: its request, its record, its states. Shared by the service and the workers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from cam_engine.options import STAGES, CamOptions, FigureStyle
+from worker.options import CamFields, LayerName, whole
+
+JobStatus = Literal["queued", "running", "canceling", "succeeded", "partial", "failed", "canceled"]
+FINAL: frozenset[str] = frozenset({"succeeded", "partial", "failed", "canceled"})
+ItemState = Literal["pending", "succeeded", "failed", "skipped"]
+
+ModelFilter = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class JobRequest(CamFields):
+    """POST /v1/jobs: many models over many images of one experiment."""
+
+    model_config = ConfigDict(strict=True)
+
+    experiment: str = Field(min_length=1, max_length=500, description="path from /v1/experiments")
+    models: tuple[ModelFilter, ...] = Field(
+        (),
+        max_length=200,
+        strict=False,
+        description="only models whose folder contains one of these; default: all",
+    )
+    max_images: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        10, description="images a model; null: all"
+    )
+    pick: Literal["balanced", "first", "random"] = Field(
+        "balanced", description="which, where there are more"
+    )
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="of pick=random")
+    layers: tuple[LayerName, ...] = Field(
+        STAGES,
+        min_length=1,
+        max_length=16,
+        strict=False,
+        description="early, mid, late, fused, or modules' names",
+    )
+    fused: bool = Field(False, description="also the fused map")
+    save_maps: bool = Field(False, description="also each map as 16-bit grey PNG")
+    resume: bool = Field(False, description="keep pictures that are there, whole and made so")
+    output: Annotated[str, Field(min_length=1, max_length=500)] | None = Field(
+        None, description="folder below the output root; default: the experiment's own"
+    )
+    webhook: Annotated[str, Field(max_length=2000, pattern="^https?://")] | None = Field(
+        None, description="address that is told how the job ended"
+    )
+
+    _integers = field_validator("target", "max_images", "seed", mode="before")(whole)
+
+    def cam_options(self) -> CamOptions:
+        """The engine's options. Raises InvalidOption."""
+        layers = tuple(name for name in self.layers if name != "fused") or STAGES
+        return self.options_for(layers, fused=self.fused or "fused" in self.layers)
+
+    def figure_style(self) -> FigureStyle:
+        """Which files are made of an image."""
+        return FigureStyle(save_maps=self.save_maps)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class JobModel(_Part):
+    """A model of a job; name: its folder, into which its pictures go."""
+
+    id: str
+    name: str
+    checkpoint_sha256: str
+
+
+class Progress(_Part):
+    """Images times models, by state; what is missing to the total is still to be done."""
+
+    total: int
+    succeeded: int
+    failed: int
+    skipped: int
+
+    @property
+    def done(self) -> int:
+        """Items that have their state."""
+        return self.succeeded + self.failed + self.skipped
+
+
+class JobError(_Part):
+    """Why a job failed: by its input, or by the system."""
+
+    kind: Literal["input", "system"]
+    code: str
+    detail: str
+
+
+class JobImage(_Part):
+    """One image of a job: its path below the experiment, the name of its pictures."""
+
+    path: str
+    name: str
+    true_class: str | None
+
+
+class JobRecord(_Part):
+    """What does not change once the job is accepted; it also stands in the run's manifest."""
+
+    id: str
+    created_at: datetime
+    request: JobRequest
+    models: tuple[JobModel, ...]
+    image_count: int
+    output: str
+
+    @property
+    def total(self) -> int:
+        """Items: images times models."""
+        return self.image_count * len(self.models)
+
+
+class JobState(_Part):
+    """A job as it stands."""
+
+    record: JobRecord
+    status: JobStatus
+    started_at: datetime | None
+    finished_at: datetime | None
+    expires_at: datetime | None
+    progress: Progress
+    error: JobError | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing will change any more, short of a retry."""
+        return self.status in FINAL
+
+
+class ItemFailure(_Part):
+    """Why an item failed."""
+
+    code: str
+    detail: str
+
+
+class Chunk(_Part):
+    """Images [start, end) of one model of a job; attempt counts from 1."""
+
+    job: str
+    model: int
+    start: int
+    end: int
+    attempt: int
+
+    @property
+    def key(self) -> str:
+        """Which images, whatever the attempt."""
+        return f"{self.model}:{self.start}:{self.end}"

@@ -1,0 +1,235 @@
+"""One chunk: images of one model, from their files to their pictures."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from cam_engine.checkpoints import load_classifier
+from cam_engine.engine import Explainer
+from cam_engine.errors import CamError, CheckpointInvalid, OutOfMemory, OutputNotWritable
+from cam_engine.experiments import ImageItem
+from cam_engine.outputs import make_folder
+from cam_engine.pipeline import RunRequest, run
+from cam_engine.records import Failed, Row, run_facts, to_json
+from worker.contract import Chunk, ItemFailure, JobImage, JobRecord
+from worker.settings import WorkerSettings
+from worker.store.coordination import Coordinator
+from worker.store.places import Places
+from worker.store.records import JobStore, Verdict
+
+_log = structlog.get_logger(__name__)
+
+_REPORT_SECONDS = 1.0
+_LEAST_MEASURED = 16
+_SYSTEM_ERRORS = (OutputNotWritable, OutOfMemory)
+
+
+class Models:
+    """Explainers of this process, the least recently used put out first."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._loaded: OrderedDict[str, Explainer] = OrderedDict()
+
+    def get(self, sha256: str, places: Places, record: JobRecord, index: int) -> Explainer:
+        """The model of that digest. Raises CamError, also where its file has become another."""
+        if sha256 not in self._loaded:
+            folder = places.model(record, index)
+            classifier = load_classifier(folder.checkpoint)
+            if classifier.sha256 != sha256:
+                raise CheckpointInvalid(
+                    f"{folder.name}: the checkpoint was replaced after the job was accepted; "
+                    "submit a new job for it"
+                )
+            while len(self._loaded) >= max(1, self._settings.cached_models):
+                self._loaded.popitem(last=False)
+            self._loaded[sha256] = Explainer(
+                classifier,
+                device=self._settings.device,
+                precision=self._settings.precision,
+                batch_size=self._settings.batch_size,
+            )
+            _log.info("model loaded", model=folder.name)
+        self._loaded.move_to_end(sha256)
+        return self._loaded[sha256]
+
+
+class ChunkRunner:
+    """Works chunks off, one at a time, and tells the store of each image."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        store: JobStore,
+        places: Places,
+        coordinator: Coordinator,
+        worker: str,
+        asked_to_stop: Callable[[], bool],
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._places = places
+        self._coordinator = coordinator
+        self._worker = worker
+        self._asked_to_stop = asked_to_stop
+        self._models = Models(settings)
+
+    def run(self, chunk: Chunk) -> None:
+        """Do the chunk, as far as nobody says stop; then see to it that the job goes on."""
+        verdict = self._store.take(chunk, self._worker, self._settings.lease_seconds)
+        if verdict == "go":
+            rest_from = self._work(chunk)
+            self._store.hand_in(chunk, self._worker, rest_from)
+        elif verdict == "cancel":
+            self._store.hand_in(chunk, self._worker)
+        else:
+            _log.info("chunk left alone", job=chunk.job, chunk=chunk.key, why=verdict)
+        self._coordinator.advance(chunk.job)
+
+    def _work(self, chunk: Chunk) -> int | None:
+        """The image index from which on another has to do it; None where it is done with."""
+        state = self._store.state(chunk.job)
+        if state is None:
+            return None
+        record = state.record
+        report = _Report(self._store, chunk, record, self._worker, self._settings.lease_seconds)
+        images = self._store.images(chunk.job)
+        with report:
+            try:
+                self._explain(chunk, record, images, report)
+            except _Stopped as stopped:
+                return None if stopped.verdict != "go" else chunk.start + report.rows
+            except _SYSTEM_ERRORS as error:
+                report.flush()
+                self._coordinator.fail(chunk.job, error)
+            except CamError as error:  # the model's fault: its items fail, other models go on
+                report.fail_rest(images, error)
+        return None
+
+    def _explain(
+        self, chunk: Chunk, record: JobRecord, images: list[JobImage], report: _Report
+    ) -> None:
+        request, model = record.request, record.models[chunk.model]
+        explainer = self._models.get(model.checkpoint_sha256, self._places, record, chunk.model)
+        options = request.cam_options()
+        facts = run_facts(model.name, explainer, options, request.figure_style())
+        self._store.remember_facts(chunk.job, chunk.model, to_json(facts))
+        experiment = self._places.experiment(request).folder
+        folder = self._places.output(request) / model.name
+        make_folder(folder)
+        items = [
+            ImageItem(
+                self._places.root.inside(f"{request.experiment}/{one.path}"),
+                one.name,
+                one.true_class,
+            )
+            for one in images[chunk.start : chunk.end]
+        ]
+
+        def on_row(row: Row) -> None:
+            report.row(row)
+            if self._asked_to_stop():
+                report.flush()
+                raise _Stopped("go")
+
+        run_request = RunRequest(
+            items=tuple(items),
+            images_root=experiment,
+            folder=folder,
+            options=options,
+            # What an earlier attempt or a killed worker left whole is not made again.
+            resume=request.resume or chunk.attempt > 1,
+        )
+        start = time.perf_counter()
+        outcome = run(explainer, facts, run_request, on_row)
+        report.flush()
+        made = len(outcome.rows) - outcome.resumed
+        if made >= _LEAST_MEASURED:
+            rate = made / (time.perf_counter() - start)
+            self._store.remember_rate(model.checkpoint_sha256, rate)
+
+
+class _Stopped(Exception):
+    """Work on a chunk is to end: handed back ("go"), or not wanted any more."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict)
+        self.verdict = verdict
+
+
+class _Report:
+    """Tells the store of rows about once a second, and keeps the lease while nothing comes."""
+
+    def __init__(
+        self, store: JobStore, chunk: Chunk, record: JobRecord, worker: str, lease_seconds: int
+    ) -> None:
+        self._store = store
+        self._chunk = chunk
+        self._first = chunk.model * record.image_count + chunk.start
+        self._worker = worker
+        self._lease_seconds = lease_seconds
+        self._lock = threading.Lock()
+        self._succeeded: list[int] = []
+        self._failed: dict[int, ItemFailure] = {}
+        self._told = time.monotonic()
+        self._verdict: Verdict = "go"
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._keep_lease, daemon=True)
+        self.rows = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def row(self, row: Row) -> None:
+        """An image is done. Raises _Stopped where the job is not wanted any more."""
+        index = self._first + self.rows
+        with self._lock:
+            if isinstance(row, Failed):
+                self._failed[index] = ItemFailure(code=row.code, detail=row.detail)
+            else:
+                self._succeeded.append(index)
+            self.rows += 1
+        if time.monotonic() - self._told >= _REPORT_SECONDS:
+            self.flush()
+        if self._verdict != "go":
+            raise _Stopped(self._verdict)
+
+    def fail_rest(self, images: list[JobImage], error: CamError) -> None:
+        """What of the chunk is not done fails for one reason."""
+        why = ItemFailure(code=error.code, detail=str(error))
+        with self._lock:
+            for number in range(self.rows, self._chunk.end - self._chunk.start):
+                self._failed[self._first + number] = why
+            self.rows = len(images[self._chunk.start : self._chunk.end])
+        self.flush()
+
+    def flush(self) -> None:
+        """Tell the store what has gathered."""
+        with self._lock:
+            succeeded, failed = self._succeeded, self._failed
+            self._succeeded, self._failed = [], {}
+        self._told = time.monotonic()
+        self._verdict = self._store.mark(
+            self._chunk, self._worker, self._lease_seconds, succeeded, failed
+        )
+
+    def _keep_lease(self) -> None:
+        while not self._ended.wait(self._lease_seconds / 4):
+            self.flush()

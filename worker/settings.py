@@ -1,0 +1,17 @@
+"""What one worker needs to know beside what all share."""
+
+from __future__ import annotations
+
+from pydantic import Field, PositiveInt
+
+from cam_engine.precision import PrecisionName
+from worker.store.settings import JobSettings
+
+
+class WorkerSettings(JobSettings):
+    """Settings of one worker."""
+
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    precision: PrecisionName = Field("auto", description="auto, float32 or bfloat16")
+    batch_size: PositiveInt | None = Field(None, description="most images a pass")
+    cached_models: PositiveInt = Field(4, description="most models in memory")

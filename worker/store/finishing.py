@@ -1,0 +1,114 @@
+"""What a job leaves behind when it ends: summaries, its manifest, and free folders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from cam_engine.errors import CamError
+from cam_engine.options import CamOptions, FigureStyle
+from cam_engine.output_lock import for_job, release
+from cam_engine.outputs import (
+    ModelSummary,
+    PicturePaths,
+    row_from_json,
+    write_merged_summary,
+    write_model_summary,
+)
+from cam_engine.png import read_png_text
+from cam_engine.records import Failed, Row, RunFacts
+from worker.contract import ItemFailure, ItemState, JobImage, JobState
+from worker.store import manifests
+from worker.store.places import Places
+from worker.store.records import JobStore
+
+_log = structlog.get_logger(__name__)
+
+
+class Finisher:
+    """Writes what belongs to a job's end; all of it may be done twice."""
+
+    def __init__(self, store: JobStore, places: Places) -> None:
+        self._store = store
+        self._places = places
+
+    def write_summaries(self, state: JobState) -> None:
+        """summary.csv, summary.json and manifest.json of each model, and merged at the root."""
+        record = state.record
+        job, count = record.id, record.image_count
+        images = self._store.images(job)
+        states = self._store.item_states(job, record.total, ended=True)
+        failures = self._store.failures(job)
+        wrote = False
+        try:
+            output = self._places.output(record.request)
+            for index, model in enumerate(record.models):
+                facts = self._store.facts(job, index)
+                if facts is None:
+                    continue  # it was never loaded: nothing of it was made
+                first = index * count
+                mine = states[first : first + count]
+                why = {i - first: one for i, one in failures.items() if 0 <= i - first < count}
+                rows = tuple(_rows(output / model.name, images, mine, why))
+                if rows:
+                    wrote = True
+                    parsed = _facts(json.loads(facts))
+                    write_model_summary(output / model.name, ModelSummary(parsed, rows, 0.0))
+            if wrote:
+                write_merged_summary(output)
+        except (CamError, OSError) as error:
+            _log.error("summaries not written", job=job, reason=str(error))
+
+    def write_manifest(self, state: JobState, status: str) -> None:
+        """The run's manifest with its end."""
+        try:
+            output = self._places.output(state.record.request)
+            manifests.write_status(output, state.record.id, state, status)
+        except (CamError, OSError, ValueError) as error:
+            _log.error("manifest not written", job=state.record.id, reason=str(error))
+
+    def remove_manifest(self, state: JobState) -> None:
+        """The run's manifest, and its folder."""
+        try:
+            manifests.remove(self._places.output(state.record.request), state.record.id)
+        except CamError:
+            return  # the experiment itself is gone
+
+    def let_go(self, state: JobState) -> None:
+        """Free the folders of the job's models."""
+        try:
+            output = self._places.output(state.record.request)
+        except CamError:
+            return
+        for model in state.record.models:
+            release(output / model.name, for_job(state.record.id))
+
+
+def _rows(
+    folder: Path,
+    images: list[JobImage],
+    states: list[ItemState],
+    failures: dict[int, ItemFailure],
+) -> Iterator[Row]:
+    """Rows of the images that have their state; a figure carries its own row."""
+    for index, (image, state) in enumerate(zip(images, states, strict=True)):
+        if state == "succeeded":
+            text = read_png_text(PicturePaths(folder, image.name).main())
+            yield row_from_json(json.loads(text["Row"]))
+        elif state == "failed" and index in failures:
+            why = failures[index]
+            yield Failed(image.path, image.name, image.true_class, why.code, why.detail)
+
+
+def _facts(values: dict[str, Any]) -> RunFacts:
+    """The facts that `to_json` wrote."""
+    options = values.pop("options")
+    figures = FigureStyle(**values.pop("figures"))
+    layers = tuple(options.pop("layers"))
+    for name in ("class_names", "input_size", "mean", "std"):
+        values[name] = tuple(values[name])
+    return RunFacts(**values, options=CamOptions(**options, layers=layers), figures=figures)

@@ -1,0 +1,130 @@
+"""What must happen in Redis in one step, as Lua. Every script may be run twice without harm."""
+
+from __future__ import annotations
+
+# KEYS: job, active, index, chunks out.  ARGV: json record, id, created, expires (0: none), images.
+CREATE = """
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+redis.call('HSET', KEYS[1], 'record', ARGV[1], 'status', 'queued', 'expires', ARGV[4],
+  'images', ARGV[5])
+redis.call('ZADD', KEYS[2], 0, ARGV[2])
+redis.call('ZADD', KEYS[3], ARGV[3], ARGV[2])
+return 1
+"""
+
+# Take a chunk for a worker.  KEYS: job, chunks out, lease.
+# ARGV: chunk, worker, lease seconds, now.
+# Answers "go", "cancel", "gone" (nothing to do any more) or "taken" (another worker has it).
+TAKE = """
+local status = redis.call('HGET', KEYS[1], 'status')
+if not status or redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then return 'gone' end
+local holder = redis.call('GET', KEYS[3])
+if holder and holder ~= ARGV[2] then return 'taken' end
+if status == 'canceling' then return 'cancel' end
+if status ~= 'queued' and status ~= 'running' then return 'gone' end
+redis.call('SET', KEYS[3], ARGV[2], 'EX', ARGV[3])
+local attempt, when = string.match(redis.call('HGET', KEYS[2], ARGV[1]), '(%S+) (%S+)')
+redis.call('HSET', KEYS[2], ARGV[1], attempt .. ' ' .. when .. ' taken')
+if status == 'queued' then
+  redis.call('HSET', KEYS[1], 'status', 'running', 'started', ARGV[4])
+end
+return 'go'
+"""
+
+# Record items and keep the lease.  KEYS: job, succeeded, failed, failures, lease.
+# ARGV: worker, lease seconds, n succeeded, indices, n failed, (index, json) pairs.
+# Answers "go", "cancel" or "lost" (the lease is another's, or the job is over).
+MARK = """
+local status = redis.call('HGET', KEYS[1], 'status')
+if status ~= 'running' and status ~= 'canceling' then return 'lost' end
+local holder = redis.call('GET', KEYS[5])
+if holder and holder ~= ARGV[1] then return 'lost' end
+local at = 4
+for _ = 1, tonumber(ARGV[3]) do
+  redis.call('SETBIT', KEYS[2], ARGV[at], 1)
+  redis.call('SETBIT', KEYS[3], ARGV[at], 0)
+  redis.call('HDEL', KEYS[4], ARGV[at])
+  at = at + 1
+end
+local failed = tonumber(ARGV[at])
+at = at + 1
+for _ = 1, failed do
+  if redis.call('GETBIT', KEYS[2], ARGV[at]) == 0 then
+    redis.call('SETBIT', KEYS[3], ARGV[at], 1)
+    redis.call('HSET', KEYS[4], ARGV[at], ARGV[at + 1])
+  end
+  at = at + 2
+end
+redis.call('SET', KEYS[5], ARGV[1], 'EX', ARGV[2])
+if status == 'canceling' then return 'cancel' end
+return 'go'
+"""
+
+# Hand a chunk in.  KEYS: chunks out, lease, pending.  ARGV: chunk, worker, rest (a chunk, or "").
+HAND_IN = """
+local holder = redis.call('GET', KEYS[2])
+if holder and holder ~= ARGV[2] then return 0 end
+if redis.call('HDEL', KEYS[1], ARGV[1]) == 1 and ARGV[3] ~= '' then
+  redis.call('LPUSH', KEYS[3], ARGV[3])
+end
+redis.call('DEL', KEYS[2])
+return 1
+"""
+
+# Cut the next chunk off a job.  KEYS: job, pending, chunks out.  ARGV: now, images of a chunk.
+# Pending entries are "model:start:end:attempt"; answers the chunk in that form, or "".
+CUT = """
+local status = redis.call('HGET', KEYS[1], 'status')
+if status ~= 'queued' and status ~= 'running' then return '' end
+local entry = redis.call('LPOP', KEYS[2])
+if not entry then return '' end
+local model, first, last, attempt = string.match(entry, '(%d+):(%d+):(%d+):(%d+)')
+local cut = math.min(tonumber(last), tonumber(first) + tonumber(ARGV[2]))
+if cut < tonumber(last) then
+  redis.call('LPUSH', KEYS[2], model .. ':' .. cut .. ':' .. last .. ':' .. attempt)
+end
+redis.call('HSET', KEYS[3], model .. ':' .. first .. ':' .. cut,
+  attempt .. ' ' .. ARGV[1] .. ' sent')
+return model .. ':' .. first .. ':' .. cut .. ':' .. attempt
+"""
+
+# Ask a job to stop.  KEYS: job.  Answers its status afterwards, or "" where there is none.
+CANCEL = """
+local status = redis.call('HGET', KEYS[1], 'status')
+if not status then return '' end
+if status == 'queued' or status == 'running' then
+  redis.call('HSET', KEYS[1], 'status', 'canceling')
+  return 'canceling'
+end
+return status
+"""
+
+# End a job, once.  KEYS: job, active, pending, chunks out.  ARGV: status, now, error json, expires,
+# id.  Answers 1 for the one who ended it.
+END = """
+local status = redis.call('HGET', KEYS[1], 'status')
+if status ~= 'queued' and status ~= 'running' and status ~= 'canceling' then return 0 end
+redis.call('HSET', KEYS[1], 'status', ARGV[1], 'finished', ARGV[2], 'error', ARGV[3],
+  'expires', ARGV[4])
+redis.call('ZREM', KEYS[2], ARGV[5])
+redis.call('DEL', KEYS[3], KEYS[4])
+return 1
+"""
+
+# Run again what failed or was skipped.  KEYS: job, active, pending, failed, failures.
+# ARGV: id, then pending entries.  Answers 1 unless the job is unfinished or gone.
+RETRY = """
+local status = redis.call('HGET', KEYS[1], 'status')
+if status ~= 'partial' and status ~= 'failed' and status ~= 'canceled' then return 0 end
+redis.call('HSET', KEYS[1], 'status', 'queued', 'error', '', 'finished', '', 'expires', '')
+redis.call('DEL', KEYS[3], KEYS[4], KEYS[5])
+for at = 2, #ARGV do redis.call('RPUSH', KEYS[3], ARGV[at]) end
+redis.call('ZADD', KEYS[2], 0, ARGV[1])
+return 1
+"""
+
+# Let a lock go that is still ours.  KEYS: lock.  ARGV: token.
+UNLOCK = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+"""

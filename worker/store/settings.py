@@ -1,0 +1,34 @@
+"""What jobs need to know, from the environment (prefix GRADCAM_): the same on every machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from worker.options import split_names
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_names)]
+
+
+class JobSettings(BaseSettings):
+    """Settings of jobs, for the service and for workers."""
+
+    model_config = SettingsConfigDict(env_prefix="GRADCAM_", frozen=True, extra="forbid")
+
+    data: Path = Field(Path("results"), description="data root, on storage that all share")
+    output_root: Path | None = Field(
+        None, description="where jobs' `output` folders are; default: none may be named"
+    )
+    redis_url: str | None = Field(
+        None, repr=False, description="redis://host:6379/0 or unix:///path; without it, no jobs"
+    )
+    redis_prefix: str = Field("gradcam", description="of all keys")
+    chunk_seconds: PositiveFloat = Field(40.0, description="aimed-at duration of a task")
+    lease_seconds: PositiveInt = Field(30, description="a silent worker loses its chunk after it")
+    attempts: PositiveInt = Field(3, description="a chunk that costs so many workers fails")
+    job_days: PositiveFloat = Field(30.0, description="an ended job's record is kept so long")
+    webhook_hosts: Names = Field((), description="hosts that webhooks may go to")
+    webhook_secret: SecretStr | None = Field(None, description="whsec_..., signs webhooks")
