@@ -71,6 +71,7 @@ class Child:
         status = self.process.poll()
         if status is None:
             return
+        self._kill_group()
         if now - self.started > _SETTLED_SECONDS:
             self.pause = _FIRST_PAUSE_SECONDS
         _log.error("ended by itself", child=self.name, status=status, again_in_s=self.pause)
@@ -86,10 +87,15 @@ class Child:
             self.process.wait(timeout=_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             _log.error("does not end", child=self.name)
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)  # nothing of it is left behind
+        self._kill_group()
         self.process.wait()
         _log.info("stopped", child=self.name)
+
+    def _kill_group(self) -> None:
+        """Nothing of it is left behind, its own children neither."""
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
 
 
 def up(arguments: argparse.Namespace) -> int:
