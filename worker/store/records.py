@@ -159,7 +159,7 @@ class JobStore:
         """Ids, the newest first, and how many there are in all."""
         name = self._name("jobs")
         found = cast("list[bytes]", self.client.zrevrange(name, offset, offset + limit - 1))
-        return [one.decode() for one in found], cast("int", self.client.zcard(name))
+        return [one.decode() for one in found], int(self.client.zcard(name))
 
     def images(self, job: str) -> list[JobImage]:
         """The job's images in order; [] where there is no such job."""
@@ -321,7 +321,7 @@ class JobStore:
 
     def pending(self, job: str) -> int:
         """Ranges that no chunk was cut of yet."""
-        return cast("int", self.client.llen(self._key(job, "pending")))
+        return int(self.client.llen(self._key(job, "pending")))
 
     def put_back(self, chunk: Chunk, attempt: int) -> None:
         """A chunk that was lost: to be given out again."""
