@@ -18,8 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cam_engine import exit_status
 from cam_engine.errors import OutputNotWritable
 from service.client import ServiceRefused, ServiceUnreachable, refusal
+from worker.contract import FINAL
 
-FINAL = frozenset({"succeeded", "partial", "failed", "canceled"})
 _TIMEOUT_SECONDS = 60.0
 _RECONNECTS = 20
 

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 import torch
 
@@ -41,11 +40,6 @@ def assert_whole(stack_: Stack, job: dict[str, object]) -> None:
     assert list(output.rglob("*.part")) == []
     rows = json.loads((output / "summary.json").read_text())["models"]
     assert sum(len(one["images"]) for one in rows) == progress["total"]
-
-
-def assert_no_orphans(before: set[int]) -> None:
-    left = {child.pid for child in psutil.Process().children(recursive=True)} - before
-    assert left == set()
 
 
 def test_a_killed_child_and_a_killed_worker(sample_run: Path, tmp_path: Path) -> None:
