@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import redis
 import torch
 
 from cam_engine.png import is_whole_png
@@ -19,7 +20,7 @@ from tests.jobs import Stack, Worker, stack
 from tests.serving import running
 from tests.tcp_proxy import Proxy
 from worker.contract import Chunk
-from worker.store.queue import ChunkQueue, make_celery
+from worker.store.queue import CHUNKS, ChunkQueue, make_celery
 
 pytestmark = pytest.mark.system
 
@@ -105,6 +106,18 @@ def test_a_chunk_delivered_twice_counts_once(sample_run: Path, tmp_path: Path) -
         made.add_worker()
         made.add_worker()
         assert_whole(made, made.wait(job))
+
+
+def test_messages_lost_on_their_way_are_sent_again(sample_run: Path, tmp_path: Path) -> None:
+    with stack(sample_run, tmp_path, images=20) as made:
+        job = made.submit(max_images=None, models=["focal"])["id"]
+        with redis.Redis.from_url(made.redis.url) as client:
+            until = time.monotonic() + 20
+            while not client.delete(CHUNKS):  # what a worker does that is killed as it receives
+                assert time.monotonic() < until
+                time.sleep(0.05)
+        made.add_worker()
+        assert_whole(made, made.wait(job, 90))
 
 
 def test_cancel_without_a_worker_and_in_mid_run(sample_run: Path, tmp_path: Path) -> None:

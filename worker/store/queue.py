@@ -66,6 +66,8 @@ class ChunkQueue:
         try:
             with self._app.connection_or_acquire() as connection:
                 declared = connection.default_channel.queue_declare(CHUNKS, passive=True)
-        except (OperationalError, ChannelError):
+        except ChannelError:  # Redis keeps no empty lists: a queue without messages is not there
+            return True
+        except OperationalError:
             return False
         return bool(declared.message_count == 0)
