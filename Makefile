@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(STAMP) ## Make figures of the bundled sample run, and have a cell explained by the service
+demo: $(STAMP) ## Make figures of the bundled sample run; have a cell explained and a job done by the service
 	@for experiment in $(RUN)/*/experiments/experiment_*; do \
 	  $(BIN)/python scripts/visualization/run_improved_gradcam_on_experiments.py \
 	    --exp-folder $$experiment --max-images 8 --fused \

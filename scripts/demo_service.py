@@ -1,14 +1,15 @@
 #!/usr/bin/env python
-"""Starts the service on the sample run, has one cell explained, and stops the service again."""
+"""Starts everything on the sample run, has one cell explained and a job done, and stops it again."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -17,9 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _START_SECONDS = 180.0
-_STOP_SECONDS = 45.0
-_LISTENING = "Uvicorn running on "
-_CELL = "experiment_synthetic_species/crops_gt_crops/crops/test/vivax/cell_001.jpg"
+_STOP_SECONDS = 120.0
+_LISTENING = re.compile(r"Uvicorn running on (http://[^\s\"]+)")
+_EXPERIMENT = "experiment_synthetic_species"
+_CELL = "crops_gt_crops/crops/test/vivax/cell_001.jpg"
+_JOB = "job"
 
 
 class DemoFailed(Exception):
@@ -27,20 +30,24 @@ class DemoFailed(Exception):
 
 
 @contextmanager
-def service(data: Path, log_file: Path) -> Iterator[str]:
-    """A running service's address; it is stopped at the end. Raises DemoFailed."""
-    command = [sys.executable, "-m", "service", "serve", "--data", str(data), "--port", "0"]
-    with log_file.open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=_environment())  # noqa: S603
-    try:
-        yield _ready_address(process, log_file)
-    finally:
-        process.terminate()
+def everything(data: Path, output: Path, log_file: Path) -> Iterator[str]:
+    """`gradcam up`, by its address; it is stopped at the end. Raises DemoFailed."""
+    environment = {**_environment(), "GRADCAM_OUTPUT_ROOT": str(output.absolute())}
+    with tempfile.TemporaryDirectory(prefix="gradcam-demo-") as state:
+        command = [sys.executable, "-m", "service", "up", "--data", str(data), "--port", "0"]
+        with log_file.open("wb") as log:
+            process = subprocess.Popen(  # noqa: S603
+                [*command, "--state", state], stdout=log, stderr=log, env=environment
+            )
         try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            yield _ready_address(process, log_file)
+        finally:
+            process.terminate()
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def explain(url: str, cell: Path, overlay: Path) -> None:
@@ -52,23 +59,41 @@ def explain(url: str, cell: Path, overlay: Path) -> None:
         raise DemoFailed(f"gradcam explain ended with status {done.returncode}")
 
 
+def do_job(url: str, words: list[str]) -> None:
+    """Run `gradcam jobs submit`, with its progress bar. Raises DemoFailed."""
+    command = [sys.executable, "-m", "service", "jobs", "submit", *words, "--url", url]
+    done = subprocess.run(command, env=_environment(), check=False)  # noqa: S603
+    if done.returncode:
+        raise DemoFailed(f"gradcam jobs submit ended with status {done.returncode}")
+
+
 def demo(data: Path, output: Path) -> None:
-    """Leave cell.jpg and overlay.png in the output folder and say where. Raises DemoFailed."""
-    found = sorted(data.glob(f"*/experiments/{_CELL}"))
+    """Leave a cell, its overlay and a job's figures in the output folder and say where.
+
+    Raises DemoFailed.
+    """
+    found = sorted(data.glob(f"*/experiments/{_EXPERIMENT}/{_CELL}"))
     if not found:
-        raise DemoFailed(f"there is no */experiments/{_CELL} in {data}")
+        raise DemoFailed(f"there is no */experiments/{_EXPERIMENT}/{_CELL} in {data}")
+    experiment = found[0].parents[_CELL.count("/")].relative_to(data).as_posix()
     output.mkdir(parents=True, exist_ok=True)
     cell, overlay, log_file = (output / name for name in ("cell.jpg", "overlay.png", "service.log"))
     shutil.copyfile(found[0], cell)
+    shutil.rmtree(output / _JOB, ignore_errors=True)  # an old one must not pass for a new one
     gradcam = _shown(Path(sys.executable).parent / "gradcam")
-    _say(f"\nStarting the service; its log is {_shown(log_file)} ...")
-    with service(data, log_file) as url:
+    _say(f"\nStarting Redis, a worker and the service; their log is {_shown(log_file)} ...")
+    with everything(data, output, log_file) as url:
         _say(f"It answers at {url}. Posting a cell:")
         _say(f"  {gradcam} explain {_shown(cell)} --url {url} -o {_shown(overlay)}")
         explain(url, cell, overlay)
-    _say("The service is stopped again.\n")
-    _say(f"Open the cell and its overlay:\n  {cell.resolve()}\n  {overlay.resolve()}\n")
-    _say(f"To go on, start the service:\n  {gradcam} serve --data {_shown(data)}")
+        words = [experiment, "--max-images", "8", "--fused", "--output", _JOB, "--watch"]
+        _say("Submitting a job, all models of an experiment:")
+        _say(f"  {gradcam} jobs submit {' '.join(words)} --url {url}")
+        do_job(url, words)
+    _say("All of it is stopped again.\n")
+    _say(f"Open the cell and its overlay:\n  {cell.resolve()}\n  {overlay.resolve()}")
+    _say(f"and the job's figures and tables:\n  {(output / _JOB).resolve()}\n")
+    _say(f"To go on, start everything:\n  {gradcam} up --data {_shown(data)}")
     _say("Then open http://localhost:8000/docs in a browser, or post a cell from another shell:")
     _say(f"  curl -F image=@{_shown(cell)} http://localhost:8000/v1/explanations -o overlay.png")
 
@@ -110,11 +135,8 @@ def _ready_address(process: subprocess.Popen[bytes], log_file: Path) -> str:
 
 
 def _address_in(log_file: Path) -> str | None:
-    for line in log_file.read_text(errors="replace").splitlines():
-        if _LISTENING in line:
-            event = str(json.loads(line)["event"])
-            return event.partition(_LISTENING)[2].split()[0]
-    return None
+    found = _LISTENING.search(log_file.read_text(errors="replace"))
+    return found[1] if found else None
 
 
 def _is_ready(address: str) -> bool:

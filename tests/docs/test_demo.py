@@ -24,7 +24,7 @@ def _demo(data: Path, output: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_it_leaves_the_overlay_where_it_says(tmp_path: Path) -> None:
+def test_it_leaves_the_overlay_and_the_figures_where_it_says(tmp_path: Path) -> None:
     done = _demo(_ROOT / "sample/results", tmp_path)
     assert done.returncode == 0, done.stderr
     said = [line.strip() for line in done.stdout.splitlines()]
@@ -36,6 +36,10 @@ def test_it_leaves_the_overlay_where_it_says(tmp_path: Path) -> None:
     assert np.median(difference) < 8  # the cell elsewhere
     log = (tmp_path / "service.log").read_text()
     assert "Application shutdown complete" in log
+    assert str(tmp_path / "job") in said
+    figures = list((tmp_path / "job").glob("cls_*/improved_gradcam_*.png"))
+    assert len(figures) == 16  # eight images, two models
+    assert len((tmp_path / "job" / "summary.csv").read_text().splitlines()) == 17
 
 
 def test_it_fails_loudly_where_there_is_nothing_to_show(tmp_path: Path) -> None:
