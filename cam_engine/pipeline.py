@@ -45,11 +45,15 @@ class RunRequest:
 
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
-    """Rows in the order of the request's items; `resumed` of them were there already."""
+    """Rows in the order of the request's items; `resumed` of them were there already.
+
+    computing_seconds: of `seconds`, those in which the network ran; in the rest its device waited.
+    """
 
     rows: tuple[Row, ...]
     resumed: int
     seconds: float
+    computing_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,8 @@ def run(
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-    return RunOutcome(rows, task.resumed, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return RunOutcome(rows, task.resumed, seconds, task.computing_seconds)
 
 
 def truth_margins(
@@ -131,6 +136,7 @@ class _Run:
         self._pool = pool
         self._writer = FigureWriter(facts, request.folder)
         self.resumed = 0
+        self.computing_seconds = 0.0
 
     def rows(self, on_row: OnRow) -> Iterator[Row]:
         """Rows in order; at most two batches are being loaded and two being written."""
@@ -166,7 +172,9 @@ class _Run:
 
     def _start_batch(self, batch: Sequence[_Load]) -> Iterator[Future[Row] | Row]:
         prepared = [one.prepared for one in batch if isinstance(one, _Loaded)]
+        start = time.perf_counter()
         answers = iter(self._explainer.explain_each(prepared, self._request.options))
+        self.computing_seconds += time.perf_counter() - start
         for one in batch:
             match one:
                 case Failed():

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from cam_engine.errors import CamError
 from cam_engine.records import DISTRIBUTION
-from service import logs, tracing
+from service import tracing
 from service.components import build
 from service.context import (
     REQUEST_ID,
@@ -28,6 +28,7 @@ from service.problems import ServiceError, of_cam_error
 from service.routes import catalog, docs, explanations, jobs, operations
 from service.schemas import invalid_request
 from service.settings import Settings
+from worker.store import logs
 
 _EXPOSED = (
     "Content-Disposition",

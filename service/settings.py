@@ -56,6 +56,4 @@ class Settings(JobSettings):
     cors_origins: Names = Field((), description="exact origins whose pages may call the service")
     root_path: str = Field("", description="the path under which a proxy offers the service")
 
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["json", "console"] = "json"
     tracing: bool = Field(False, description="OpenTelemetry spans (extra `otel`, OTEL_* variables)")

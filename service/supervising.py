@@ -124,6 +124,8 @@ def up(arguments: argparse.Namespace) -> int:
 def _children(arguments: argparse.Namespace, sockets: Path) -> list[Child]:
     """Redis unless there is one, a worker, the service; ended in the opposite order."""
     environment = {**os.environ, "GRADCAM_DATA": str(arguments.data.absolute())}
+    if sys.stderr.isatty():
+        environment.setdefault("GRADCAM_LOG_FORMAT", "console")
     children = []
     if "GRADCAM_REDIS_URL" not in environment:
         socket = sockets / "redis.sock"

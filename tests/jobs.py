@@ -19,6 +19,7 @@ import psutil
 
 from tests.redis_server import RedisServer, running_redis
 from tests.serving import Server, running
+from worker.store.records import JobStore, connect
 
 FINAL = {"succeeded", "partial", "failed", "canceled"}
 
@@ -65,6 +66,10 @@ class Stack:
     @property
     def experiment(self) -> str:
         return next(self.data.glob("*/experiments/experiment_*")).relative_to(self.data).as_posix()
+
+    @property
+    def store(self) -> JobStore:
+        return JobStore(connect(self.redis.url))
 
     def add_worker(self, **settings: str) -> Worker:
         log_file = self.scratch / f"worker-{len(self.workers)}.log"
@@ -125,9 +130,18 @@ def stack(run: Path, scratch: Path, *, images: int = 16, **settings: str) -> Ite
     """
     data = scratch / "results"
     copy_experiment(run, data, images)
+    with stack_on(
+        data, scratch, **{"lease_seconds": "4", "chunk_seconds": "3", **settings}
+    ) as made:
+        yield made
+
+
+@contextmanager
+def stack_on(data: Path, scratch: Path, **settings: str) -> Iterator[Stack]:
+    """Redis and the service on a data root; settings become GRADCAM_ variables of all of them."""
     with ExitStack() as closing:
         redis = closing.enter_context(running_redis(_made(scratch / "redis")))
-        settings = {"redis_url": redis.url, "lease_seconds": "4", "chunk_seconds": "3", **settings}
+        settings = {"redis_url": redis.url, **settings}
         server = closing.enter_context(running(data, scratch, **settings))
         variables = {f"GRADCAM_{name.upper()}": value for name, value in settings.items()}
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("GRADCAM_")}

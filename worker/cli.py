@@ -28,19 +28,19 @@ def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--redis-url", help="redis://host:6379/0 or unix:///path")
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N (auto)")
     parser.add_argument("--name", help="of this worker, unlike all others (gradcam@<host>)")
-    parser.add_argument("--log-level", default="INFO", help="(%(default)s)")
+    parser.add_argument("--log-format", choices=("json", "console"), help="(json)")
 
 
 def worker_command(arguments: argparse.Namespace) -> int:
     """Run until stopped. Raises InvalidOption."""
     # The child that computes is a process of its own and reads the environment.
-    for name in ("data", "redis_url", "device"):
+    for name in ("data", "redis_url", "device", "log_format"):
         value = getattr(arguments, name)
         if value is not None:
             os.environ[f"GRADCAM_{name.upper()}"] = str(value)
     from worker.app import app  # noqa: PLC0415
 
-    words = ["worker", f"--loglevel={arguments.log_level}", "--without-gossip", "--without-mingle"]
+    words = ["--quiet", "worker", "--without-gossip", "--without-mingle"]
     if arguments.name is not None:
         words.append(f"--hostname={arguments.name}@%h")
     app.worker_main(words)

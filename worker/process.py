@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from celery import Celery
-from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import setup_logging, worker_ready, worker_shutdown, worker_shutting_down
 from redis.exceptions import RedisError
 
 from cam_engine.errors import InvalidOption
 from worker.settings import WorkerSettings
+from worker.store import logs
 from worker.store.coordination import Coordinator
 from worker.store.places import Places
 from worker.store.queue import HARD_LIMIT_SECONDS, ChunkQueue, make_celery
@@ -48,7 +49,10 @@ def create_app(settings: WorkerSettings | None = None) -> Celery:
         worker_proc_alive_timeout=_CHILD_START_SECONDS,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         task_soft_time_limit=HARD_LIMIT_SECONDS - 60,
+        worker_redirect_stdouts=False,
     )
+    logs.configure(settings)
+    setup_logging.connect(lambda **_more: None, weak=False)  # then Celery leaves logging alone
     file = Path(tempfile.gettempdir()) / f"gradcam-stop-{uuid.uuid4().hex}"
     os.environ.setdefault(_STOP_FILE, str(file))
     _coordinate_while_running(settings)
@@ -60,6 +64,7 @@ def make_runner() -> ChunkRunner:
     from worker.running import ChunkRunner  # noqa: PLC0415
 
     settings = WorkerSettings()
+    logs.configure(settings)
     store, coordinator, places = parts(settings)
     name = f"{os.uname().nodename}:{os.getpid()}"
     stop_file = Path(os.environ[_STOP_FILE])

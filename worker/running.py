@@ -80,13 +80,24 @@ class ChunkRunner:
         self._worker = worker
         self._asked_to_stop = asked_to_stop
         self._models = Models(settings)
+        self._computing_seconds = 0.0
 
     def run(self, chunk: Chunk) -> None:
         """Do the chunk, as far as nobody says stop; then see to it that the job goes on."""
+        start = time.perf_counter()
         verdict = self._store.take(chunk, self._worker, self._settings.lease_seconds)
         if verdict == "go":
+            self._computing_seconds = 0.0
             rest_from = self._work(chunk)
             self._store.hand_in(chunk, self._worker, rest_from)
+            _log.info(
+                "chunk done" if rest_from is None else "chunk handed back",
+                job=chunk.job,
+                chunk=chunk.key,
+                attempt=chunk.attempt,
+                seconds=round(time.perf_counter() - start, 3),
+                computing_seconds=round(self._computing_seconds, 3),
+            )
         elif verdict == "cancel":
             self._store.hand_in(chunk, self._worker)
         else:
@@ -150,6 +161,7 @@ class ChunkRunner:
         start = time.perf_counter()
         outcome = run(explainer, facts, run_request, on_row)
         report.flush()
+        self._computing_seconds = outcome.computing_seconds
         made = len(outcome.rows) - outcome.resumed
         if made >= _LEAST_MEASURED:
             rate = made / (time.perf_counter() - start)

@@ -202,7 +202,7 @@ def kill_at_each_load(worker: Worker, model: str, ended: threading.Event) -> Non
     """What a checkpoint does that crashes whoever computes with it."""
     killed = 0
     while not ended.is_set():
-        loads = worker.log_file.read_text().count(f"model={model}")
+        loads = worker.log_file.read_text().count(f'"model": "{model}"')
         if loads > killed:
             worker.kill_child()
             killed = loads

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -32,3 +32,6 @@ class JobSettings(BaseSettings):
     job_days: PositiveFloat = Field(30.0, description="an ended job's record is kept so long")
     webhook_hosts: Names = Field((), description="hosts that webhooks may go to")
     webhook_secret: SecretStr | None = Field(None, description="whsec_..., signs webhooks")
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"

@@ -1,4 +1,7 @@
-"""Log lines: JSON for programs or coloured text for people, the same for uvicorn's own."""
+"""Log lines of the service and of workers: JSON for programs or coloured text for people.
+
+The same for those of uvicorn and Celery.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,12 @@ import sys
 import cv2
 import structlog
 
-from service.settings import Settings
+from worker.store.settings import JobSettings
 
 _LEVELS = logging.getLevelNamesMapping()
 
 
-def configure(settings: Settings) -> None:
+def configure(settings: JobSettings) -> None:
     """Set logging up for this process: structlog's and the standard library's, to stderr."""
     level = _LEVELS[settings.log_level.upper()]
     shared: list[structlog.types.Processor] = [
