@@ -1,6 +1,6 @@
 # Every target sets up .venv first if it is missing or older than pyproject.toml or constraints.txt.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system lint format bench load localisation sample clean
+.PHONY: help setup demo test test-system lint format bench load localisation sample screenshots clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -66,6 +66,9 @@ localisation: $(STAMP) ## Are the maps where the parasites are? CONTEXT=folder w
 
 sample: $(STAMP) ## Draw and train the bundled sample run anew (takes about half an hour)
 	@$(BIN)/python scripts/sample/make_sample_run.py --output $(RUN) --seed 7
+
+screenshots: $(STAMP) ## Take the pictures of the pages anew (needs Chromium)
+	@$(BIN)/python scripts/screenshots.py --data $(RUN) --output docs/images
 
 clean: ## Remove what was built, and the demo's figures
 	@rm -rf $(VENV) $(DEMO_OUTPUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build dist

@@ -80,6 +80,12 @@ class Pictures:
             self._original = resize_image(self._shown.original, self._size)
         return self._original
 
+    @property
+    def enhanced(self) -> RgbImage | None:
+        """(H, W, 3) uint8: the image after CLAHE at the pictures' size; None where it is off."""
+        enhanced = self._shown.enhanced
+        return None if enhanced is None else resize_image(enhanced, self._size)
+
     def values(self, layer: LayerMap) -> FloatMap:
         """(H, W) float32 in 0..1: the layer's map at the pictures' size."""
         if layer.name not in self._maps:

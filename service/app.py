@@ -25,7 +25,16 @@ from service.context import (
 )
 from service.openapi import describe
 from service.problems import ServiceError, of_cam_error
-from service.routes import catalog, docs, explanations, jobs, operations
+from service.routes import (
+    catalog,
+    docs,
+    explanations,
+    gallery,
+    jobs,
+    operations,
+    pages,
+    view_tokens,
+)
 from service.schemas import invalid_request
 from service.settings import Settings
 from worker.store import logs
@@ -89,7 +98,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url=None,  # ours looks into the data root for examples, off the event loop
     )
     app.state.components = parts
-    for routes in (operations, explanations, catalog, jobs, docs):
+    for routes in (operations, explanations, gallery, catalog, jobs, docs, pages, view_tokens):
         app.include_router(routes.router)
     describe(app, parts)
     _answer_errors(app, str(parts.catalog.root))

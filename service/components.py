@@ -23,9 +23,11 @@ from service.explaining import Explaining
 from service.jobs import Jobs
 from service.metrics import Metrics
 from service.model_cache import ModelCache, loader
+from service.predictions import Predictions
 from service.problems import ServiceError
 from service.security import ApiKeys, RateLimit
 from service.settings import Settings
+from service.view_tokens import ViewTokens
 from worker.store.coordination import Coordinator
 from worker.store.places import Places
 from worker.store.queue import ChunkQueue, make_celery
@@ -61,9 +63,11 @@ class Components:
     catalog: Catalog
     models: ModelCache
     explaining: Explaining
+    predictions: Predictions
     answers: AnswerCache
     admission: Admission
     keys: ApiKeys
+    view_tokens: ViewTokens
     rate_limit: RateLimit
     jobs: Jobs | None
     readiness: Readiness
@@ -158,13 +162,14 @@ def build(settings: Settings) -> Components:
         most_models=settings.cached_models,
         most_bytes=settings.cached_model_bytes,
     )
+    limits = ImageLimits(settings.max_upload_bytes, settings.max_pixels)
     explaining = Explaining(
         catalog,
         models,
         Batcher(compute, metrics, settings.gather_milliseconds / 1000),
         io,
         default_model=settings.default_model,
-        limits=ImageLimits(settings.max_upload_bytes, settings.max_pixels),
+        limits=limits,
         sync_max_images=settings.sync_max_images,
     )
     return Components(
@@ -173,9 +178,13 @@ def build(settings: Settings) -> Components:
         catalog=catalog,
         models=models,
         explaining=explaining,
+        predictions=Predictions(catalog, models, io, compute, limits),
         answers=AnswerCache(settings.answers_bytes),
         admission=Admission(settings.max_in_flight, metrics),
         keys=ApiKeys(settings.api_keys, off=settings.auth == "off"),
+        view_tokens=ViewTokens(
+            settings.view_secret.get_secret_value() if settings.view_secret else None
+        ),
         rate_limit=RateLimit(settings.rate_limit, settings.rate_limit_storage),
         jobs=_jobs(settings),
         readiness=Readiness(waiting={*settings.pinned_models, "default"}),

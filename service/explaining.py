@@ -26,7 +26,12 @@ from service.batching import Batcher, Computed
 from service.catalog import Catalog, ExperimentEntry, FileStamp, ModelEntry
 from service.model_cache import LoadedModel, ModelCache, fresh_stamp
 from service.problems import ServiceError
-from service.representations import Representation, needs_unenhanced, represent
+from service.representations import (
+    Representation,
+    base_image,
+    needs_unenhanced,
+    represent,
+)
 from service.schemas import ExplanationOptions, StoredImageRequest, UploadFields
 from service.tracing import tracer
 
@@ -125,6 +130,13 @@ class Explaining:
             representation = await self._blocking(represent, answer, media_type, self._limits, base)
         work.timings.encode = time.perf_counter() - start
         return representation
+
+    async def base_image(self, answer: Answer, work: Work, *, enhanced: bool) -> bytes:
+        """PNG of the image beneath the answer's overlays, at their size."""
+        start = time.perf_counter()
+        png = await self._blocking(base_image, answer, self._limits, enhanced=enhanced)
+        work.timings.encode = time.perf_counter() - start
+        return png
 
     async def warm_up(self, wanted: str | None) -> None:
         """Load a model and run it once, on a grey image; one that is named stays in memory.

@@ -94,6 +94,19 @@ def represent(answer: Answer, media_type: str, limits: ImageLimits, base: str) -
     return Representation(body, media_type, headers)
 
 
+def base_image(answer: Answer, limits: ImageLimits, *, enhanced: bool) -> bytes:
+    """PNG of the image beneath the overlays, at their size. Raises "invalid-option"."""
+    if answer.is_sheet:
+        raise ServiceError("invalid-option", "a contact sheet has no image of its own")
+    if enhanced and not answer.options.clahe:
+        raise ServiceError(
+            "invalid-option", "enhanced: CLAHE is off in this explanation; ask for enhanced=false"
+        )
+    pictures = _DrawnImage(answer, answer.items[0], limits).pictures
+    shown = pictures.enhanced if enhanced else None
+    return encode_png(pictures.original if shown is None else shown)
+
+
 class _DrawnImage:
     """One image of an answer, its pictures at hand."""
 

@@ -167,6 +167,27 @@ class ImageSummary(BaseModel):
     true_class: str | None
 
 
+class ImagePrediction(BaseModel):
+    """What a model predicts for a test image; nulls and `problem` where it cannot be read."""
+
+    image: str
+    true_class: str | None
+    predicted: str | None
+    probability: float | None
+    correct: bool | None
+    problem: str | None = Field(description="code of what is wrong with the image")
+
+
+class PredictionPage(BaseModel):
+    """GET /v1/experiments/{path}/predictions."""
+
+    model: str
+    predictions: list[ImagePrediction]
+    total: int
+    offset: int
+    limit: int
+
+
 class ImagePage(BaseModel):
     """GET /v1/experiments/{path}/images."""
 

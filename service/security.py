@@ -43,6 +43,10 @@ class ApiKeys:
         """Whether there are any keys."""
         return bool(self._digests)
 
+    def knows(self, label: str) -> bool:
+        """Whether a key of this label is let in."""
+        return any(digest.hex()[:_LABEL_DIGITS] == label for digest in self._digests)
+
     def caller(self, request: Request) -> str:
         """A label of the caller: the start of the key's hash, or "open".
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, SecretStr
 
 from cam_engine.precision import PrecisionName
 from worker.store.settings import JobSettings, Names
@@ -54,6 +54,11 @@ class Settings(JobSettings):
         "memory://", repr=False, description="memory:// or redis://host:6379/0"
     )
     cors_origins: Names = Field((), description="exact origins whose pages may call the service")
+    view_secret: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="signs view tokens; default: random, so several processes need the same",
+    )
     root_path: str = Field("", description="the path under which a proxy offers the service")
 
     tracing: bool = Field(False, description="OpenTelemetry spans (extra `otel`, OTEL_* variables)")

@@ -16,6 +16,9 @@ Documented = dict[int | str, dict[str, Any]]
 BASIC = ("api-key-required", "api-key-invalid", "rate-limited")
 """Codes that every address below /v1 may answer with."""
 
+VIEW_TOKENS = ("view-token-invalid", "view-token-expired")
+"""Codes beside them, of addresses that take view tokens."""
+
 EVERYWHERE = ("method-not-allowed", "internal-error")
 """Codes that every address may answer with."""
 

@@ -17,12 +17,20 @@ from service.components import Components
 from service.explaining import Work
 from service.problems import ServiceError
 from service.representations import JSON, NPY, PNG, ZIP, entity_tag, negotiate
-from service.routes.access import Parts, authorised, without_query
-from service.routes.documented import BASIC, REFERENCE, Documented, header, problems
+from service.routes.access import Parts, authorised_to_view, without_query
+from service.routes.documented import (
+    BASIC,
+    REFERENCE,
+    VIEW_TOKENS,
+    Documented,
+    header,
+    problems,
+)
 from service.schemas import ExplanationOptions, StoredImageRequest, UploadFields, parse
 from service.uploads import MULTIPART, media_type, read_json, read_upload
+from service.view_tokens import ViewScope, out_of_scope
 
-router = APIRouter(prefix="/v1", tags=["explanations"], dependencies=[Depends(authorised)])
+router = APIRouter(prefix="/v1", tags=["explanations"], dependencies=[Depends(authorised_to_view)])
 
 _Answer = TypeVar("_Answer")
 _IMAGES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff")
@@ -159,7 +167,7 @@ _BODY: dict[str, Any] = {
     openapi_extra=_BODY,
     responses={
         200: {**_ANSWERS[200], "links": _AGAIN},
-        **problems(*BASIC, *_COMPUTING),
+        **problems(*BASIC, *VIEW_TOKENS, "view-token-scope", *_COMPUTING),
     },
 )
 async def create_explanation(request: Request, parts: Parts) -> Response:
@@ -178,6 +186,9 @@ async def create_explanation(request: Request, parts: Parts) -> Response:
         async def answered() -> Response:
             answer = await computing(media, work)
             parts.answers.put(answer)
+            scope = _view_scope(request)
+            if scope is not None:
+                parts.view_tokens.remember(scope, answer.digest)
             return await _response(request, parts, answer, media)
 
         spent = time.perf_counter() - start
@@ -198,6 +209,7 @@ async def create_explanation(request: Request, parts: Parts) -> Response:
         },
         **problems(
             *BASIC,
+            *VIEW_TOKENS,
             "explanation-not-found",
             "explanation-gone",
             "not-acceptable",
@@ -209,7 +221,7 @@ async def create_explanation(request: Request, parts: Parts) -> Response:
 )
 async def get_explanation(digest: str, request: Request, parts: Parts) -> Response:
     """By the `Content-Location` of the POST, from memory; any representation may be asked for."""
-    answer = parts.answers.get(digest)
+    answer = _answer_again(request, parts, digest)
     media = negotiate(answer.options.view, request.headers.get("accept"))
     tag = entity_tag(answer, media)
     if _matches(request.headers.get("if-none-match", ""), tag):
@@ -227,11 +239,68 @@ async def get_explanation(digest: str, request: Request, parts: Parts) -> Respon
         return await while_listening(request, answered(), deadline)
 
 
+_BASE_IMAGE_HEADERS = {
+    **_CACHING,
+    "Server-Timing": header("milliseconds of decode, queue, compute and encode", required=True),
+}
+
+
+@router.get(
+    "/explanations/{digest}/image",
+    operation_id="get_explained_image",
+    openapi_extra={"parameters": [_IF_NONE_MATCH]},
+    summary="The image beneath the overlay",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "PNG, at the size of the explanation's pictures",
+            "headers": _BASE_IMAGE_HEADERS,
+            "content": {PNG: _BINARY},
+        },
+        304: {"description": "The image is the one of If-None-Match", "headers": _CACHING},
+        **problems(
+            *BASIC,
+            *VIEW_TOKENS,
+            "invalid-request",
+            "invalid-option",
+            "explanation-not-found",
+            "explanation-gone",
+            "queue-full",
+            "deadline-exceeded",
+            "shutting-down",
+        ),
+    },
+)
+async def get_explained_image(
+    digest: str, request: Request, parts: Parts, enhanced: bool = False
+) -> Response:
+    """As decoded, or after CLAHE with `enhanced=true`, refused where CLAHE was off.
+
+    Overlays are drawn over the image as decoded, whose longer side is at most 2048 pixels.
+    """
+    answer = _answer_again(request, parts, digest)
+    tag = f'W/"{answer.digest[:32]}-{"enhanced" if enhanced else "original"}"'
+    if _matches(request.headers.get("if-none-match", ""), tag):
+        return Response(status_code=304, headers=_caching(tag))
+    work: Work = request.state.work
+
+    async def drawn() -> Response:
+        png = await parts.explaining.base_image(answer, work, enhanced=enhanced)
+        headers = {**_caching(tag), "Server-Timing": work.timings.header()}
+        return Response(png, media_type=PNG, headers=headers)
+
+    with parts.admission.place():
+        return await while_listening(request, drawn(), parts.settings.request_timeout_seconds)
+
+
 async def _body_read(
     request: Request, parts: Components, deadline_seconds: float
 ) -> tuple[Callable[[str, Work], Awaitable[Answer]], ExplanationOptions]:
     """What is to be computed, from a body of either type."""
     kind = media_type(request)
+    scope = _view_scope(request)
+    if scope is not None and kind != JSON:
+        raise out_of_scope("a view token is good for images of its experiment; name one in JSON")
     most_bytes = parts.settings.max_upload_bytes
     if kind == MULTIPART:
         upload = await _in_time(read_upload(request, most_bytes), deadline_seconds)
@@ -239,12 +308,27 @@ async def _body_read(
         return partial(parts.explaining.upload, upload.data, upload.name, fields), fields
     if kind == JSON:
         stored = parse(StoredImageRequest, await _in_time(read_json(request), deadline_seconds))
+        if scope is not None:
+            scope.check(stored)
         return partial(parts.explaining.stored, stored), stored
     raise ServiceError(
         "unsupported-media-type",
         f"send the image as {MULTIPART} (curl -F image=@cell.jpg), or name one in {JSON}",
         {"Accept-Post": f"{MULTIPART}, {JSON}"},
     )
+
+
+def _view_scope(request: Request) -> ViewScope | None:
+    scope: ViewScope | None = request.state.view_scope
+    return scope
+
+
+def _answer_again(request: Request, parts: Components, digest: str) -> Answer:
+    """The answer; for holders of view tokens, only where it was made under the same scope."""
+    scope = _view_scope(request)
+    if scope is not None:
+        parts.view_tokens.check_shown(scope, digest)
+    return parts.answers.get(digest)
 
 
 async def _in_time(reading: Awaitable[_Answer], deadline_seconds: float) -> _Answer:

@@ -1,0 +1,115 @@
+#!/usr/bin/env python
+"""Pictures of the pages for the documentation, of the bundled sample run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+
+_MOST_BYTES = 200_000
+_START_SECONDS = 120.0
+_LISTENING = re.compile(r"running on (http://[^\s\"]+)")
+
+
+@contextmanager
+def service(data: Path) -> Iterator[str]:
+    """`gradcam up` on a free port, by its address."""
+    with tempfile.TemporaryDirectory(prefix="gradcam-screenshots-") as scratch:
+        log_file = Path(scratch) / "log"
+        command = [sys.executable, "-m", "service", "up", "--data", str(data), "--port", "0"]
+        environment = {**os.environ, "GRADCAM_OUTPUT_ROOT": f"{scratch}/output"}
+        with log_file.open("wb") as log:
+            process = subprocess.Popen(  # noqa: S603
+                [*command, "--state", f"{scratch}/state"], stdout=log, stderr=log, env=environment
+            )
+        try:
+            yield _address(log_file)
+        finally:
+            process.terminate()
+            process.wait(timeout=_START_SECONDS)
+
+
+def _address(log_file: Path) -> str:
+    until = time.monotonic() + _START_SECONDS
+    while time.monotonic() < until:
+        if found := _LISTENING.search(log_file.read_text()):
+            return found[1]
+        time.sleep(0.2)
+    raise SystemExit(f"the service did not start:\n{log_file.read_text()}")
+
+
+def _look(page: Page) -> None:
+    page.locator("#samples button").first.click()
+    page.locator("#layers figure").last.wait_for()
+
+
+def _compare(page: Page) -> None:
+    page.get_by_text(re.compile(r"^-?[01]\.\d\d$")).last.wait_for()
+
+
+def _experiment(page: Page) -> None:
+    page.locator("main a[href*='path=']").first.click()
+
+
+def _jobs(_page: Page) -> None:
+    """As it opens."""
+
+
+_PAGES = {
+    "look": ("/", _look),
+    "experiment": ("/experiment", _experiment),
+    "compare": ("/compare", _compare),
+    "jobs": ("/jobs", _jobs),
+}
+
+
+def take(browser: Browser, url: str, name: str, output: Path, width: int, height: int) -> None:
+    """Save one page's picture, in at most 256 colours where it would be too large."""
+    address, prepare = _PAGES[name]
+    page = browser.new_page(viewport={"width": width, "height": height})
+    page.goto(url + address)
+    page.wait_for_load_state("networkidle")
+    prepare(page)
+    page.wait_for_load_state("networkidle")
+    narrow = "-narrow" if width < 600 else ""
+    file = output / f"page-{name}{narrow}.png"
+    page.screenshot(path=file)
+    page.close()
+    if file.stat().st_size > _MOST_BYTES:
+        with Image.open(file) as image:
+            image.convert("RGB").quantize(256).save(file, optimize=True)
+    print(f"{file} ({file.stat().st_size // 1000} kB)")
+
+
+def main() -> None:
+    """Take all pictures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("sample/results"))
+    parser.add_argument("--output", type=Path, default=Path("docs/images"))
+    parser.add_argument("--page", choices=_PAGES, action="append", help="default: all")
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    with service(options.data) as url, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for name in options.page or _PAGES:
+            take(browser, url, name, options.output, 1280, 800)
+        if not options.page or "look" in options.page:
+            take(browser, url, "look", options.output, 400, 800)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

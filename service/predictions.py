@@ -1,0 +1,148 @@
+"""The class that a model names for each of an experiment's test images, without explanations."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+
+from cam_engine.decoding import ImageLimits, read_image
+from cam_engine.errors import CamError
+from cam_engine.experiments import ImageItem
+from cam_engine.options import CamOptions
+from cam_engine.results import RgbImage
+from service.catalog import Catalog, FileStamp, ModelEntry, stamp_of
+from service.model_cache import LoadedModel, ModelCache, fresh_stamp
+
+_MOST_KEPT = 100_000
+
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The class predicted and its probability; or why there is none, as a stable code."""
+
+    name: str | None = None
+    probability: float | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedImage:
+    """A test image: its path within the experiment, its class folder, and what was predicted."""
+
+    path: str
+    true_class: str | None
+    prediction: Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedPage:
+    """Some of an experiment's test images; total: how many it has."""
+
+    model: str
+    images: tuple[PredictedImage, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    model: ModelEntry
+    stamp: FileStamp
+    prefix: str
+    images: tuple[ImageItem, ...]
+
+
+class Predictions:
+    """Predicts as explanations do by default, with CLAHE; remembers by weights and image file.
+
+    Lives in one event loop, blocks only executor threads.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        models: ModelCache,
+        io: Executor,
+        compute: Executor,
+        limits: ImageLimits,
+    ) -> None:
+        self._catalog = catalog
+        self._models = models
+        self._io = io
+        self._compute = compute
+        self._limits = limits
+        self._known: OrderedDict[tuple[str, FileStamp], Prediction] = OrderedDict()
+
+    async def page(self, path: str, model: str, offset: int, limit: int) -> PredictedPage:
+        """Predictions for the test images from `offset` on. Raises CamError or ServiceError."""
+        plan = await _on(self._io, lambda: self._plan(path, model))
+        loaded = await self._models.get(plan.model, plan.stamp)
+        chosen = plan.images[offset : offset + limit]
+        size = loaded.explainer.batch_size
+        found: list[Prediction] = []
+        for start in range(0, len(chosen), size):
+            found += await self._predict(loaded, chosen[start : start + size])
+        images = tuple(
+            PredictedImage(
+                self._catalog.data.id_of(item.path).removeprefix(plan.prefix),
+                item.true_class,
+                prediction,
+            )
+            for item, prediction in zip(chosen, found, strict=True)
+        )
+        return PredictedPage(plan.model.id, images, len(plan.images))
+
+    def _plan(self, path: str, model: str) -> _Plan:
+        experiment = self._catalog.experiment(path)
+        entry = self._catalog.model(model, experiment)
+        images = self._catalog.images(experiment, "test")
+        return _Plan(entry, fresh_stamp(entry), f"{experiment.id}/", images)
+
+    async def _predict(self, model: LoadedModel, items: Sequence[ImageItem]) -> list[Prediction]:
+        read = await asyncio.gather(
+            *(_on(self._io, partial(self._read, model, item)) for item in items)
+        )
+        inputs = [(stamp, pixels) for stamp, pixels in read if isinstance(pixels, np.ndarray)]
+        computed: dict[FileStamp, Prediction] = {}
+        if inputs:
+            pixels = [one for _, one in inputs]
+            rows = await _on(self._compute, lambda: model.explainer.probabilities(pixels))
+            names = model.explainer.classifier.class_names
+            for (stamp, _), row in zip(inputs, rows, strict=True):
+                best = int(row.argmax())
+                computed[stamp] = Prediction(names[best], float(row[best]))
+                self._remember((model.sha256, stamp), computed[stamp])
+        return [one if isinstance(one, Prediction) else computed[stamp] for stamp, one in read]
+
+    def _read(self, model: LoadedModel, item: ImageItem) -> tuple[FileStamp, Prediction | RgbImage]:
+        """What is known of the image already, or else its pixels for the network."""
+        gone = FileStamp(item.path, 0, 0, 0)
+        try:
+            file = self._catalog.data.inside(self._catalog.data.id_of(item.path))
+            stamp = stamp_of(file)
+            known = self._known.get((model.sha256, stamp))
+            if known is not None:
+                return stamp, known
+            image = read_image(file, self._limits)
+        except CamError as error:
+            return gone, Prediction(problem=error.code)
+        except OSError:
+            return gone, Prediction(problem="image-not-found")
+        return stamp, model.explainer.prepare_image(image, CamOptions()).network_input
+
+    def _remember(self, key: tuple[str, FileStamp], prediction: Prediction) -> None:
+        self._known[key] = prediction
+        while len(self._known) > _MOST_KEPT:
+            self._known.popitem(last=False)
+
+
+async def _on(executor: Executor, work: Callable[[], _Answer]) -> _Answer:
+    return await asyncio.get_running_loop().run_in_executor(executor, work)

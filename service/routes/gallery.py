@@ -1,0 +1,149 @@
+"""What galleries of an experiment's images show: predictions and thumbnails."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import Annotated
+
+import cv2
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from cam_engine.data_root import check_form
+from cam_engine.decoding import ImageLimits, read_image
+from service import responses
+from service.admission import while_listening
+from service.catalog import Catalog, stamp_of
+from service.predictions import PredictedPage
+from service.problems import ServiceError
+from service.routes.access import Parts, authorised
+from service.routes.documented import BASIC, Documented, header, problems
+
+router = APIRouter(prefix="/v1", tags=["experiments"], dependencies=[Depends(authorised)])
+
+_PATHS = ("path-outside-root", "experiment-not-found", "invalid-request")
+_BUSY = ("queue-full", "deadline-exceeded", "shutting-down", "out-of-memory")
+_MODEL = (
+    "model-not-found",
+    "model-ambiguous",
+    "checkpoint-invalid",
+    "checkpoint-unsafe",
+    "architecture-unknown",
+    "weights-mismatch",
+    "class-names-mismatch",
+    "non-finite-output",
+)
+_CACHED = {
+    "ETag": header("strong", required=True, pattern='^"[0-9a-f]{32}"$'),
+    "Cache-Control": header("how long it may be shown unasked", required=True),
+}
+_THUMBNAIL: Documented = {
+    200: {
+        "description": "A JPEG",
+        "headers": _CACHED,
+        "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
+    },
+    304: {"description": "As the one at hand", "headers": _CACHED},
+}
+
+
+class PredictionQuery(BaseModel):
+    """Whose predictions, and for which of the test images."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str = Field(min_length=1, max_length=1000, description="id of a model")
+    offset: int = Field(0, ge=0, le=10_000_000)
+    limit: int = Field(64, ge=1, le=64)
+
+
+class ThumbnailQuery(BaseModel):
+    """How large a thumbnail."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    size: int = Field(160, ge=16, le=320, description="pixels of the longer side at most")
+
+
+@router.get(
+    "/experiments/{path:path}/predictions",
+    summary="What a model predicts for an experiment's test images",
+    responses=problems(*BASIC, *_PATHS, *_MODEL, *_BUSY),
+)
+async def list_predictions(
+    path: str, query: Annotated[PredictionQuery, Query()], request: Request, parts: Parts
+) -> responses.PredictionPage:
+    """In the order of the images; with CLAHE, as explanations are by default."""
+    with parts.admission.place():
+        work = parts.predictions.page(path, query.model, query.offset, query.limit)
+        page = await while_listening(request, work, parts.settings.request_timeout_seconds)
+    return _answer(page, query)
+
+
+@router.get(
+    "/experiments/{path:path}/thumbnails/{image:path}",
+    summary="A small picture of an image",
+    response_class=Response,
+    responses={
+        **_THUMBNAIL,
+        **problems(*BASIC, *_PATHS, "image-not-found", "invalid-image", "image-too-large", *_BUSY),
+    },
+)
+async def thumbnail(
+    path: str,
+    image: str,
+    query: Annotated[ThumbnailQuery, Query()],
+    request: Request,
+    parts: Parts,
+) -> Response:
+    """Never larger than the image itself; `image` as GET /v1/experiments/{path}/images has it."""
+    settings = parts.settings
+    limits = ImageLimits(settings.max_upload_bytes, settings.max_pixels)
+    known = request.headers.get("if-none-match", "")
+    with parts.admission.place():
+        work = asyncio.get_running_loop().run_in_executor(
+            parts.executors[0], _thumbnail, parts.catalog, path, image, query.size, limits, known
+        )
+        return await while_listening(request, work, settings.request_timeout_seconds)
+
+
+def _thumbnail(
+    catalog: Catalog, path: str, image: str, size: int, limits: ImageLimits, known: str
+) -> Response:
+    check_form(image)  # not one that only the prefix makes safe
+    file = catalog.data.inside(f"{catalog.experiment(path).id}/{image}")
+    if not file.is_file():
+        raise ServiceError("image-not-found", f"there is no image {image!r} in {path}")
+    digest = hashlib.sha256(f"{stamp_of(file)} {size}".encode()).hexdigest()[:32]
+    headers = {"ETag": f'"{digest}"', "Cache-Control": "private, max-age=300"}
+    if headers["ETag"] in {one.strip().removeprefix("W/") for one in known.split(",")}:
+        return Response(status_code=304, headers=headers)
+    pixels = read_image(file, limits)
+    height, width = pixels.shape[:2]
+    scale = min(1.0, size / max(height, width))
+    shape = max(1, round(width * scale)), max(1, round(height * scale))
+    small = cv2.resize(pixels, shape, interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+    return Response(data.tobytes(), media_type="image/jpeg", headers=headers)
+
+
+def _answer(page: PredictedPage, query: PredictionQuery) -> responses.PredictionPage:
+    found = [
+        responses.ImagePrediction(
+            image=one.path,
+            true_class=one.true_class,
+            predicted=one.prediction.name,
+            probability=one.prediction.probability,
+            correct=None if one.prediction.name is None else one.prediction.name == one.true_class,
+            problem=one.prediction.problem,
+        )
+        for one in page.images
+    ]
+    return responses.PredictionPage(
+        model=page.model,
+        predictions=found,
+        total=page.total,
+        offset=query.offset,
+        limit=query.limit,
+    )

@@ -1,0 +1,98 @@
+"""The pages for people, and the files that they are made of."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+
+import jinja2
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse
+
+from service.problems import ServiceError
+
+router = APIRouter(include_in_schema=False)
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+# Headers of single files beside those of all, by file name.
+FILE_HEADERS: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+
+_SERVICE = Path(__file__).parents[1]
+_STATIC = _SERVICE / "static"
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]*\.(css|js|svg)")
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(_SERVICE / "templates"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def html(request: Request, template: str, policy: str = POLICY) -> HTMLResponse:
+    """The page of a template, which gets `base` (the path that addresses begin with) and `page`."""
+    base = str(request.scope.get("root_path", ""))
+    text = _TEMPLATES.get_template(template).render(base=base, page=Path(template).stem)
+    headers = {"Content-Security-Policy": policy, "Cache-Control": "no-cache"}
+    return HTMLResponse(text, headers=headers)
+
+
+@router.get("/")
+def look(request: Request) -> HTMLResponse:
+    """One image, one model, and where it looked."""
+    return html(request, "look.html")
+
+
+@router.get("/experiment")
+def experiment(request: Request) -> HTMLResponse:
+    """All experiments, or one with its models and images."""
+    return html(request, "experiment.html")
+
+
+@router.get("/compare")
+def compare(request: Request) -> HTMLResponse:
+    """One image, explained twice."""
+    return html(request, "compare.html")
+
+
+@router.get("/jobs")
+def jobs(request: Request) -> HTMLResponse:
+    """Jobs: submitted, watched and read."""
+    return html(request, "jobs.html")
+
+
+@router.get("/static/{name}")
+def static_file(name: str, request: Request) -> Response:
+    """A script, style or picture of the pages."""
+    file = _STATIC / name
+    if not _NAME.fullmatch(name) or not file.is_file():
+        raise ServiceError("not-found", "there is no such file of the pages")
+    body, tag = _content(file, file.stat().st_mtime_ns)
+    headers = {"ETag": tag, "Cache-Control": "no-cache", **FILE_HEADERS.get(name, {})}
+    known = {one.strip().removeprefix("W/") for one in _if_none_match(request).split(",")}
+    if tag in known:
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type=_TYPES[file.suffix], headers=headers)
+
+
+def _if_none_match(request: Request) -> str:
+    return request.headers.get("if-none-match", "")
+
+
+@lru_cache(maxsize=64)
+def _content(file: Path, _changed_ns: int) -> tuple[bytes, str]:
+    body = file.read_bytes()
+    return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'

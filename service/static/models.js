@@ -1,0 +1,36 @@
+/** Models and experiments for menus. */
+
+import { el } from "./api.js";
+
+/** A percentage in words, "96 %"; "" where unknown. */
+export const percent = (share) => (share == null ? "" : `${Math.round(share * 100)} %`);
+
+/** Put the models into a menu, grouped by experiment; those that cannot be used are disabled. */
+export function fillModels(select, models, experiments, chosen) {
+  const groups = new Map();
+  for (const model of models) {
+    const title = experiments.find((one) => one.path === model.experiment)?.name ?? model.experiment;
+    if (!groups.has(model.experiment)) groups.set(model.experiment, el("optgroup", { label: title }));
+    const accuracy = model.val_acc == null ? "" : ` · ${percent(model.val_acc)} right`;
+    const label = model.problem ? `${model.name} (cannot be used)` : `${model.name}${accuracy}`;
+    const option = el("option", { value: model.id, disabled: Boolean(model.problem) }, label);
+    groups.get(model.experiment).append(option);
+  }
+  select.replaceChildren(...groups.values());
+  select.disabled = models.length === 0;
+  const usable = models.filter((one) => !one.problem);
+  const wanted = usable.find((one) => one.id === chosen);
+  const first = wanted ?? usable.find((one) => one.default) ?? usable[0];
+  if (first) select.value = first.id;
+}
+
+/** Why nothing can be shown without models; null where there are some. */
+export function withoutModels(models, experiments) {
+  if (models.some((one) => !one.problem)) return null;
+  const title = experiments.length === 0 ? "No experiments found" : "No model can be used";
+  const detail =
+    experiments.length === 0
+      ? "The data root holds no experiment. Start the service with --data and the folder of a run."
+      : "The experiments hold no trained model that can be read. See /v1/models for the reasons.";
+  return { code: "no-models", title, detail };
+}

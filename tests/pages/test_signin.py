@@ -1,0 +1,78 @@
+"""Keys in the browser: asked for, tried, kept for the tab only, and forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.serving import Server, running
+
+KEY = "a-key-of-the-test-that-is-long-enough-0123456789"
+
+
+@pytest.fixture(scope="module")
+def locked(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The service where a key is needed."""
+    with running(sample_run, tmp_path_factory.mktemp("locked"), api_keys=KEY) as server:
+        yield server
+
+
+def sign_in(page: Page, key: str) -> None:
+    page.get_by_label("API key").fill(key)
+    page.get_by_role("dialog").get_by_role("button", name="Sign in").click()
+
+
+def test_a_wrong_key_is_refused_a_right_one_opens_the_page(
+    open_page: Callable[..., Any], locked: Server
+) -> None:
+    with open_page(url=locked.url, expected=("401",)) as page:
+        expect(page.get_by_role("dialog")).to_be_visible()
+        sign_in(page, "not-the-key")
+        expect(page.get_by_text("This key is wrong.")).to_be_visible()
+        sign_in(page, KEY)
+        expect(page.get_by_role("dialog")).to_be_hidden()
+        expect(page.locator("#samples button").first).to_be_visible()
+        assert page.evaluate("Object.values(sessionStorage)") == [KEY]
+        assert page.evaluate("localStorage.length + document.cookie.length") == 0
+        assert KEY not in page.url
+        page.reload()
+        expect(page.locator("#samples button").first).to_be_visible()
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        assert page.evaluate("sessionStorage.length") == 0
+
+
+def test_without_a_key_the_page_says_why_it_is_empty(
+    open_page: Callable[..., Any], locked: Server
+) -> None:
+    with open_page(url=locked.url, expected=("401",)) as page:
+        page.get_by_role("button", name="Not now").click()
+        expect(page.locator("#state[role=alert], #state [role=alert]")).to_be_visible()
+        expect(page.get_by_role("button", name="Try again")).to_be_visible()
+
+
+def test_a_service_that_is_gone_is_said_to_be_gone(open_page: Callable[..., Any]) -> None:
+    with open_page(expected=("ERR_FAILED", "ERR_INTERNET")) as page:
+        page.route("**/v1/**", lambda route: route.abort())
+        page.reload()
+        expect(page.locator("#offline")).to_be_visible()
+        page.unroute("**/v1/**")
+        page.get_by_role("button", name="Try again").click()
+        expect(page.locator("#samples button").first).to_be_visible()
+        expect(page.locator("#offline")).to_be_hidden()
+
+
+def test_a_data_root_without_experiments_is_explained(
+    open_page: Callable[..., Any], tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with (
+        running(empty, tmp_path, ready=False) as server,
+        open_page(url=server.url) as page,
+    ):
+        expect(page.get_by_role("heading", name="No experiments found")).to_be_visible()

@@ -1,0 +1,61 @@
+"""Predictions and thumbnails of an experiment's images."""
+
+from __future__ import annotations
+
+import io
+
+import httpx
+import pytest
+from PIL import Image
+
+from tests.service.asking import CB, EXPLANATIONS, JSON, LIFECYCLE, RING, assert_problem, sound
+
+PREDICTIONS = f"/v1/experiments/{LIFECYCLE}/predictions"
+THUMBNAIL = f"/v1/experiments/{LIFECYCLE}/thumbnails/{RING}"
+
+
+def test_predictions_are_those_of_explanations(http: httpx.Client) -> None:
+    page = sound(http.get(PREDICTIONS, params={"model": CB})).json()
+    assert page["model"] == CB
+    assert len(page["predictions"]) == page["total"] > 0
+    for one in page["predictions"]:
+        body = {"experiment": LIFECYCLE, "image": one["image"], "model": CB}
+        told = sound(http.post(EXPLANATIONS, json=body, headers=JSON)).json()
+        assert one["predicted"] == told["prediction"]["name"]
+        assert one["probability"] == pytest.approx(told["prediction"]["probability"], abs=1e-4)
+        assert one["correct"] == (one["predicted"] == one["true_class"])
+
+
+def test_predictions_come_in_the_order_of_the_images(http: httpx.Client) -> None:
+    images = sound(http.get(f"/v1/experiments/{LIFECYCLE}/images?split=test")).json()["images"]
+    query = {"model": CB, "offset": 1, "limit": 2}
+    page = sound(http.get(PREDICTIONS, params=query)).json()
+    assert [one["image"] for one in page["predictions"]] == [one["path"] for one in images[1:3]]
+
+
+@pytest.mark.parametrize("query", [{}, {"model": CB, "limit": 65}, {"model": CB, "odd": 1}])
+def test_a_wrong_query_is_refused(http: httpx.Client, query: dict[str, str]) -> None:
+    assert_problem(http.get(PREDICTIONS, params=query), "invalid-request")
+
+
+def test_a_model_of_another_experiment_is_refused(http: httpx.Client) -> None:
+    assert_problem(http.get(PREDICTIONS, params={"model": "elsewhere"}), "model-not-found")
+
+
+def test_a_thumbnail_fits_and_is_known_again(http: httpx.Client) -> None:
+    answer = sound(http.get(THUMBNAIL, params={"size": 32}))
+    assert max(Image.open(io.BytesIO(answer.content)).size) == 32
+    again = http.get(
+        THUMBNAIL, params={"size": 32}, headers={"If-None-Match": answer.headers["etag"]}
+    )
+    assert again.status_code == 304
+
+
+def test_a_thumbnail_outside_is_refused(http: httpx.Client) -> None:
+    outside = f"/v1/experiments/{LIFECYCLE}/thumbnails/%252e%252e/secret.jpg"
+    assert_problem(http.get(outside), "path-outside-root")
+
+
+def test_a_missing_image_is_told(http: httpx.Client) -> None:
+    missing = f"/v1/experiments/{LIFECYCLE}/thumbnails/none.jpg"
+    assert_problem(http.get(missing), "image-not-found")
