@@ -94,7 +94,8 @@ def demo(data: Path, output: Path) -> None:
     _say(f"Open the cell and its overlay:\n  {cell.resolve()}\n  {overlay.resolve()}")
     _say(f"and the job's figures and tables:\n  {(output / _JOB).resolve()}\n")
     _say(f"To go on, start everything:\n  {gradcam} up --data {_shown(data)}")
-    _say("Then open http://localhost:8000/docs in a browser, or post a cell from another shell:")
+    _say("Then open http://localhost:8000/ in a browser and click a sample under Look.")
+    _say("Experiments, Compare and Jobs are next to it. Or post a cell from another shell:")
     _say(f"  curl -F image=@{_shown(cell)} http://localhost:8000/v1/explanations -o overlay.png")
 
 

@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 _MOST_BYTES = 200_000
 _START_SECONDS = 120.0
+_JOB_SECONDS = 120.0
 _LISTENING = re.compile(r"running on (http://[^\s\"]+)")
 
 
@@ -52,19 +53,22 @@ def _address(log_file: Path) -> str:
 
 def _look(page: Page) -> None:
     page.locator("#samples button").first.click()
-    page.locator("#layers figure").last.wait_for()
+    page.locator("#layers > button").last.wait_for()
 
 
 def _compare(page: Page) -> None:
-    page.get_by_text(re.compile(r"^-?[01]\.\d\d$")).last.wait_for()
+    page.locator("#measured").wait_for()
 
 
 def _experiment(page: Page) -> None:
     page.locator("main a[href*='path=']").first.click()
+    page.locator(".tile").first.wait_for()
 
 
-def _jobs(_page: Page) -> None:
-    """As it opens."""
+def _jobs(page: Page) -> None:
+    page.locator("#submit").click()
+    page.get_by_text("Done", exact=True).wait_for(timeout=_JOB_SECONDS * 1000)
+    page.locator("#figures img").first.wait_for()
 
 
 _PAGES = {

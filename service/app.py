@@ -28,6 +28,7 @@ from service.problems import ServiceError, of_cam_error
 from service.routes import (
     catalog,
     docs,
+    embed,
     explanations,
     gallery,
     jobs,
@@ -98,7 +99,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url=None,  # ours looks into the data root for examples, off the event loop
     )
     app.state.components = parts
-    for routes in (operations, explanations, gallery, catalog, jobs, docs, pages, view_tokens):
+    for routes in (operations, explanations, gallery, catalog, jobs, view_tokens):
+        app.include_router(routes.router)
+    for routes in (docs, pages, embed):
         app.include_router(routes.router)
     describe(app, parts)
     _answer_errors(app, str(parts.catalog.root))

@@ -71,6 +71,7 @@ class Components:
     rate_limit: RateLimit
     jobs: Jobs | None
     readiness: Readiness
+    limits: ImageLimits
     executors: tuple[ThreadPoolExecutor, ...]
 
     @asynccontextmanager
@@ -188,6 +189,7 @@ def build(settings: Settings) -> Components:
         rate_limit=RateLimit(settings.rate_limit, settings.rate_limit_storage),
         jobs=_jobs(settings),
         readiness=Readiness(waiting={*settings.pinned_models, "default"}),
+        limits=limits,
         executors=(io, compute, loading),
     )
 

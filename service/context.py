@@ -25,9 +25,10 @@ _log = structlog.get_logger(__name__)
 
 REQUEST_ID = "X-Request-ID"
 GUARDED_ROUTE = "/v1/explanations"
+NO_FRAMES = "frame-ancestors 'none'"
 SECURITY_HEADERS: Mapping[str, str] = MappingProxyType(
     {
-        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+        "Content-Security-Policy": f"default-src 'none'; {NO_FRAMES}",
         "Cross-Origin-Opener-Policy": "same-origin",
         "Cross-Origin-Resource-Policy": "same-origin",
         "Referrer-Policy": "no-referrer",
@@ -158,6 +159,8 @@ class RequestContext:
                 headers[REQUEST_ID] = request_id
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
+                if NO_FRAMES not in headers["Content-Security-Policy"]:
+                    del headers["X-Frame-Options"]  # it cannot name who may
             await send(message)
 
         try:

@@ -174,7 +174,7 @@ class ImagePrediction(BaseModel):
     true_class: str | None
     predicted: str | None
     probability: float | None
-    correct: bool | None
+    correct: bool | None = Field(description="null also where no class folder names the truth")
     problem: str | None = Field(description="code of what is wrong with the image")
 
 

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, SecretStr
+from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, SecretStr
 
 from cam_engine.precision import PrecisionName
 from worker.store.settings import JobSettings, Names
 
 MIB = 2**20
 GIB = 2**30
+_ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_USUAL_PORT = re.compile(r"http:.*:80|https:.*:443")
+
+
+def _exact_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    """As browsers write them, or none would ever match. Raises ValueError."""
+    for one in origins:
+        if not _ORIGIN.fullmatch(one) or _USUAL_PORT.fullmatch(one):
+            raise ValueError(
+                f"{one!r} is no exact origin: write scheme://host or scheme://host:port in small "
+                "letters, without the scheme's usual port, path or wildcard"
+            )
+    return origins
+
+
+Origins = Annotated[Names, AfterValidator(_exact_origins)]
 
 
 class Settings(JobSettings):
@@ -54,6 +71,9 @@ class Settings(JobSettings):
         "memory://", repr=False, description="memory:// or redis://host:6379/0"
     )
     cors_origins: Names = Field((), description="exact origins whose pages may call the service")
+    frame_ancestors: Origins = Field(
+        (), description="exact origins whose pages may show /embed/viewer in a frame"
+    )
     view_secret: SecretStr | None = Field(
         None,
         min_length=16,

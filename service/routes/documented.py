@@ -19,6 +19,14 @@ BASIC = ("api-key-required", "api-key-invalid", "rate-limited")
 VIEW_TOKENS = ("view-token-invalid", "view-token-expired")
 """Codes beside them, of addresses that take view tokens."""
 
+IF_NONE_MATCH: dict[str, Any] = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "ETags of what is at hand: 304 where the answer is one of them",
+    "schema": {"type": "string"},
+}
+"""The header of requests for what is cached, read by the route itself."""
+
 EVERYWHERE = ("method-not-allowed", "internal-error")
 """Codes that every address may answer with."""
 

@@ -20,6 +20,7 @@ from service.representations import JSON, NPY, PNG, ZIP, entity_tag, negotiate
 from service.routes.access import Parts, authorised_to_view, without_query
 from service.routes.documented import (
     BASIC,
+    IF_NONE_MATCH,
     REFERENCE,
     VIEW_TOKENS,
     Documented,
@@ -67,12 +68,6 @@ _AGAIN = {
         "parameters": {"digest": "$response.body#/digest"},
         "description": "The same answer again, in any representation",
     }
-}
-_IF_NONE_MATCH = {
-    "name": "If-None-Match",
-    "in": "header",
-    "description": "ETags of what is at hand: 304 where the answer is one of them",
-    "schema": {"type": "string"},
 }
 _ANSWERS: Documented = {
     200: {
@@ -198,7 +193,7 @@ async def create_explanation(request: Request, parts: Parts) -> Response:
 @router.get(
     "/explanations/{digest}",
     operation_id="get_explanation",
-    openapi_extra={"parameters": [_IF_NONE_MATCH]},
+    openapi_extra={"parameters": [IF_NONE_MATCH]},
     summary="The same answer again",
     response_class=Response,
     responses={
@@ -248,7 +243,7 @@ _BASE_IMAGE_HEADERS = {
 @router.get(
     "/explanations/{digest}/image",
     operation_id="get_explained_image",
-    openapi_extra={"parameters": [_IF_NONE_MATCH]},
+    openapi_extra={"parameters": [IF_NONE_MATCH]},
     summary="The image beneath the overlay",
     response_class=Response,
     responses={

@@ -15,10 +15,10 @@ from cam_engine.decoding import ImageLimits, read_image
 from service import responses
 from service.admission import while_listening
 from service.catalog import Catalog, stamp_of
-from service.predictions import PredictedPage
+from service.predictions import PredictedImage, PredictedPage
 from service.problems import ServiceError
 from service.routes.access import Parts, authorised
-from service.routes.documented import BASIC, Documented, header, problems
+from service.routes.documented import BASIC, IF_NONE_MATCH, Documented, header, problems
 
 router = APIRouter(prefix="/v1", tags=["experiments"], dependencies=[Depends(authorised)])
 
@@ -83,6 +83,7 @@ async def list_predictions(
 
 @router.get(
     "/experiments/{path:path}/thumbnails/{image:path}",
+    openapi_extra={"parameters": [IF_NONE_MATCH]},
     summary="A small picture of an image",
     response_class=Response,
     responses={
@@ -99,11 +100,17 @@ async def thumbnail(
 ) -> Response:
     """Never larger than the image itself; `image` as GET /v1/experiments/{path}/images has it."""
     settings = parts.settings
-    limits = ImageLimits(settings.max_upload_bytes, settings.max_pixels)
     known = request.headers.get("if-none-match", "")
     with parts.admission.place():
         work = asyncio.get_running_loop().run_in_executor(
-            parts.executors[0], _thumbnail, parts.catalog, path, image, query.size, limits, known
+            parts.executors[0],
+            _thumbnail,
+            parts.catalog,
+            path,
+            image,
+            query.size,
+            parts.limits,
+            known,
         )
         return await while_listening(request, work, settings.request_timeout_seconds)
 
@@ -128,6 +135,12 @@ def _thumbnail(
     return Response(data.tobytes(), media_type="image/jpeg", headers=headers)
 
 
+def _correct(image: PredictedImage) -> bool | None:
+    if image.true_class is None or image.prediction.name is None:
+        return None
+    return image.prediction.name == image.true_class
+
+
 def _answer(page: PredictedPage, query: PredictionQuery) -> responses.PredictionPage:
     found = [
         responses.ImagePrediction(
@@ -135,7 +148,7 @@ def _answer(page: PredictedPage, query: PredictionQuery) -> responses.Prediction
             true_class=one.true_class,
             predicted=one.prediction.name,
             probability=one.prediction.probability,
-            correct=None if one.prediction.name is None else one.prediction.name == one.true_class,
+            correct=_correct(one),
             problem=one.prediction.problem,
         )
         for one in page.images

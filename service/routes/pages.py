@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import re
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ import jinja2
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 
+from service.context import NO_FRAMES
 from service.problems import ServiceError
 
 router = APIRouter(include_in_schema=False)
@@ -20,10 +22,15 @@ router = APIRouter(include_in_schema=False)
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'"
+    f"form-action 'none'; {NO_FRAMES}"
 )
 # Headers of single files beside those of all, by file name.
-FILE_HEADERS: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+FILE_HEADERS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        # Portals load it from their own origins, those of GRADCAM_CORS_ORIGINS.
+        "cam-viewer.js": {"Cross-Origin-Resource-Policy": "cross-origin"},
+    }
+)
 
 _SERVICE = Path(__file__).parents[1]
 _STATIC = _SERVICE / "static"
@@ -32,6 +39,7 @@ _TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*\.(css|js|svg)")
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(_SERVICE / "templates"),
@@ -42,10 +50,10 @@ _TEMPLATES = jinja2.Environment(
 )
 
 
-def html(request: Request, template: str, policy: str = POLICY) -> HTMLResponse:
-    """The page of a template, which gets `base` (the path that addresses begin with) and `page`."""
+def html(request: Request, template: str, policy: str = POLICY, **values: object) -> HTMLResponse:
+    """The page of a template: it gets the values, `page`, and `base` that addresses begin with."""
     base = str(request.scope.get("root_path", ""))
-    text = _TEMPLATES.get_template(template).render(base=base, page=Path(template).stem)
+    text = _TEMPLATES.get_template(template).render(base=base, page=Path(template).stem, **values)
     headers = {"Content-Security-Policy": policy, "Cache-Control": "no-cache"}
     return HTMLResponse(text, headers=headers)
 
@@ -80,8 +88,11 @@ def static_file(name: str, request: Request) -> Response:
     file = _STATIC / name
     if not _NAME.fullmatch(name) or not file.is_file():
         raise ServiceError("not-found", "there is no such file of the pages")
-    body, tag = _content(file, file.stat().st_mtime_ns)
-    headers = {"ETag": tag, "Cache-Control": "no-cache", **FILE_HEADERS.get(name, {})}
+    packed = bool(_GZIP.search(request.headers.get("accept-encoding", "")))
+    body, tag = _content(file, packed, file.stat().st_mtime_ns)
+    headers = {"ETag": tag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding, Origin"}
+    headers |= {"Content-Encoding": "gzip"} if packed else {}
+    headers |= FILE_HEADERS.get(name, {})
     known = {one.strip().removeprefix("W/") for one in _if_none_match(request).split(",")}
     if tag in known:
         return Response(status_code=304, headers=headers)
@@ -92,7 +103,9 @@ def _if_none_match(request: Request) -> str:
     return request.headers.get("if-none-match", "")
 
 
-@lru_cache(maxsize=64)
-def _content(file: Path, _changed_ns: int) -> tuple[bytes, str]:
+@lru_cache(maxsize=128)
+def _content(file: Path, packed: bool, _changed_ns: int) -> tuple[bytes, str]:
     body = file.read_bytes()
+    if packed:
+        body = gzip.compress(body, mtime=0)
     return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'

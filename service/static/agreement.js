@@ -40,17 +40,27 @@ function threshold(values, share) {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * (1 - share)))];
 }
 
-/** The colour of a difference of -1..1: purple, white, orange. */
+/** The colour of a difference of -1..1, RGB: purple, white, orange. */
 export function diverging(difference) {
   const end = difference < 0 ? PURPLE : ORANGE;
   const part = Math.min(1, Math.abs(difference));
   return WHITE.map((white, i) => Math.round(white + (end[i] - white) * part));
 }
 
+const STEPS = 255; // colours of each sign
+const COLOURS = Array.from({ length: 2 * STEPS + 1 }, (_, i) => diverging(i / STEPS - 1));
+
 /** Draw `values` (-1..1, row by row) onto a canvas of that size. */
 export function drawDifference(canvas, values, width, height) {
   Object.assign(canvas, { width, height });
   const picture = new ImageData(width, height);
-  for (let i = 0; i < values.length; i++) picture.data.set([...diverging(values[i]), 255], 4 * i);
+  for (let i = 0; i < values.length; i++) {
+    const [red, green, blue] = COLOURS[Math.round((values[i] + 1) * STEPS)];
+    const at = 4 * i;
+    picture.data[at] = red;
+    picture.data[at + 1] = green;
+    picture.data[at + 2] = blue;
+    picture.data[at + 3] = 255;
+  }
   canvas.getContext("2d").putImageData(picture, 0, 0);
 }

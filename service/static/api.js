@@ -7,9 +7,10 @@ export const base = document.documentElement.dataset.base ?? "";
 
 /** A refusal by the service, or (code "offline") no answer at all. */
 export class ApiProblem extends Error {
-  constructor({ status = 0, code, detail, title, errors = [] }) {
+  constructor({ status = 0, code, detail, title, errors = [], retryAfter = 0 }) {
     super(detail || title || code);
-    Object.assign(this, { name: "ApiProblem", status, code, detail, title, errors });
+    const name = "ApiProblem";
+    Object.assign(this, { name, status, code, detail, title, errors, retryAfter });
   }
 }
 
@@ -62,7 +63,8 @@ async function ask(path, { method, json, body, headers = {}, signal }) {
 async function problemOf(response) {
   const said = await response.json().catch(() => ({}));
   const title = said.title ?? `The service answered ${response.status}`;
-  return new ApiProblem({ code: "unknown", ...said, title, status: response.status });
+  const retryAfter = Number(response.headers.get("Retry-After")) || 0; // seconds
+  return new ApiProblem({ code: "unknown", ...said, title, status: response.status, retryAfter });
 }
 
 function showOffline(offline) {
@@ -112,7 +114,7 @@ export function showProblem(container, problem, retry = null) {
 let signingIn = null;
 
 /** Whether the caller has signed in, once the dialog is closed; one dialog for all who ask. */
-function signedIn() {
+export function signedIn() {
   signingIn ??= new Promise((resolve) => {
     window.dispatchEvent(new CustomEvent("gradcam-sign-in", { detail: resolve }));
   }).finally(() => {

@@ -1,18 +1,23 @@
 /** The page Compare: one image explained twice, in step. */
 
 import { correlation, drawDifference, overlap } from "./agreement.js";
-import { announce, api, authHeaders, el, showProblem } from "./api.js";
-import { fillModels, withoutModels } from "./models.js";
+import { announce, api, authHeaders, el, showProblem, signedIn } from "./api.js";
+import { imagesOf } from "./images.js";
+import { METHODS, fillModels, withoutModels } from "./models.js";
 
 const $ = (id) => document.getElementById(id);
 const SIDES = ["a", "b"];
-const METHODS = ["gradcam++", "gradcam", "hirescam", "layercam", "xgradcam", "eigencam"];
-const query = new URLSearchParams(location.search);
+const MOST_OPTIONS = 500; // of the menu of images; with more there is a search
 const viewers = { a: $("viewer-a"), b: $("viewer-b") };
 let experiments = [];
 let models = [];
+let paths = []; // of all images of the experiment
+const asked = { a: "", b: "" }; // what each viewer explains, or will
+const awaited = new Set(SIDES);
+let measured = []; // the two maps that the numbers are of
 
 async function start() {
+  const query = new URLSearchParams(location.search);
   try {
     const answers = await Promise.all([
       api("/v1/models", { as: "json" }),
@@ -21,19 +26,21 @@ async function start() {
     models = answers[0].models;
     experiments = answers[1].experiments;
     const problem = withoutModels(models, experiments);
-    if (problem) return fail(problem);
-    const names = experiments.map((one) => el("option", { value: one.path }, one.name));
-    $("experiment").replaceChildren(...names);
+    if (problem) throw problem;
+    $("experiment").replaceChildren(
+      ...experiments.map((one) => el("option", { value: one.path }, one.name)),
+    );
     $("experiment").disabled = false;
     choose($("experiment"), query.get("experiment"));
     for (const side of SIDES)
       $(`method_${side}`).replaceChildren(
-        el("option", { value: "" }, "as the service does"),
+        el("option", { value: "" }, "default"),
         ...METHODS.map((name) => el("option", { value: name }, name)),
       );
+    setView(viewOf(Object.fromEntries(query)));
     await useExperiment(query);
-  } catch (error) {
-    fail(error);
+  } catch (problem) {
+    fail(problem);
   }
 }
 
@@ -44,16 +51,16 @@ function choose(select, value) {
 
 async function useExperiment(wanted) {
   const experiment = experiments.find((one) => one.path === $("experiment").value);
-  const page = await api(`${experiment.links.images}?limit=500`, { as: "json" });
+  paths = (await imagesOf(experiment)).map((one) => one.path);
   const image = wanted.get("image");
-  const paths = page.images.map((one) => one.path);
   if (image && !paths.includes(image)) paths.unshift(image);
-  $("image").replaceChildren(...paths.map((path) => el("option", { value: path }, shortened(path))));
-  $("image").disabled = paths.length === 0;
-  choose($("image"), image);
+  $("search").value = "";
+  $("search-field").hidden = paths.length <= MOST_OPTIONS;
+  $("count").textContent = paths.length.toLocaleString("en");
+  offerImages(image);
   const own = models.filter((one) => one.experiment === experiment.path && !one.problem);
   SIDES.forEach((side, i) => {
-    fillModels($(side), models, experiments, wanted.get(side) ?? own[i]?.id ?? own[0]?.id);
+    fillModels($(side), models, experiments, wanted.get(side) ?? (own[i] ?? own[0])?.id);
     choose($(`method_${side}`), wanted.get(`method_${side}`));
     offerTargets(side, wanted.get(`target_${side}`));
   });
@@ -62,51 +69,108 @@ async function useExperiment(wanted) {
   show();
 }
 
+/** The images whose paths have the searched words, at most MOST_OPTIONS, and the wanted one. */
+function offerImages(wanted) {
+  const words = $("search").value.toLowerCase().split(/\s+/);
+  const found = paths.filter((path) => words.every((word) => path.toLowerCase().includes(word)));
+  const offered = found.slice(0, MOST_OPTIONS);
+  if (wanted && !offered.includes(wanted)) offered.push(wanted);
+  const options = offered.map((path) => el("option", { value: path }, shortened(path)));
+  $("image").replaceChildren(...options);
+  $("image").disabled = options.length === 0;
+  choose($("image"), wanted);
+}
+
 const shortened = (path) => path.split("/").slice(-3).join("/");
+
+/** Offer what is searched for, and on Enter show the first of it. */
+function search(event) {
+  offerImages($("image").value);
+  announce(`${$("image").options.length} images on offer`);
+  if (event.type !== "change" || $("image").options.length === 0) return;
+  $("image").selectedIndex = 0;
+  show();
+}
 
 function offerTargets(side, wanted) {
   const classes = models.find((one) => one.id === $(side).value)?.classes ?? [];
   $(`target_${side}`).replaceChildren(
-    el("option", { value: "" }, "the predicted one"),
+    el("option", { value: "" }, "predicted"),
     ...classes.map((name) => el("option", { value: name }, name)),
   );
   choose($(`target_${side}`), wanted);
 }
 
 function show() {
-  if (!$("image").value) return fail({ title: "No images", detail: "This experiment holds none." });
+  if (!$("image").value)
+    return fail({ title: "No images", detail: "This experiment holds none." });
   $("state").hidden = true;
   $("shown").hidden = false;
-  const kept = { experiment: $("experiment").value, image: $("image").value };
-  for (const side of SIDES) {
-    const options = { model: $(side).value };
-    for (const name of ["method", "target"]) {
-      const value = $(`${name}_${side}`).value;
-      options[name] = value;
-      if (value) kept[`${name}_${side}`] = value;
-    }
-    kept[side] = options.model;
-    explain(viewers[side], { experiment: kept.experiment, image: kept.image, ...options });
-  }
-  history.replaceState(null, "", `?${new URLSearchParams(kept)}`);
+  // The fused map is always LayerCAM's: methods differ in single layers only.
+  const view = viewOf(viewers.a.state);
+  if (SIDES.some((side) => $(`method_${side}`).value)) setView({ layer: "late", ...view });
+  for (const side of SIDES) explain(side);
+  if (awaited.size > 0) setMeasured(false);
+  remember();
 }
 
-function explain(viewer, options) {
+function explain(side) {
+  const viewer = viewers[side];
   viewer.headers = authHeaders();
-  for (const [name, value] of Object.entries(options))
+  const wanted = { experiment: $("experiment").value, image: $("image").value };
+  wanted.model = $(side).value;
+  for (const name of ["method", "target"]) wanted[name] = $(`${name}_${side}`).value;
+  if (asked[side] === JSON.stringify(wanted)) return;
+  asked[side] = JSON.stringify(wanted);
+  awaited.add(side);
+  for (const [name, value] of Object.entries(wanted))
     if (value) viewer.setAttribute(name, value);
     else viewer.removeAttribute(name);
 }
 
-/** The map shown by a viewer: its own layer, or the one that the service chose. */
-function shownMap(viewer) {
-  const name = viewer.getAttribute("layer") ?? viewer.state?.layer ?? viewer.facts?.layer;
-  return viewer.maps?.layers?.[name];
+/** What reopens this comparison, in the address. */
+function remember() {
+  const kept = { experiment: $("experiment").value, image: $("image").value };
+  for (const side of SIDES) {
+    kept[side] = $(side).value;
+    for (const name of ["method", "target"]) {
+      const value = $(`${name}_${side}`).value;
+      if (value) kept[`${name}_${side}`] = value;
+    }
+  }
+  const view = viewOf(viewers.a.state);
+  history.replaceState(null, "", `?${new URLSearchParams({ ...kept, ...view })}`);
+}
+
+/** How both are shown: what is not chosen for each side. */
+function viewOf(values) {
+  const chosen = /^(experiment|image|model|method|target|a|b)(_[ab])?$/;
+  return Object.fromEntries(Object.entries(values).filter(([name]) => !chosen.test(name)));
+}
+
+function setView(view) {
+  for (const side of SIDES) viewers[side].state = view;
+}
+
+/** The map that a viewer shows: of the layer chosen, or of the one that the service chose. */
+function shownMap({ maps, facts, state }) {
+  return maps?.layers[state.layer in maps.layers ? state.layer : facts.layer];
+}
+
+function setMeasured(isMeasured, why = "Once both sides are there.") {
+  $("measured").hidden = !isMeasured;
+  $("unmeasured").hidden = isMeasured;
+  $("unmeasured").textContent = why;
 }
 
 function measure() {
   const [a, b] = SIDES.map((side) => shownMap(viewers[side]));
-  if (!a || !b || a.values.length !== b.values.length) return;
+  const alike = a?.width === b?.width && a?.height === b?.height;
+  if (!a || !b || !alike || awaited.size > 0) return;
+  setMeasured(true);
+  placeDifference(viewers.a.transform);
+  if (measured[0] === a && measured[1] === b) return;
+  measured = [a, b];
   const empty = SIDES.filter((_, i) => ![a, b][i].values.some((value) => value > 0));
   const pearson = correlation(a.values, b.values);
   const shared = overlap(a.values, b.values);
@@ -120,14 +184,41 @@ function measure() {
   announce(`Correlation ${$("correlation").textContent}, overlap ${$("overlap").textContent}`);
 }
 
-function keepInStep(from, to) {
+function keepInStep(side, other) {
+  const [from, to] = [viewers[side], viewers[other]];
   from.addEventListener("cam-transform", (event) => {
-    if (JSON.stringify(to.transform) !== JSON.stringify(event.detail.transform))
-      to.transform = event.detail.transform;
+    to.transform = event.detail.transform;
+    placeDifference(event.detail.transform);
   });
   from.addEventListener("cam-cursor", (event) => {
     to.cursor = event.detail.cursor;
   });
+  from.addEventListener("cam-change", () => {
+    to.state = viewOf(from.state);
+    remember();
+    measure();
+  });
+  from.addEventListener("cam-load", () => {
+    awaited.delete(side);
+    measure();
+  });
+  from.addEventListener("cam-error", async (event) => {
+    awaited.add(side);
+    setMeasured(false, "Not without both sides.");
+    if (event.detail.problem.status === 401 && (await signedIn())) show();
+  });
+  from.addEventListener("cam-navigate", (event) => {
+    const next = $("image").options[$("image").selectedIndex + event.detail.step];
+    if (!next) return;
+    $("image").value = next.value;
+    show();
+  });
+}
+
+/** Show the same part of the difference map as of the images. */
+function placeDifference({ scale, x, y }) {
+  const [left, top] = [x, y].map((middle) => 50 - 100 * middle * scale);
+  $("difference").style.transform = `translate(${left}%, ${top}%) scale(${scale})`;
 }
 
 function fail(problem) {
@@ -137,19 +228,17 @@ function fail(problem) {
 }
 
 for (const side of SIDES) {
-  viewers[side].addEventListener("cam-load", measure);
-  viewers[side].addEventListener("cam-change", measure);
-  viewers[side].addEventListener("cam-error", (event) => fail(event.detail.problem));
   $(side).addEventListener("change", () => {
     offerTargets(side, $(`target_${side}`).value);
     show();
   });
   for (const name of ["method", "target"]) $(`${name}_${side}`).addEventListener("change", show);
 }
-keepInStep(viewers.a, viewers.b);
-keepInStep(viewers.b, viewers.a);
+keepInStep("a", "b");
+keepInStep("b", "a");
 $("experiment").addEventListener("change", () => useExperiment(new URLSearchParams()).catch(fail));
 $("image").addEventListener("change", show);
+for (const type of ["input", "change"]) $("search").addEventListener(type, search);
 const scale = Float32Array.from({ length: 256 }, (_, i) => i / 127.5 - 1);
 drawDifference($("scale"), scale, 256, 1);
 start();

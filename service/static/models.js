@@ -2,8 +2,14 @@
 
 import { el } from "./api.js";
 
+/** How the service can explain. */
+export const METHODS = ["gradcam++", "gradcam", "hirescam", "layercam", "xgradcam", "eigencam"];
+
 /** A percentage in words, "96 %"; "" where unknown. */
 export const percent = (share) => (share == null ? "" : `${Math.round(share * 100)} %`);
+
+/** A number with its word: "1 model", "1,200 images". */
+export const many = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
 
 /** Put the models into a menu, grouped by experiment; those that cannot be used are disabled. */
 export function fillModels(select, models, experiments, chosen) {
@@ -11,8 +17,9 @@ export function fillModels(select, models, experiments, chosen) {
   for (const model of models) {
     const title = experiments.find((one) => one.path === model.experiment)?.name ?? model.experiment;
     if (!groups.has(model.experiment)) groups.set(model.experiment, el("optgroup", { label: title }));
-    const accuracy = model.val_acc == null ? "" : ` · ${percent(model.val_acc)} right`;
-    const label = model.problem ? `${model.name} (cannot be used)` : `${model.name}${accuracy}`;
+    const accuracy = model.val_acc == null ? "" : ` · ${percent(model.val_acc)}`;
+    const name = model.name.replace(/^cls_/, "");
+    const label = model.problem ? `${name} (cannot be used)` : `${name}${accuracy}`;
     const option = el("option", { value: model.id, disabled: Boolean(model.problem) }, label);
     groups.get(model.experiment).append(option);
   }

@@ -29,6 +29,7 @@ def test_it_leaves_the_overlay_and_the_figures_where_it_says(tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     said = [line.strip() for line in done.stdout.splitlines()]
     assert str(tmp_path / "overlay.png") in said
+    assert any("http://localhost:8000/ in a browser" in line for line in said)
     with Image.open(tmp_path / "overlay.png") as overlay, Image.open(tmp_path / "cell.jpg") as cell:
         assert overlay.size == cell.size
         difference = np.abs(np.asarray(overlay, float) - np.asarray(cell.convert("RGB"), float))

@@ -1,77 +1,38 @@
-"""<cam-viewer> in a real browser: what it draws, its keys, its states and its speed."""
+"""<cam-viewer> in a real browser: what it loads, its keys, pointers and states."""
 
 from __future__ import annotations
 
-import base64
-import io
-import re
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
-from PIL import Image
-from playwright.sync_api import Page
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, Route, expect
 
-from cam_engine.options import COLORMAPS
-from cam_engine.rendering import colour_table
-from tests.serving import Server
-
-_SCRIPT = Path(__file__).resolve().parents[2] / "service/static/cam-viewer.js"
-_CELL = "crops_gt_crops/crops/test/schizont/cell_001.jpg"
-_INSERT = """async (attributes) => {
-  document.body.replaceChildren();
-  if (!customElements.get('cam-viewer')) {
-    const script = Object.assign(document.createElement('script'),
-      { type: 'module', src: '/static/cam-viewer.js' });
-    document.head.append(script);
-    await customElements.whenDefined('cam-viewer');
-  }
-  const viewer = document.createElement('cam-viewer');
-  window.viewer = viewer;
-  window.heard = [];
-  for (const name of ['cam-change', 'cam-navigate', 'cam-transform'])
-    viewer.addEventListener(name, (event) => window.heard.push([name, event.detail]));
-  for (const [name, value] of Object.entries(attributes)) viewer.setAttribute(name, value);
-  document.body.append(viewer);
-}"""
-_SETTLED = (
-    "() => ['ready', 'error'].includes(viewer.shadowRoot.querySelector('.stage').dataset.state)"
+from tests.pages.conftest import opened
+from tests.pages.viewing import (
+    CELL,
+    drawn,
+    experiment_of,
+    insert,
+    noise,
+    png_of,
+    requests_of,
+    settled,
+    show,
+    upload,
 )
-_UPLOAD = """(data) => {
-  const bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));
-  viewer.file = new File([bytes], 'cell.png', { type: 'image/png' });
-}"""
-_PIXELS = """() => {
-  viewer.draw();
-  const canvas = viewer.shadowRoot.querySelector('canvas');
-  const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
-  let text = '';
-  for (let i = 0; i < data.length; i += 8192)
-    text += String.fromCharCode(...data.subarray(i, i + 8192));
-  return [canvas.width, canvas.height, btoa(text)];
-}"""
-_REDRAWS = """() => {
-  const context = viewer.shadowRoot.querySelector('canvas').getContext('2d');
-  const times = [];
-  for (let i = 0; i < 30; i += 1) {
-    viewer.setAttribute('opacity', String(0.4 + i / 100));
-    const start = performance.now();
-    viewer.draw();
-    context.getImageData(0, 0, 1, 1);  // drawing is put off until pixels are wanted
-    times.push(performance.now() - start);
-  }
-  return times.sort((a, b) => a - b)[15];
-}"""
+from tests.serving import running
 
-Pixels = np.ndarray[tuple[int, ...], np.dtype[np.int16]]
+_EMPTY = "No positive evidence for this class in this layer."
 
 
 @pytest.fixture
 def bare(open_page: Callable[..., Any]) -> Iterator[Page]:
-    """A page with nothing on it."""
+    """A page to put a viewer on."""
     with open_page("/docs") as page:
         yield page
 
@@ -79,156 +40,305 @@ def bare(open_page: Callable[..., Any]) -> Iterator[Page]:
 @pytest.fixture
 def view(bare: Page, lifecycle: Path) -> Page:
     """A page with a viewer on a bundled image, in focus."""
-    _show(bare, experiment=_experiment(lifecycle), image=_CELL)
+    show(bare, experiment=experiment_of(lifecycle), image=CELL)
+    bare.wait_for_load_state("networkidle")
     bare.evaluate("viewer.focus()")
     return bare
 
 
-def _experiment(lifecycle: Path) -> str:
-    return f"experiments/{lifecycle.name}"
+def _state(page: Page) -> dict[str, str]:
+    return dict(page.evaluate("viewer.state"))
 
 
-def _show(page: Page, **attributes: str) -> None:
-    page.evaluate(_INSERT, attributes)
-    if "image" in attributes:
-        page.wait_for_function(_SETTLED)
+def _transform(page: Page) -> dict[str, float]:
+    return dict(page.evaluate("viewer.transform"))
 
 
-def _upload(page: Page, width: int, height: int) -> bytes:
-    noise = np.random.default_rng(3).integers(0, 256, (9, 9, 3), np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(noise).resize((width, height)).save(buffer, "PNG")
-    page.evaluate(_INSERT, {})
-    page.evaluate(_UPLOAD, base64.b64encode(buffer.getvalue()).decode())
-    page.wait_for_function(_SETTLED)
-    return buffer.getvalue()
+def _heard(page: Page, name: str) -> list[Any]:
+    return [detail for said, detail in page.evaluate("heard") if said == name]
 
 
-def _drawn(page: Page) -> Pixels:
-    width, height, text = page.evaluate(_PIXELS)
-    data = np.frombuffer(base64.b64decode(text), np.uint8)
-    return data.reshape(height, width, 4)[..., :3].astype(np.int16)
+def _middle(page: Page) -> tuple[float, float]:
+    box = page.locator("cam-viewer .stage").bounding_box()
+    assert box is not None
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
-def _decoded(png: bytes) -> Pixels:
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(np.int16)
+def test_a_stored_image(view: Page) -> None:
+    facts = view.evaluate("viewer.facts")
+    assert facts["image"]["name"].endswith(CELL)
+    label = view.get_by_role("img").get_attribute("aria-label") or ""
+    assert facts["prediction"]["name"] in label
+    assert "Layer fused" in label
+    assert facts["prediction"]["name"] in view.get_by_role("status").inner_text()
+    late = "(({ grid, width, height }) => [grid, width, height])(viewer.maps.layers.late)"
+    assert view.evaluate(late) == [[7, 7], 224, 224]
+    assert len(_heard(view, "load")) == 1
+    classes = view.locator("cam-viewer .classes li")
+    expect(classes).to_have_count(len(facts["top_classes"]))
 
 
-def test_its_colours_are_the_services() -> None:
-    text = _SCRIPT.read_text()
-    found = dict(re.findall(r"^  (\w+):\n    '([A-Za-z0-9+/=]+)',$", text, re.MULTILINE))
-    assert list(found) == list(COLORMAPS)
-    for name in COLORMAPS:
-        assert base64.b64decode(found[name]) == colour_table(name).tobytes()
+def test_a_file(bare: Page) -> None:
+    upload(bare, noise(80, 60), method="layercam")
+    assert bare.evaluate("viewer.facts.method") == "layercam"
+    assert bare.evaluate("[viewer.maps.width, viewer.maps.height]") == [80, 60]
+    expect(bare.get_by_role("button", name="Copy the link")).to_be_disabled()
+    assert "image" not in bare.evaluate("Object.fromEntries(viewer.link())")
 
 
-@pytest.mark.parametrize("size", [(96, 96), (150, 70)])
-def test_it_draws_what_the_service_draws(bare: Page, site: Server, size: tuple[int, int]) -> None:
-    image = _upload(bare, *size)
-    with site.client() as client:
-        for layer in ("early", "mid", "late", "fused"):
-            for colours in ("inferno", "jet"):
-                bare.evaluate(
-                    "([layer, colours]) => Object.assign(viewer, { state: "
-                    "{ layer, colormap: colours } })",
-                    [layer, colours],
-                )
-                fields = {"layer": layer, "colormap": colours}
-                answer = client.post(
-                    "/v1/explanations", files={"image": ("cell.png", image)}, data=fields
-                )
-                assert answer.status_code == httpx.codes.OK
-                difference = np.abs(_drawn(bare) - _decoded(answer.content))
-                assert difference.max() <= 2, (layer, colours)
-
-
-def test_sliders_and_modes_change_the_picture(view: Page) -> None:
-    first = _drawn(view)
-    for name, value in (
-        ("opacity", "0.2"), ("threshold", "0.7"), ("colormap", "viridis"),
-        ("base", "enhanced"), ("overlay", "off"), ("mode", "contour"),
-    ):  # fmt: skip
-        view.evaluate("([name, value]) => viewer.setAttribute(name, value)", [name, value])
-        assert np.abs(_drawn(view) - first).max() > 2, name
-        view.evaluate("(name) => viewer.removeAttribute(name)", name)
-    np.testing.assert_array_equal(_drawn(view), first)
-
-
-def test_lines_are_drawn_and_are_in_the_download(view: Page) -> None:
-    view.evaluate("viewer.state = { mode: 'contour', grid: 'on' }; viewer.draw()")
-    count = "(of) => viewer.shadowRoot.querySelectorAll(of).length"
-    assert view.evaluate(count, "path.contour[d^=M]") >= 1
-    assert view.evaluate(count, "path.grid-lines[d^=M]") == 1
-    data = view.evaluate(
-        "async () => btoa(String.fromCharCode(...new Uint8Array("
-        "await (await viewer.toBlob()).arrayBuffer())))"
+def test_views_change_without_a_request_and_what_is_computed_with_one(view: Page) -> None:
+    asked = requests_of(view)
+    for label in ("Early", "Contours", "CLAHE"):
+        view.get_by_role("button", name=label, exact=True).click()
+    view.get_by_role("slider", name="Opacity").or_(view.get_by_label("Hide values")).last.fill(
+        "0.3"
     )
-    assert np.abs(_decoded(base64.b64decode(data)) - _drawn(view)).max() > 20
+    view.get_by_label("Colours").select_option("viridis")
+    view.get_by_label("Native grid").check()
+    view.get_by_label("Overlay").uncheck()
+    wanted = {"layer": "early", "mode": "contour", "base": "enhanced", "colormap": "viridis"}
+    assert _state(view) == wanted | {"grid": "on", "overlay": "off", "threshold": "0.3"}
+    assert _heard(view, "change")[-1]["state"] == _state(view)
+    view.wait_for_load_state("networkidle")
+    assert asked == []
+    view.get_by_label("Method").select_option("xgradcam")
+    view.wait_for_function("() => viewer.facts.options.method === 'xgradcam'")
+    view.get_by_label("Class explained").select_option("ring")
+    view.wait_for_function("() => viewer.facts.target.name === 'ring'")
+    assert asked.count("POST /v1/explanations") == 2
+    assert _state(view)["target"] == "ring"
+
+
+def test_viewers_of_the_same_image_ask_once(bare: Page, lifecycle: Path) -> None:
+    asked = requests_of(bare)
+    show(bare, experiment=experiment_of(lifecycle), image=CELL)
+    bare.evaluate(
+        "() => { for (const layer of ['early', 'late']) { const one = viewer.cloneNode();"
+        " one.setAttribute('layer', layer); document.body.append(one); } }"
+    )
+    bare.wait_for_function(
+        "() => [...document.querySelectorAll('cam-viewer')].every((one) => one.facts)"
+    )
+    assert asked.count("POST /v1/explanations") == 1
+
+
+def test_what_was_forgotten_is_asked_for_again(
+    open_page: Callable[..., Any], lifecycle: Path
+) -> None:
+    refused: list[str] = []
+
+    def gone_once(route: Route) -> None:
+        if refused:
+            return route.continue_()
+        refused.append(route.request.url)
+        body = json.dumps({"code": "explanation-gone", "title": "Explanation is gone"})
+        return route.fulfill(status=410, content_type="application/problem+json", body=body)
+
+    with open_page("/docs", expected=("410",)) as page:
+        page.route("**/v1/explanations/*", gone_once)
+        show(page, experiment=experiment_of(lifecycle), image=CELL)
+        assert len(refused) == 1
+        assert page.evaluate("viewer.facts") is not None
 
 
 def test_keys(view: Page) -> None:
-    def state() -> dict[str, str]:
-        return dict(view.evaluate("viewer.state"))
-
     for key, layer in zip("1234", ("early", "mid", "late", "fused"), strict=True):
         view.keyboard.press(key)
-        assert state()["layer"] == layer
-    view.keyboard.press("o")
-    assert state()["overlay"] == "off"
-    view.keyboard.press("o")
-    view.keyboard.press("[")
-    assert state() == {"layer": "fused", "opacity": "0.5"}
-    view.keyboard.press("]")
-    assert state() == {"layer": "fused"}
+        assert _state(view)["layer"] == layer
+    for key, name, value in (
+        ("o", "overlay", "off"),
+        ("c", "mode", "contour"),
+        ("g", "grid", "on"),
+        ("b", "base", "enhanced"),
+        ("[", "opacity", "0.5"),
+    ):
+        view.keyboard.press(key)
+        assert _state(view) == {"layer": "fused", name: value}
+        view.keyboard.press("]" if key == "[" else key)
+        assert _state(view) == {"layer": "fused"}
     view.keyboard.press("ArrowRight")
     view.keyboard.press("ArrowLeft")
-    heard = [detail for name, detail in view.evaluate("heard") if name == "cam-navigate"]
-    assert heard == [{"step": 1}, {"step": -1}]
+    assert _heard(view, "navigate") == [{"step": 1}, {"step": -1}]
     view.keyboard.press("+")
-    before = view.evaluate("viewer.transform")
+    before = _transform(view)
     view.keyboard.press("Shift+ArrowRight")
-    after = view.evaluate("viewer.transform")
+    view.keyboard.press("Shift+ArrowUp")
+    after = _transform(view)
     assert (before["scale"], after["scale"]) == (1.5, 1.5)
     assert after["x"] > before["x"]
+    assert after["y"] < before["y"]
     view.keyboard.press("-")
-    assert view.evaluate("viewer.transform") == {"scale": 1, "x": 0.5, "y": 0.5}
+    assert _transform(view) == {"scale": 1, "x": 0.5, "y": 0.5}
     view.keyboard.press("?")
-    assert view.evaluate("viewer.shadowRoot.querySelector('dialog').open")
+    expect(view.get_by_role("dialog", name="Keys")).to_be_visible()
+    view.keyboard.press("1")
+    assert _state(view) == {"layer": "fused"}
+    view.keyboard.press("Escape")
+    expect(view.get_by_role("dialog", name="Keys")).to_be_hidden()
 
 
-def test_keys_are_left_to_who_writes(view: Page) -> None:
+def test_keys_are_left_to_who_writes_and_to_sliders(view: Page) -> None:
+    view.get_by_label("Hide values").focus()
+    view.keyboard.press("ArrowRight")
+    assert _state(view) == {"threshold": "0.01"}
+    assert _heard(view, "navigate") == []
     view.evaluate(
-        "() => { const field = document.createElement('input'); document.body.append(field);"
-        " field.focus(); }"
+        "() => { viewer.state = {}; const field = document.createElement('input');"
+        " document.body.append(field); field.focus(); }"
     )
     view.keyboard.type("1o[")
-    assert view.evaluate("viewer.state") == {}
+    view.keyboard.press("ArrowRight")
+    assert _state(view) == {}
+    assert _heard(view, "navigate") == []
+
+
+def test_without_focus_keys_go_to_the_viewer_used_last(view: Page) -> None:
+    view.evaluate(
+        "async () => { const other = viewer.cloneNode(); document.body.append(other);"
+        " window.other = other;"
+        " await new Promise((done) => other.addEventListener('cam-load', done)); }"
+    )
+    other = view.locator("cam-viewer").nth(1)
+    view.evaluate("viewer.blur(), document.activeElement.blur()")
+    view.keyboard.press("1")
+    other.get_by_role("button", name="Mid").click()
+    view.evaluate("document.activeElement.blur()")
+    view.keyboard.press("o")
+    assert _state(view) == {"layer": "early"}
+    assert view.evaluate("other.state") == {"layer": "mid", "overlay": "off"}
+
+
+def test_wheel_and_drag(view: Page) -> None:
+    x, y = _middle(view)
+    view.mouse.move(x + 50, y)
+    cursor = _heard(view, "cursor")[-1]["cursor"]
+    assert cursor["x"] > 0.5
+    view.mouse.wheel(0, -400)
+    view.wait_for_function("() => viewer.transform.scale > 2")
+    zoomed = _transform(view)
+    assert zoomed["x"] > 0.5
+    view.mouse.down()
+    view.mouse.move(x - 30, y + 20, steps=4)
+    view.mouse.up()
+    dragged = _transform(view)
+    assert dragged["scale"] == zoomed["scale"]
+    assert dragged["x"] > zoomed["x"]
+    assert dragged["y"] < zoomed["y"]
+    assert _heard(view, "transform")[-1]["transform"] == dragged
+    view.mouse.move(1, 1)
+    assert _heard(view, "cursor")[-1] == {"cursor": None}
+
+
+def test_pinch(open_page: Callable[..., Any], lifecycle: Path) -> None:
+    with open_page("/docs", has_touch=True) as page:
+        show(page, experiment=experiment_of(lifecycle), image=CELL)
+        x, y = _middle(page)
+        touch = page.context.new_cdp_session(page)
+
+        def send(kind: str, *gaps: int) -> None:
+            points = [{"x": x + gap, "y": y, "id": i} for i, gap in enumerate(gaps)]
+            touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+        send("touchStart", -20, 20)
+        for gap in (30, 40, 60):
+            send("touchMove", -gap, gap)
+        send("touchEnd")
+        page.wait_for_function("() => viewer.transform.scale > 2")
+
+
+def test_transform_and_cursor_can_be_set(view: Page) -> None:
+    view.evaluate("() => { viewer.transform = { scale: 40, x: 0, y: 1 }; }")
+    assert _transform(view) == {"scale": 16, "x": 0.03125, "y": 0.96875}
+    assert _heard(view, "transform") == []
+    view.evaluate("() => { viewer.cursor = { x: 0.25, y: 0.5 }; }")
+    assert view.evaluate("viewer.cursor") == {"x": 0.25, "y": 0.5}
+    assert view.locator("path.cross").get_attribute("d") == "M56 0V224M0 112H224"
+    view.evaluate("() => { viewer.cursor = null; }")
+    assert view.locator("path.cross").count() == 0
 
 
 def test_its_link_opens_the_same_view(view: Page) -> None:
-    view.evaluate(
-        "() => { viewer.state = { layer: 'mid', colormap: 'cividis' };"
-        " viewer.transform = { scale: 2, x: 0.4, y: 0.6 }; viewer.cursor = { x: 0.5, y: 0.5 }; }"
-    )
-    assert view.evaluate("viewer.cursor") == {"x": 0.5, "y": 0.5}
-    link = dict(view.evaluate("Object.fromEntries(viewer.link())"))
-    first = _drawn(view)
-    _show(view, **link)
-    assert view.evaluate("viewer.transform") == {"scale": 2, "x": 0.4, "y": 0.6}
-    np.testing.assert_array_equal(_drawn(view), first)
+    state = {"layer": "mid", "colormap": "cividis", "threshold": "0.2", "zoom": "2,0.4,0.6"}
+    view.evaluate("(state) => { viewer.state = state; }", state)
+    view.evaluate("viewer.setAttribute('target', 'ring')")
+    view.wait_for_function("() => viewer.facts.target.name === 'ring'")
+    settled(view)
+    first, link = drawn(view), view.evaluate("Object.fromEntries(viewer.link())")
+    show(view, **link)
+    assert _state(view) == state | {"target": "ring"}
+    assert _transform(view) == {"scale": 2, "x": 0.4, "y": 0.6}
+    np.testing.assert_array_equal(drawn(view), first)
+
+
+def test_a_map_without_evidence_is_called_that(bare: Page, sample_run: Path) -> None:
+    (species,) = sample_run.glob("experiments/*_species")
+    model = f"{experiment_of(species)}/cls_mobilenetv3_small_050_cb"
+    grey = np.full((64, 64, 3), 128, np.uint8)
+    upload(bare, png_of(grey), model=model, target="malariae", method="gradcam", layer="late")
+    assert bare.evaluate("viewer.facts.layers.find((one) => one.name === 'late').empty")
+    expect(bare.get_by_text(_EMPTY)).to_be_visible()
+    assert "no positive evidence" in (bare.get_by_role("img").get_attribute("aria-label") or "")
+    np.testing.assert_array_equal(drawn(bare), grey)
+    bare.evaluate("viewer.setAttribute('layer', 'early')")
+    expect(bare.get_by_text(_EMPTY)).to_be_hidden()
 
 
 def test_what_cannot_be_had_is_said(open_page: Callable[..., Any], lifecycle: Path) -> None:
     with open_page("/docs", expected=("404",)) as page:
-        _show(page, experiment=_experiment(lifecycle), image=_CELL, model="nobody")
-        said = page.evaluate("viewer.shadowRoot.querySelector('.message').innerText")
-        assert "Try again" in said
+        insert(page)
+        expect(page.get_by_text("No image yet")).to_be_visible()
+        show(page, experiment=experiment_of(lifecycle), image=CELL, model="nobody")
+        expect(page.get_by_text("No such model", exact=True)).to_be_visible()
+        [said] = _heard(page, "error")
+        problem = said["problem"]
+        assert (problem["status"], problem["code"]) == (404, "model-not-found")
         assert page.evaluate("viewer.facts") is None
+        page.evaluate("viewer.removeAttribute('model')")
+        page.wait_for_function("() => viewer.facts !== null")
 
 
-@pytest.mark.xfail(reason="12 to 17 ms with software rendering on two busy cores", strict=False)
-def test_a_large_overlay_is_drawn_fast(bare: Page) -> None:
-    _upload(bare, 1024, 1024)
-    median = bare.evaluate(_REDRAWS)
-    print(f"1024 x 1024: {median:.1f} ms")
-    assert median <= 8
+def test_without_a_connection_it_says_so_and_tries_again(
+    open_page: Callable[..., Any], lifecycle: Path
+) -> None:
+    with open_page("/docs", expected=("ERR_INTERNET_DISCONNECTED",)) as page:
+        insert(page)
+        page.context.set_offline(True)
+        attributes = {"experiment": experiment_of(lifecycle), "image": CELL}
+        page.evaluate(
+            "(all) => { for (const [name, value] of Object.entries(all))"
+            " viewer.setAttribute(name, value); }",
+            attributes,
+        )
+        expect(page.get_by_text("The service cannot be reached", exact=True)).to_be_visible()
+        page.context.set_offline(False)
+        page.get_by_role("button", name="Try again").click()
+        page.wait_for_function("() => viewer.facts !== null")
+
+
+def test_it_loads_once_it_has_a_key(
+    browser: Browser, sample_run: Path, lifecycle: Path, tmp_path: Path
+) -> None:
+    with (
+        running(sample_run, tmp_path, api_keys="key-of-the-viewer") as server,
+        opened(browser, server.url, ("401",)) as page,
+    ):
+        page.goto(f"{server.url}/")
+        show(page, experiment=experiment_of(lifecycle), image=CELL)
+        [said] = _heard(page, "error")
+        assert said["problem"]["status"] == 401
+        page.evaluate("() => { viewer.headers = { 'X-API-Key': 'key-of-the-viewer' }; }")
+        page.wait_for_function("() => viewer.facts !== null")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_is_for_everybody(open_page: Callable[..., Any], lifecycle: Path, scheme: str) -> None:
+    narrow = {"width": 400, "height": 800}
+    with open_page("/", color_scheme=scheme, viewport=narrow) as page:
+        page.wait_for_load_state("networkidle")
+        show(page, experiment=experiment_of(lifecycle), image=CELL)
+        assert page.evaluate("document.documentElement.scrollWidth") <= narrow["width"]
+        found = Axe().run(page, "cam-viewer").response["violations"]
+        assert [one["id"] for one in found] == []
+        page.evaluate("viewer.setAttribute('controls', 'none')")
+        expect(page.get_by_role("button", name="Early")).to_be_hidden()
+        expect(page.get_by_role("img")).to_be_visible()

@@ -1,0 +1,130 @@
+/** The form for a new job, which says beforehand what will run. */
+
+import { api, base, el, showProblem } from "./api.js";
+import { many, percent } from "./models.js";
+
+const $ = (id) => document.getElementById(id);
+const METHODS = ["gradcam++", "gradcam", "hirescam", "layercam", "xgradcam", "eigencam"];
+const COLORMAPS = ["inferno", "viridis", "turbo", "magma", "cividis", "jet"];
+const OUTPUT = "gradcam_visualizations";
+const checked = (selector) => [...$("form").querySelectorAll(`${selector}:checked`)];
+
+let experiments = [];
+let models = [];
+let fill = "";
+
+/** Show the form. @param {string|null} wanted the experiment to begin with */
+export async function setUpForm(wanted) {
+  const answers = await Promise.all([
+    api("/v1/experiments", { as: "json" }),
+    api("/v1/models", { as: "json" }),
+  ]);
+  experiments = answers[0].experiments;
+  models = answers[1].models;
+  const options = (names) => names.map((name) => el("option", { value: name }, name));
+  $("method").append(...options(METHODS));
+  $("colormap").append(...options(COLORMAPS));
+  $("experiment").append(...experiments.map((one) => el("option", { value: one.path }, one.name)));
+  if (experiments.some((one) => one.path === wanted)) $("experiment").value = wanted;
+  offerModels();
+  $("experiment").addEventListener("change", offerModels);
+  $("max_images").addEventListener("input", () => {
+    $("form").elements.amount.value = "some";
+  });
+  $("form").addEventListener("input", changed);
+  $("form").addEventListener("submit", submit);
+  changed();
+}
+
+const experiment = () => experiments.find((one) => one.path === $("experiment").value);
+const own = () => models.filter((one) => one.experiment === $("experiment").value);
+const available = () => experiment()?.splits.find((one) => one.split === "test")?.images ?? 0;
+
+function offerModels() {
+  const boxes = own().map((model) => {
+    const accuracy = model.val_acc == null ? "" : ` · ${percent(model.val_acc)} right`;
+    const state = model.problem ? " · cannot be used" : accuracy;
+    const usable = !model.problem;
+    return el(
+      "label",
+      { class: "check" },
+      el("input", { type: "checkbox", name: "model", value: model.name, checked: usable, disabled: !usable }),
+      el("span", {}, model.name, el("span", { class: "soft" }, state)),
+    );
+  });
+  $("models").replaceChildren(...boxes);
+  $("available").textContent = available();
+  changed();
+}
+
+/** What is sent: the request as POST /v1/jobs takes it. */
+function request() {
+  const names = checked("[name=model]").map((one) => one.value);
+  const all = $("form").elements.amount.value === "all";
+  const wanted = {
+    experiment: $("experiment").value,
+    models: names.length === own().length ? [] : names,
+    max_images: all ? null : $("max_images").valueAsNumber,
+    pick: $("pick").value,
+    layers: checked("[name=layers]").map((one) => one.value),
+    method: $("method").value,
+    colormap: $("colormap").value,
+    alpha: $("alpha").valueAsNumber,
+  };
+  for (const name of ["fused", "clahe", "save_maps", "resume"]) wanted[name] = $(name).checked;
+  if (wanted.layers.length === 0) wanted.layers = ["fused"];
+  return wanted;
+}
+
+/** The models that will run: the service takes all whose name contains one that was asked for. */
+function running(wanted) {
+  const names = wanted.models.map((name) => name.toLowerCase());
+  const takes = (name) => names.length === 0 || names.some((one) => name.toLowerCase().includes(one));
+  return own().map((one) => one.name).filter(takes);
+}
+
+function missing(wanted) {
+  if (experiments.length === 0) return "The data root holds no experiment.";
+  if (checked("[name=model]").length === 0) return "Choose a model.";
+  if (available() === 0) return "This experiment has no test images.";
+  if (checked("[name=layers]").length === 0 && !wanted.fused) return "Choose a layer.";
+  if (!$("form").checkValidity()) return "A number is missing or out of its range.";
+  return null;
+}
+
+/** A form that was changed asks for another job: it gets a new key. */
+function changed() {
+  fill = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) =>
+    byte.toString(16).padStart(2, "0"),
+  ).join("");
+  $("refusal").replaceChildren();
+  const wanted = request();
+  const lacking = missing(wanted);
+  $("submit").disabled = lacking !== null;
+  if (lacking) return $("plan").replaceChildren(lacking);
+  const names = running(wanted);
+  const images = Math.min(available(), wanted.max_images ?? Infinity);
+  const added = names.filter((name) => !checked("[name=model]").some((one) => one.value === name));
+  $("plan").replaceChildren(
+    el("b", {}, `${many(names.length, "model")} × ${many(images, "image")} = ${many(names.length * images, "item")}`),
+    added.length > 0 && wanted.models.length > 0
+      ? ` (with ${added.join(", ")}, whose name contains a chosen one)`
+      : "",
+    ". Pictures go to ",
+    el("code", {}, `${wanted.experiment}/${OUTPUT}`),
+    ".",
+  );
+}
+
+async function submit(event) {
+  event.preventDefault();
+  $("submit").disabled = true;
+  try {
+    const headers = { "Idempotency-Key": fill };
+    const job = await api("/v1/jobs", { json: request(), headers, as: "json" });
+    location.assign(`${base}/jobs?${new URLSearchParams({ id: job.id })}`);
+  } catch (error) {
+    showProblem($("refusal"), error);
+  }
+  $("submit").disabled = false;
+}

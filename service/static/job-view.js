@@ -1,0 +1,191 @@
+/** One job: its progress as it happens, its errors, its pictures. */
+
+import { announce, api, el, showProblem } from "./api.js";
+import { follow } from "./job-events.js";
+import { countOf, ended, percentage, sentence, stateOf, titleOf, when } from "./job-words.js";
+import { many } from "./models.js";
+import { Pictures } from "./pictures.js";
+
+const $ = (id) => document.getElementById(id);
+const FIGURES = 12;
+const FAILURES = 50;
+const SAID_EVERY = 25; // per cent
+const NOTICE_MILLISECONDS = 5000;
+
+let job = null;
+let said = 0;
+let following = null;
+const figures = { status: "succeeded", page: FIGURES, found: [], total: 0 };
+const failures = { status: "failed", page: FAILURES, found: [], total: 0 };
+const pictures = new Pictures(4);
+
+/** Show a job, and what becomes of it until it ends. @throws {ApiProblem} where there is none */
+export async function showJob(id) {
+  $("cancel").addEventListener("click", () => act("cancel"));
+  $("retry").addEventListener("click", () => act("retry"));
+  $("zip").addEventListener("click", download);
+  $("more-figures").addEventListener("click", () => more(figures).catch(refuse));
+  $("more-failures").addEventListener("click", () => more(failures).catch(refuse));
+  $("close-large").addEventListener("click", () => $("large").close());
+  take(await api(`/v1/jobs/${encodeURIComponent(id)}`, { as: "json" }));
+  $("one").hidden = false;
+  stay();
+}
+
+/** Follow a job that has not ended; show what came of it once it has. */
+async function stay() {
+  following?.abort();
+  following = new AbortController();
+  const { signal } = following;
+  try {
+    if (!ended(job)) {
+      watchNotice(signal);
+      const lost = (yes) => ($("connection").hidden = !yes);
+      await follow(job, { signal, heard: (now) => take({ ...now, notice: job.notice }), lost });
+    }
+    await showItems();
+  } catch (error) {
+    if (error.name !== "AbortError") refuse(error);
+  }
+}
+
+/** Events do not say whether a worker is up: ask now and then. */
+async function watchNotice(signal) {
+  while (!signal.aborted && !ended(job)) {
+    await new Promise((resolve) => setTimeout(resolve, NOTICE_MILLISECONDS));
+    if (signal.aborted || ended(job)) return;
+    const now = await api(job.links.self, { as: "json" }).catch(() => null);
+    if (now) showNotice((job.notice = now.notice));
+  }
+}
+
+function take(now) {
+  const before = job;
+  job = now;
+  document.title = `${ended(job) ? stateOf(job) : `${percentage(job)} %`} · ${titleOf(job)}`;
+  $("job-title").textContent = titleOf(job);
+  const { method, max_images: most } = job.request;
+  const images = job.progress.total / Math.max(1, job.models.length);
+  $("job-about").textContent =
+    `${many(job.models.length, "model")} × ${many(images, "image")}${most === null ? " (all)" : ""}, ` +
+    `${method ?? "gradcam++"}, submitted ${when(job.created_at)}; pictures in ${job.output}`;
+  $("job-status").textContent = stateOf(job);
+  $("job-count").textContent = countOf(job);
+  $("job-progress").value = percentage(job) / 100;
+  $("job-error").textContent = sentence(job.error?.detail ?? "");
+  $("cancel").hidden = ended(job) || job.status === "canceling";
+  $("retry").hidden = !ended(job) || job.progress.succeeded >= job.progress.total;
+  $("zip").hidden = !ended(job) || job.progress.succeeded === 0;
+  showNotice(job.notice);
+  say(before);
+}
+
+function showNotice(notice) {
+  $("notice").hidden = !notice || ended(job);
+  $("notice").textContent = sentence(notice ?? "");
+}
+
+/** Say the state when it changes, and every quarter of the way. */
+function say(before) {
+  const step = Math.floor(percentage(job) / SAID_EVERY);
+  if (before?.status === job.status && step === said) return;
+  said = step;
+  announce(`${stateOf(job)}, ${countOf(job)}`);
+}
+
+async function act(what) {
+  $("refused").replaceChildren();
+  $(what).disabled = true;
+  try {
+    take(await api(job.links[what], { method: "POST", as: "json" }));
+    if (what === "retry" || ended(job)) stay();
+  } catch (error) {
+    refuse(error);
+  }
+  $(what).disabled = false;
+}
+
+function refuse(problem) {
+  showProblem($("refused"), problem);
+}
+
+// ---- items
+
+async function showItems() {
+  for (const list of [figures, failures]) list.found = [];
+  await Promise.all([more(figures), more(failures)]);
+}
+
+async function more(list) {
+  const asked = { status: list.status, limit: list.page, offset: list.found.length };
+  const page = await api(`${job.links.items}?${new URLSearchParams(asked)}`, { as: "json" });
+  list.found.push(...page.items);
+  list.total = page.total;
+  (list === figures ? drawFigures : drawFailures)();
+}
+
+const modelName = (id) => job.models.find((one) => one.id === id)?.name ?? id;
+const count = (list) => (list.found.length < list.total ? `${list.found.length} of ${list.total}` : list.total);
+
+function drawFailures() {
+  $("errors").hidden = failures.total === 0;
+  $("errors-title").textContent = `Images that failed: ${count(failures)}`;
+  const row = (item) =>
+    el(
+      "tr",
+      {},
+      el("th", { scope: "row" }, item.name, el("small", {}, item.image)),
+      el("td", {}, modelName(item.model)),
+      el("td", {}, item.error?.detail ?? "", " ", el("code", {}, item.error?.code ?? "")),
+    );
+  $("failures").replaceChildren(...failures.found.map(row));
+  $("more-failures").hidden = failures.found.length >= failures.total;
+}
+
+function drawFigures() {
+  $("results").hidden = figures.total === 0;
+  $("results-title").textContent = `Pictures: ${count(figures)}`;
+  const wanted = new Map();
+  const figure = (item) => {
+    const label = `${item.name}, ${modelName(item.model)}`;
+    const image = el("img", { alt: "" });
+    wanted.set(item.links.figure, image);
+    const button = el("button", { type: "button", "aria-label": `Enlarge ${label}`, onclick: () => enlarge(image, label) }, image);
+    return el("figure", {}, button, el("figcaption", {}, item.name, el("small", {}, modelName(item.model))));
+  };
+  $("figures").replaceChildren(...figures.found.map(figure));
+  $("more-figures").hidden = figures.found.length >= figures.total;
+  pictures.want(wanted);
+}
+
+function enlarge(image, label) {
+  if (!image.src) return;
+  $("large-picture").src = image.src;
+  $("large-picture").alt = label;
+  $("large").showModal();
+}
+
+// ---- the zip
+
+async function download() {
+  const label = $("zip").textContent;
+  $("zip").disabled = true;
+  let bytes = 0;
+  const counted = new TransformStream({
+    transform(chunk, out) {
+      bytes += chunk.byteLength;
+      $("zip").textContent = `Downloading, ${(bytes / 1e6).toFixed(1)} MB`;
+      out.enqueue(chunk);
+    },
+  });
+  try {
+    const { body } = await api(job.links.archive);
+    const href = URL.createObjectURL(await new Response(body.pipeThrough(counted)).blob());
+    el("a", { href, download: `gradcam_${job.id}.zip` }).click();
+    setTimeout(() => URL.revokeObjectURL(href), 60_000);
+  } catch (error) {
+    refuse(error);
+  }
+  $("zip").textContent = label;
+  $("zip").disabled = false;
+}

@@ -1,0 +1,45 @@
+/** What jobs are called and how far they are, in words. */
+
+import { many } from "./models.js";
+
+const STATES = {
+  queued: "Waiting",
+  running: "Running",
+  canceling: "Stopping",
+  succeeded: "Done",
+  partial: "Done, with errors",
+  failed: "Failed",
+  canceled: "Stopped",
+};
+const FINAL = new Set(["succeeded", "partial", "failed", "canceled"]);
+
+/** Whether nothing will change any more, short of a retry. */
+export const ended = (job) => FINAL.has(job.status);
+
+/** A job's state in words. */
+export const stateOf = (job) => STATES[job.status] ?? job.status;
+
+/** Items that have their state. */
+export const done = ({ progress }) => progress.succeeded + progress.failed + progress.skipped;
+
+/** How far a job is, 0 to 100. */
+export const percentage = (job) => Math.floor((100 * done(job)) / Math.max(1, job.progress.total));
+
+/** "42 %, 37 of 89 images; 1 failed". */
+export function countOf(job) {
+  const { total, failed, skipped } = job.progress;
+  const rest = [failed && `${failed} failed`, skipped && `${skipped} skipped`].filter(Boolean);
+  const said = `${percentage(job)} %, ${done(job)} of ${many(total, "item")}`;
+  return [said, ...rest].join("; ");
+}
+
+/** What the service says, as a sentence of its own. */
+export const sentence = (text) =>
+  text && `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
+
+/** The experiment's folder. */
+export const titleOf = (job) => job.request.experiment.split("/").at(-1);
+
+/** When, as the reader's place writes it. */
+export const when = (time) =>
+  new Date(time).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });

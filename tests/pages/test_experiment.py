@@ -1,0 +1,230 @@
+"""Experiments: listed, judged, filtered, looked at, also with thousands of images."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.pages.conftest import until
+from tests.serving import Server, running
+
+LIFECYCLE = "experiments/experiment_synthetic_lifecycle"
+CB, FOCAL = (f"{LIFECYCLE}/cls_mobilenet_v3_small_{name}" for name in ("cb", "focal"))
+IMAGES = 48
+MOST_TILES = 60
+# Counts thumbnails that are being fetched, body and all: what was aborted no longer counts.
+COUNT_FETCHES = """
+  window.mostFetched = 0;
+  let now = 0;
+  const real = window.fetch;
+  window.fetch = async (...asked) => {
+    if (!String(asked[0]).includes('/thumbnails/')) return real(...asked);
+    now += 1;
+    window.mostFetched = Math.max(window.mostFetched, now);
+    try {
+      const response = await real(...asked);
+      const blob = await response.blob();
+      return new Response(blob, response);
+    } finally {
+      now -= 1;
+    }
+  };
+"""
+
+Predicted = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def predicted(site: Server) -> dict[str, Predicted]:
+    """What the service says of each model's predictions, by image."""
+    address = f"{site.url}/v1/experiments/{LIFECYCLE}/predictions"
+    answers = {one: httpx.get(address, params={"model": one}, timeout=60) for one in (CB, FOCAL)}
+    return {
+        model: {one["image"]: one for one in answer.json()["predictions"]}
+        for model, answer in answers.items()
+    }
+
+
+def open_experiment(page: Page, query: str = "") -> None:
+    """The page, once all predictions are there."""
+    page.goto(f"/experiment?path={LIFECYCLE}{query}")
+    until(page, "document.querySelector('#predicting').hidden && document.querySelector('.tile')")
+    until(page, "document.querySelector('.score').textContent.includes(' of ')")
+
+
+def shown(page: Page) -> list[str]:
+    """The images in sight, in order."""
+    return page.evaluate(  # type: ignore[no-any-return]
+        "[...document.querySelectorAll('.tile')]"
+        ".sort((a, b) => a.dataset.index - b.dataset.index).map((one) => one.dataset.path)"
+    )
+
+
+def expect_shown(page: Page, images: set[str]) -> None:
+    """Exactly these images are left; there must be some, and not more than fit."""
+    assert 0 < len(images) < MOST_TILES
+    expect(page.locator("#count")).to_contain_text(f"{len(images)} of {IMAGES}")
+    until(page, "document.querySelectorAll('.tile').length > 0")
+    until(page, f"document.querySelectorAll('.tile').length <= {len(images)}")
+    assert set(shown(page)) <= images
+
+
+def test_experiments_are_listed_and_one_tells_how_its_models_do(
+    page: Page, predicted: dict[str, Predicted]
+) -> None:
+    page.goto("/experiment")
+    expect(page.locator(".experiment-card")).to_have_count(2)
+    page.get_by_role("link", name="experiment_synthetic_lifecycle").click()
+    until(page, "document.querySelectorAll('.score').length == 2")
+    for model in (CB, FOCAL):
+        right = sum(one["correct"] for one in predicted[model].values())
+        score = page.locator(f'tr[data-model="{model}"] .score')
+        expect(score).to_have_text(
+            f"{round(100 * right / IMAGES)} %, {right} of {IMAGES}", timeout=20_000
+        )
+
+
+def test_filters_let_through_what_the_service_says_and_stand_in_the_address(
+    page: Page, predicted: dict[str, Predicted]
+) -> None:
+    open_experiment(page)
+    wrong = {image for image, one in predicted[CB].items() if not one["correct"]}
+    ring = {image for image, one in predicted[CB].items() if one["true_class"] == "ring"}
+    differing = {
+        image
+        for image, one in predicted[CB].items()
+        if one["predicted"] != predicted[FOCAL][image]["predicted"]
+    }
+    page.get_by_label("Class", exact=True).select_option("ring")
+    expect_shown(page, ring)
+    page.get_by_label("Class", exact=True).select_option("")
+    page.get_by_label("Prediction").select_option("wrong")
+    expect_shown(page, wrong)
+    assert "right=wrong" in page.url
+    page.reload()
+    expect_shown(page, wrong)
+    page.get_by_label("Prediction").select_option("")
+    page.get_by_label("models differ").check()
+    expect_shown(page, differing)
+    page.get_by_label("Class", exact=True).select_option("ring")
+    if not ring & differing:
+        expect(page.get_by_role("heading", name="No image is like this")).to_be_visible()
+        page.get_by_role("button", name="Show all images").click()
+        expect(page.locator("#count")).to_have_text(f"{IMAGES} images")
+
+
+def test_images_are_sorted_by_the_probability_of_the_model_shown(
+    page: Page, predicted: dict[str, Predicted]
+) -> None:
+    open_experiment(page, f"&model={FOCAL}")
+    for order, sign in (("unsurest", 1), ("surest", -1)):
+        page.get_by_label("Order").select_option(order)
+        best = sorted(predicted[FOCAL].values(), key=lambda one: sign * one["probability"])
+        extreme = best[0]["probability"]
+        candidates = [one["image"] for one in best if one["probability"] == extreme]
+        first = "document.querySelector('.tile[data-index=\"0\"]').dataset.path"
+        until(page, f"{candidates}.includes({first})")
+
+
+def test_the_keyboard_alone_opens_an_image_and_steps_on(page: Page) -> None:
+    open_experiment(page)
+    page.locator("#gallery").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    expect(page.locator("#place")).to_have_text(f"3 of {IMAGES}")
+    until(page, "document.querySelector('#viewer').facts != null")
+    first = page.evaluate("document.querySelector('#viewer').facts.digest")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#place")).to_have_text(f"2 of {IMAGES}")
+    until(page, f"document.querySelector('#viewer').facts?.digest != '{first}'")
+    image = page.evaluate("document.querySelector('#viewer').getAttribute('image')")
+    for name in ("Compare", "Look"):
+        link = page.get_by_role("dialog").get_by_role("link", name=name)
+        target = httpx.URL(link.get_attribute("href") or "").params
+        assert (target["experiment"], target["image"]) == (LIFECYCLE, image)
+        if name == "Compare":
+            assert {target["a"], target["b"]} == {CB, FOCAL}
+    page.reload()
+    expect(page.locator("#place")).to_have_text(f"2 of {IMAGES}")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    assert "image=" not in page.url
+    assert page.evaluate("document.activeElement.id") == "gallery"
+
+
+def linked_experiment(sample_run: Path, data: Path, images: int) -> None:
+    """The bundled experiment with so many test images, hard links of its own."""
+    source = sample_run / LIFECYCLE
+    for folder in source.glob("cls_*"):
+        shutil.copytree(folder, data / LIFECYCLE / folder.name)
+    crops = sorted((source / "crops_gt_crops/crops/test").glob("*/*.jpg"))
+    for number in range(images):
+        crop = crops[number % len(crops)]
+        copy = data / LIFECYCLE / "crops_gt_crops/crops/test" / crop.parent.name
+        copy.mkdir(parents=True, exist_ok=True)
+        if number < len(crops):
+            shutil.copy(crop, copy / f"{number:05d}.jpg")  # a link needs the same file system
+        else:
+            os.link(copy / f"{number % len(crops):05d}.jpg", copy / f"{number:05d}.jpg")
+
+
+def test_five_thousand_images_scroll_with_few_tiles_and_few_requests(
+    open_page: Callable[..., Any], sample_run: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    linked_experiment(sample_run, data, 5000)
+    size = {"width": 1920, "height": 1400}
+    with running(data, tmp_path) as server, open_page("/docs", server.url, viewport=size) as page:
+        page.add_init_script(COUNT_FETCHES)
+        page.goto(f"/experiment?path={LIFECYCLE}")
+        until(page, "document.querySelector('#count').textContent.startsWith('5,000 images')")
+        alive = page.evaluate(
+            """async () => {
+              const box = document.querySelector('#gallery');
+              const counts = new Set();
+              for (let i = 0; i <= 30; i += 1) {
+                box.scrollTop = (box.scrollHeight * i) / 30;
+                await new Promise(requestAnimationFrame);
+                await new Promise(requestAnimationFrame);
+                counts.add(document.querySelectorAll('.tile').length);
+              }
+              return [...counts];
+            }"""
+        )
+        assert 0 < min(alive) <= max(alive) <= MOST_TILES
+        last = page.locator('.tile[aria-posinset="5000"]')
+        expect(last).to_be_visible()
+        until(page, "document.querySelector('.tile[aria-posinset=\"5000\"] img').src !== ''")
+        page.locator("#gallery").focus()
+        page.keyboard.press("Home")
+        expect(page.locator('.tile[aria-posinset="1"]')).to_be_visible()
+        assert 1 < page.evaluate("window.mostFetched") <= 6
+
+
+def test_a_busy_service_is_asked_again(
+    open_page: Callable[..., Any], sample_run: Path, tmp_path: Path
+) -> None:
+    with (
+        running(sample_run, tmp_path, max_in_flight="1") as server,
+        open_page("/docs", server.url, expected=("503",)) as page,
+    ):
+        refused: list[int] = []
+        page.on("response", lambda one: refused.append(one.status) if one.status == 503 else None)
+        page.goto(f"/experiment?path={LIFECYCLE}")
+        pictures = "[...document.querySelectorAll('.tile img')]"
+        until(page, f"{pictures}.length > 0 && {pictures}.every((one) => one.src)", seconds=60)
+        assert refused
+
+
+def test_an_unknown_experiment_is_explained(open_page: Callable[..., Any]) -> None:
+    with open_page("/experiment?path=experiments/none", expected=("404",)) as page:
+        expect(page.get_by_role("heading", name="No such experiment")).to_be_visible()

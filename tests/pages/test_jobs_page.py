@@ -1,0 +1,160 @@
+"""Jobs in the browser: from the form to the pictures, with a real Redis, service and worker."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.jobs import Stack, copy_experiment, stack_on
+from tests.pages.conftest import until
+from tests.serving import Server
+
+IMAGES = 24
+BROKEN = "0001.jpg"
+TIMES = "\N{MULTIPLICATION SIGN}"
+SETTINGS = {"lease_seconds": "4", "chunk_seconds": "1"}
+# Every state that the page goes through.
+WATCH = """
+  window.states = [];
+  setInterval(() => {
+    const said = document.querySelector('#job-count')?.textContent;
+    if (said && window.states.at(-1) !== said) window.states.push(said);
+  }, 20);
+"""
+
+
+@pytest.fixture(scope="module")
+def jobs(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Redis and the service; no worker yet; one image is broken."""
+    scratch = tmp_path_factory.mktemp("jobs")
+    experiment = copy_experiment(sample_run, scratch / "results", IMAGES)
+    (broken,) = experiment.glob(f"**/test/*/{BROKEN}")
+    broken.write_bytes(b"no image")
+    with stack_on(scratch / "results", scratch, **SETTINGS) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def worked(jobs: Stack) -> Stack:
+    """The same with a worker."""
+    jobs.add_worker()
+    return jobs
+
+
+def start_job(page: Page, *, everything: bool = True) -> str:
+    """Send the form; the job's id, once its page is there."""
+    if everything:
+        page.locator("[name=amount][value=all]").check()
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_url("**/jobs?id=*")
+    expect(page.locator("#job-title")).to_have_text("experiment_synthetic_lifecycle")
+    return page.url.split("id=")[1]
+
+
+def test_without_redis_the_page_says_what_is_missing(
+    site: Server, open_page: Callable[..., Any]
+) -> None:
+    with open_page("/jobs", site.url, expected=("503",)) as page:
+        expect(page.get_by_role("heading", name="Jobs are not set up here")).to_be_visible()
+        expect(page.get_by_text("gradcam up")).to_be_visible()
+
+
+def test_the_form_says_what_will_run_and_a_job_without_workers_waits(
+    jobs: Stack, open_page: Callable[..., Any]
+) -> None:
+    with open_page("/jobs", jobs.server.url) as page:
+        expect(page.get_by_role("heading", name="No jobs yet")).to_be_visible()
+        plan = page.locator("#plan")
+        expect(plan).to_contain_text(f"2 models {TIMES} 10 images = 20 items")
+        page.get_by_label("cls_mobilenet_v3_small_focal").uncheck()
+        expect(plan).to_contain_text(f"1 model {TIMES} 10 images = 10 items")
+        page.locator("#max_images").fill("3")
+        expect(plan).to_contain_text(f"1 model {TIMES} 3 images = 3 items")
+        promised = page.locator("#plan code").inner_text()
+        page.get_by_label("late").uncheck()
+        page.get_by_text("More options").click()
+        page.get_by_label("Method").select_option("layercam")
+        job = jobs.job(start_job(page, everything=False))
+        asked = job["request"]
+        assert job["output"] == promised
+        assert [one["name"] for one in job["models"]] == ["cls_mobilenet_v3_small_cb"]
+        assert (asked["layers"], asked["method"], asked["max_images"]) == (
+            ["early", "mid"],
+            "layercam",
+            3,
+        )
+        expect(page.locator("#notice")).to_contain_text("No worker is up")
+        page.get_by_role("button", name="Stop").click()
+        expect(page.locator("#job-status")).to_have_text("Stopped")
+        page.get_by_role("link", name="All jobs").click()
+        expect(page.locator(".job-list li")).to_contain_text("Stopped")
+
+
+def test_a_job_runs_to_its_end_before_ones_eyes_with_errors_pictures_and_zip(
+    worked: Stack, open_page: Callable[..., Any]
+) -> None:
+    with open_page("/docs", worked.server.url) as page:
+        page.add_init_script(WATCH)
+        page.goto("/jobs")
+        id_ = start_job(page)
+        expect(page.locator("#job-status")).to_have_text("Done, with errors", timeout=90_000)
+        expect(page.locator("#job-count")).to_have_text("100 %, 48 of 48 items; 2 failed")
+        seen = {one.split(" %")[0] for one in page.evaluate("window.states")} - {"0", "100"}
+        assert len(seen) >= 2, page.evaluate("window.states")
+        failures = page.locator("#failures tr")
+        expect(failures).to_have_count(2)
+        expect(failures.first).to_contain_text("0001")
+        expect(failures.first).to_contain_text("invalid-image")
+        pictures = "[...document.querySelectorAll('#figures img')]"
+        until(page, f"{pictures}.length == 12 && {pictures}.every((one) => one.naturalWidth > 200)")
+        page.locator("#more-figures").click()
+        until(page, f"{pictures}.length == 24")
+        page.locator("#figures button").first.click()
+        expect(page.locator("#large-picture")).to_be_visible()
+        page.get_by_role("button", name="Close").click()
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Download zip").click()
+        assert id_ in download.value.suggested_filename
+        names = zipfile.ZipFile(io.BytesIO(Path(download.value.path()).read_bytes())).namelist()
+        assert sum(name.endswith(".png") for name in names) >= 46
+
+
+def test_a_running_job_keeps_others_out_is_stopped_and_taken_up_again(
+    worked: Stack, open_page: Callable[..., Any]
+) -> None:
+    with open_page("/jobs", worked.server.url, expected=("409",)) as page:
+        id_ = start_job(page)
+        with open_page("/jobs", worked.server.url, expected=("409",)) as other:
+            other.get_by_role("button", name="Start").click()
+            expect(other.get_by_role("heading", name="Output in use")).to_be_visible()
+        page.get_by_role("button", name="Stop").click()
+        expect(page.locator("#job-status")).to_have_text("Stopped", timeout=30_000)
+        before = worked.job(id_)["progress"]
+        assert before["succeeded"] < before["total"]
+        page.get_by_role("button", name="Run what is missing").click()
+        expect(page.locator("#job-status")).to_have_text("Done, with errors", timeout=90_000)
+        expect(page.locator("#job-count")).to_have_text("100 %, 48 of 48 items; 2 failed")
+
+
+def test_a_lost_connection_is_taken_up_where_it_was(
+    worked: Stack, open_page: Callable[..., Any]
+) -> None:
+    with open_page("/jobs", worked.server.url, expected=("ERR_",)) as page:
+        resumed: list[str] = []
+        page.on("request", lambda one: resumed.append(one.headers.get("last-event-id", "")))
+        id_ = start_job(page)
+        until(page, "!document.querySelector('#job-count').textContent.startsWith('0 %')")
+        page.context.set_offline(True)
+        expect(page.locator("#connection")).to_be_visible()
+        expect(page.locator("#offline")).to_be_visible()
+        worked.wait(id_)
+        page.context.set_offline(False)
+        expect(page.locator("#job-status")).to_have_text("Done, with errors", timeout=30_000)
+        expect(page.locator("#connection")).to_be_hidden()
+        assert any(resumed)

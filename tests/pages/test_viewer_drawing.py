@@ -1,0 +1,222 @@
+"""The pixels and lines that <cam-viewer> draws, against the service's, and how fast."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import statistics
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from playwright.sync_api import Page
+
+from cam_engine.options import COLORMAPS
+from cam_engine.rendering import colour_table
+from tests.pages.viewing import CELL, decoded, drawn, experiment_of, noise, show, upload
+from tests.serving import Server
+
+_SCRIPT = Path(__file__).resolve().parents[2] / "service/static/cam-viewer.js"
+_EXPLANATIONS = "/v1/explanations"
+_LAYERS = ("early", "mid", "late", "fused")
+_MOST_LEVELS = 2
+_MOST_MS = 8
+_REDRAWS = """() => {
+  const context = viewer.shadowRoot.querySelector('canvas').getContext('2d');
+  const times = [];
+  for (let i = 0; i < 30; i += 1) {
+    viewer.setAttribute('opacity', String(0.4 + i / 100));
+    const start = performance.now();
+    viewer.draw();
+    context.getImageData(0, 0, 1, 1);  // drawing may be put off until pixels are wanted
+    times.push(performance.now() - start);
+  }
+  return times;
+}"""
+
+_BLOB = """async () => {
+  const reader = new FileReader();
+  reader.readAsDataURL(await viewer.toBlob());
+  await new Promise((resolve) => { reader.onload = resolve; });
+  return reader.result;
+}"""
+
+
+@pytest.fixture
+def bare(open_page: Callable[..., Any]) -> Iterator[Page]:
+    """A page to put a viewer on."""
+    with open_page("/docs") as page:
+        yield page
+
+
+@pytest.fixture
+def view(bare: Page, lifecycle: Path) -> Page:
+    """A page with a viewer on a bundled image."""
+    show(bare, experiment=experiment_of(lifecycle), image=CELL)
+    return bare
+
+
+def _assert_equal(page: Page, answer: httpx.Response) -> None:
+    assert answer.status_code == httpx.codes.OK, answer.text
+    expected, found = decoded(answer.content), drawn(page)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= _MOST_LEVELS
+
+
+def _state(page: Page, **state: str) -> None:
+    page.evaluate("(state) => { viewer.state = state; }", state)
+
+
+def test_its_colours_are_the_services() -> None:
+    text = _SCRIPT.read_text()
+    found = dict(re.findall(r'^  (\w+):\n    "([A-Za-z0-9+/=]+)",$', text, re.MULTILINE))
+    assert list(found) == list(COLORMAPS)
+    for name in COLORMAPS:
+        assert base64.b64decode(found[name]) == colour_table(name).tobytes()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [(96, 96), (150, 70), (2500, 40)])
+def test_it_draws_what_the_service_draws(bare: Page, site: Server, size: tuple[int, int]) -> None:
+    image = noise(*size)
+    upload(bare, image)
+    with site.client() as client:
+        for layer in _LAYERS:
+            for colours in ("inferno", "jet"):
+                _state(bare, layer=layer, colormap=colours)
+                fields = {"layer": layer, "colormap": colours}
+                files = {"image": ("cell.png", image)}
+                _assert_equal(bare, client.post(_EXPLANATIONS, files=files, data=fields))
+
+
+def test_a_bundled_image_looks_as_the_service_draws_it(
+    view: Page, site: Server, lifecycle: Path
+) -> None:
+    body = {"experiment": experiment_of(lifecycle), "image": CELL}
+    with site.client() as client:
+        for colours, opacity in (("viridis", 1.0), ("turbo", 0.35), ("magma", 0.0)):
+            _state(view, colormap=colours, opacity=str(opacity))
+            options = {"colormap": colours, "alpha": opacity}
+            _assert_equal(view, client.post(_EXPLANATIONS, json=body | options))
+
+
+def test_below_the_threshold_the_image_shows(view: Page) -> None:
+    _state(view, overlay="off")
+    plain = drawn(view)
+    _state(view)
+    coloured = drawn(view)
+    _state(view, threshold="0.5")
+    values = np.array(view.evaluate("[...viewer.maps.layers.fused.values]")).reshape(224, 224)
+    above = drawn(view)
+    below, higher = values < 0.4998, values > 0.5002  # it is drawn in 4,096 levels
+    np.testing.assert_array_equal(above[below], plain[below])
+    np.testing.assert_array_equal(above[higher], coloured[higher])
+    assert 0 < higher.mean() < 0.5
+
+
+def test_sliders_and_modes_change_the_picture(view: Page) -> None:
+    view.wait_for_load_state("networkidle")
+    first = drawn(view)
+    changes = {
+        "opacity": "0.2",
+        "threshold": "0.7",
+        "colormap": "viridis",
+        "layer": "late",
+        "base": "enhanced",
+        "overlay": "off",
+        "mode": "contour",
+    }
+    for name, value in changes.items():
+        _state(view, **{name: value})
+        assert np.abs(drawn(view) - first).max() > _MOST_LEVELS, name
+    _state(view)
+    np.testing.assert_array_equal(drawn(view), first)
+
+
+def test_the_image_beneath_is_the_services(view: Page, site: Server) -> None:
+    view.wait_for_load_state("networkidle")
+    digest = view.evaluate("viewer.facts.digest")
+    with site.client() as client:
+        for base, enhanced in (("original", "false"), ("enhanced", "true")):
+            _state(view, base=base, overlay="off")
+            answer = client.get(f"{_EXPLANATIONS}/{digest}/image?enhanced={enhanced}")
+            np.testing.assert_array_equal(drawn(view), decoded(answer.content))
+
+
+def test_contours_run_where_the_map_crosses_their_level(view: Page) -> None:
+    _state(view, mode="contour", layer="late")
+    view.evaluate("viewer.draw()")
+    lines = view.evaluate(
+        "[...viewer.shadowRoot.querySelectorAll('path.contour')].map((one) => one.outerHTML)"
+    )
+    values = np.array(view.evaluate("[...viewer.maps.layers.late.values]")).reshape(224, 224)
+    assert len(lines) == 3
+    for line, level in zip(lines, (0.25, 0.5, 0.75), strict=True):
+        points = np.array(re.findall(r"[ML]([\d.]+) ([\d.]+)", line), float) - 0.5
+        rows, columns = points[:, 1].round().astype(int), points[:, 0].round().astype(int)
+        assert len(points) > 20
+        assert np.abs(values[rows, columns] - level).max() < 0.05
+    _state(view, mode="contour", layer="late", threshold="0.6")
+    view.evaluate("viewer.draw()")
+    assert view.locator("path.contour").count() == 1
+
+
+def test_the_native_grid_has_the_layers_cells(view: Page) -> None:
+    for layer in ("early", "late"):
+        _state(view, grid="on", layer=layer)
+        view.evaluate("viewer.draw()")
+        rows, columns = view.evaluate(f"viewer.maps.layers.{layer}.grid")
+        line = view.locator("path.grid").get_attribute("d") or ""
+        assert line.count("M") == rows + columns + 2
+    assert (rows, columns) == (7, 7)
+
+
+def test_its_png_is_the_picture_as_seen(view: Page) -> None:
+    def blob() -> Any:
+        return decoded(base64.b64decode(view.evaluate(_BLOB).partition(",")[2]))
+
+    plain = drawn(view)
+    np.testing.assert_array_equal(blob(), plain)
+    _state(view, grid="on")
+    lined = blob()
+    assert lined.shape == (1120, 1120, 3)
+    cell = lined.shape[0] // 28
+    on_line, beside = lined[cell], lined[cell + cell // 2]
+    assert on_line.mean() > beside.mean() + 10
+    _state(view, zoom="2,0.25,0.25")
+    corner = blob()[::5, ::5][::2, ::2]
+    assert np.abs(corner - plain[:112, :112]).mean() < 4
+
+
+def test_downloads(view: Page, site: Server) -> None:
+    view.wait_for_load_state("networkidle")
+
+    def download(name: str) -> tuple[str, bytes]:
+        with view.expect_download() as waiting:
+            view.get_by_role("button", name=name).click()
+        return waiting.value.suggested_filename, waiting.value.path().read_bytes()
+
+    name, png = download("Download the picture")
+    assert name == "cell_001_fused.png"
+    np.testing.assert_array_equal(decoded(png), drawn(view))
+    name, npy = download("Download the maps")
+    digest = view.evaluate("viewer.facts.digest")
+    with site.client() as client:
+        headers = {"Accept": "application/x-npy"}
+        answer = client.get(f"{_EXPLANATIONS}/{digest}", headers=headers)
+    assert name == "cell_001_maps.npy"
+    np.testing.assert_array_equal(np.load(io.BytesIO(npy)), np.load(io.BytesIO(answer.content)))
+    name, panel = download("Download the panel")
+    assert name == "cell_001_panel.png"
+    assert decoded(panel).shape[1] > 1000
+
+
+def test_a_large_overlay_is_drawn_fast(bare: Page) -> None:
+    upload(bare, noise(1024, 1024))
+    bare.wait_for_load_state("networkidle")
+    medians = [statistics.median(bare.evaluate(_REDRAWS)) for _ in range(3)]
+    print("1024 x 1024, medians of 30: " + ", ".join(f"{one:.1f} ms" for one in medians))
+    assert min(medians) <= _MOST_MS
