@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -79,21 +80,37 @@ _PAGES = {
 }
 
 
+def _shrink(file: Path) -> None:
+    """Save with as many colours as fit into _MOST_BYTES; what is not flat is dithered."""
+    with Image.open(file) as opened:
+        image = opened.convert("RGB")
+    pixels = np.asarray(image)
+    flat = np.zeros(pixels.shape[:2], bool)
+    flat[:, 1:] = (pixels[:, 1:] == pixels[:, :-1]).all(-1)
+    for colours in (256, 160, 96, 64):
+        if file.stat().st_size <= _MOST_BYTES:
+            return
+        palette = image.quantize(colours, method=Image.Quantize.MAXCOVERAGE, kmeans=3)
+        dithered = image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+        plain = image.quantize(palette=palette, dither=Image.Dither.NONE)
+        dithered.paste(plain, mask=Image.fromarray(flat))
+        dithered.save(file, optimize=True)
+
+
 def take(browser: Browser, url: str, name: str, output: Path, width: int, height: int) -> None:
-    """Save one page's picture, in at most 256 colours where it would be too large."""
+    """Save one page's picture."""
     address, prepare = _PAGES[name]
     page = browser.new_page(viewport={"width": width, "height": height})
     page.goto(url + address)
     page.wait_for_load_state("networkidle")
     prepare(page)
     page.wait_for_load_state("networkidle")
+    page.mouse.move(0, 0)  # nothing beneath the pointer
     narrow = "-narrow" if width < 600 else ""
     file = output / f"page-{name}{narrow}.png"
     page.screenshot(path=file)
     page.close()
-    if file.stat().st_size > _MOST_BYTES:
-        with Image.open(file) as image:
-            image.convert("RGB").quantize(256).save(file, optimize=True)
+    _shrink(file)
     print(f"{file} ({file.stat().st_size // 1000} kB)")
 
 
@@ -109,7 +126,7 @@ def main() -> None:
     with service(options.data) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for name in options.page or _PAGES:
-            take(browser, url, name, options.output, 1280, 800)
+            take(browser, url, name, options.output, 1280, 960)
         if not options.page or "look" in options.page:
             take(browser, url, "look", options.output, 400, 800)
         browser.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -22,6 +23,7 @@ class Proxy:
         self._open = threading.Event()
         self._open.set()
         self._ended = False
+        self._connections: list[socket.socket] = []
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -45,6 +47,13 @@ class Proxy:
         """Forward again; connections that lost something are closed."""
         self._open.set()
 
+    def cut(self) -> None:
+        """Close all connections; new ones are served."""
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self._connections.clear()
+
     def _accept(self) -> None:
         while not self._ended:
             try:
@@ -52,6 +61,7 @@ class Proxy:
                 server = socket.create_connection(("127.0.0.1", self._target))
             except OSError:
                 continue
+            self._connections += [client, server]
             for source, sink in ((client, server), (server, client)):
                 threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
 

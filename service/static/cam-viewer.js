@@ -533,7 +533,7 @@ const isGone = (error) => [404, 410].includes(error.status);
  * `experiment`, `image`, `model`, `method`, `target`, `clahe` ("off"). How it is shown: `layer`,
  * `opacity` and `threshold` (0..1), `colormap`, `mode` (colour|contour), `base`
  * (original|enhanced), `overlay` ("off"), `grid` ("on"), `zoom` ("scale,x,y"). `controls` ("none"
- * hides all but picture, caption and colour bar), `alt`.
+ * hides all but picture, caption and colour bar), `alt`. Children stand beneath the colour bar.
  *
  * Events: cam-load {facts}, cam-error {problem}, and by the user's doing cam-change {state},
  * cam-transform {transform}, cam-cursor {cursor}, cam-navigate {step}.
@@ -578,7 +578,8 @@ export class CamViewer extends HTMLElement {
 
   attributeChangedCallback(name, before, now) {
     if (before === now) return;
-    if (name === "service" || COMPUTED.includes(name)) this.#reload();
+    const isModule = name === "layer" && now && !LAYERS.includes(now);
+    if (name === "service" || COMPUTED.includes(name) || isModule) this.#reload();
     if (name === "zoom") this.#readZoom();
     if (name === "controls") this.#showControls();
     this.#redraw();
@@ -592,6 +593,7 @@ export class CamViewer extends HTMLElement {
   set headers(value) {
     const before = JSON.stringify(this.#headers);
     this.#headers = { ...value };
+    if (this.#service) this.#service.headers = this.#headers; // for what is fetched later
     if (!this.#explanation && JSON.stringify(this.#headers) !== before) this.#reload();
   }
 
@@ -1146,6 +1148,16 @@ export class CamViewer extends HTMLElement {
     if (state !== "empty") this.#say(`${heading} ${words}`);
   }
 
+  /** Say for a while, over the picture, what did not work. */
+  #notice(text) {
+    const { message, stage } = this.#parts;
+    message.className = "message over bad";
+    message.replaceChildren(make("strong", {}, text));
+    message.hidden = false;
+    this.#say(text);
+    setTimeout(() => (message.hidden = stage.dataset.state === "ready"), 6000);
+  }
+
   /** What the answer offers: layers with evidence, classes, CLAHE. */
   #fillControls() {
     const { facts } = this;
@@ -1405,7 +1417,7 @@ export class CamViewer extends HTMLElement {
       const answer = await this.#service.explain(fields, this.#file, "image/png");
       this.#save(await answer.blob(), "panel.png");
     } catch (error) {
-      this.#fail(error);
+      this.#notice(`No panel: ${error.title ?? error.message}`);
     }
   }
 

@@ -2,7 +2,7 @@
 
 import { el } from "./api.js";
 
-const TILE = { width: 140, height: 208, gap: 12 };
+const TILE = { width: 164, height: 208, gap: 12 };
 const MOST_TILES = 60;
 const SHARE_OF_WINDOW = 0.75;
 

@@ -105,12 +105,12 @@ def test_filters_let_through_what_the_service_says_and_stand_in_the_address(
     page.get_by_label("Class", exact=True).select_option("ring")
     expect_shown(page, ring)
     page.get_by_label("Class", exact=True).select_option("")
-    page.get_by_label("Prediction").select_option("wrong")
+    page.get_by_label("Prediction", exact=True).select_option("wrong")
     expect_shown(page, wrong)
     assert "right=wrong" in page.url
     page.reload()
     expect_shown(page, wrong)
-    page.get_by_label("Prediction").select_option("")
+    page.get_by_label("Prediction", exact=True).select_option("")
     page.get_by_label("models differ").check()
     expect_shown(page, differing)
     page.get_by_label("Class", exact=True).select_option("ring")
@@ -177,6 +177,7 @@ def linked_experiment(sample_run: Path, data: Path, images: int) -> None:
             os.link(copy / f"{number % len(crops):05d}.jpg", copy / f"{number:05d}.jpg")
 
 
+@pytest.mark.system
 def test_five_thousand_images_scroll_with_few_tiles_and_few_requests(
     open_page: Callable[..., Any], sample_run: Path, tmp_path: Path
 ) -> None:
@@ -210,6 +211,7 @@ def test_five_thousand_images_scroll_with_few_tiles_and_few_requests(
         assert 1 < page.evaluate("window.mostFetched") <= 6
 
 
+@pytest.mark.system
 def test_a_busy_service_is_asked_again(
     open_page: Callable[..., Any], sample_run: Path, tmp_path: Path
 ) -> None:

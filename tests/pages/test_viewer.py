@@ -313,6 +313,12 @@ def test_without_a_connection_it_says_so_and_tries_again(
         page.context.set_offline(False)
         page.get_by_role("button", name="Try again").click()
         page.wait_for_function("() => viewer.facts !== null")
+        page.wait_for_load_state("networkidle")
+        page.context.set_offline(True)
+        page.get_by_role("button", name="panel").click()
+        notice = page.get_by_text("No panel: The service cannot be reached")
+        expect(notice.locator("visible=true").first).to_be_visible()
+        assert page.evaluate("viewer.facts !== null")
 
 
 def test_it_loads_once_it_has_a_key(

@@ -76,7 +76,7 @@ def test_its_colours_are_the_services() -> None:
     found = dict(re.findall(r'^  (\w+):\n    "([A-Za-z0-9+/=]+)",$', text, re.MULTILINE))
     assert list(found) == list(COLORMAPS)
     for name in COLORMAPS:
-        assert base64.b64decode(found[name]) == colour_table(name).tobytes()  # type: ignore[arg-type]
+        assert base64.b64decode(found[name]) == colour_table(name).tobytes()
 
 
 @pytest.mark.parametrize("size", [(96, 96), (150, 70), (2500, 40)])

@@ -12,7 +12,7 @@ from playwright.sync_api import Page
 
 CELL = "crops_gt_crops/crops/test/schizont/cell_001.jpg"
 
-_INSERT = """async ([attributes, headers]) => {
+_INSERT = """async (attributes) => {
   if (!customElements.get('cam-viewer')) {
     const script = Object.assign(document.createElement('script'),
       { type: 'module', src: '/static/cam-viewer.js' });
@@ -24,8 +24,6 @@ _INSERT = """async ([attributes, headers]) => {
   for (const name of ['load', 'error', 'change', 'navigate', 'transform', 'cursor'])
     viewer.addEventListener(`cam-${name}`, (event) => window.heard.push([name, event.detail]));
   for (const [name, value] of Object.entries(attributes)) viewer.setAttribute(name, value);
-  viewer.headers = headers;
-  window.viewer?.remove();
   window.viewer = viewer;
   document.body.replaceChildren(viewer);
 }"""
@@ -54,9 +52,9 @@ def experiment_of(folder: Path) -> str:
     return f"experiments/{folder.name}"
 
 
-def insert(page: Page, headers: dict[str, str] | None = None, **attributes: str) -> None:
+def insert(page: Page, **attributes: str) -> None:
     """Make a viewer the only thing on the page; `viewer` and `heard` are there for scripts."""
-    page.evaluate(_INSERT, [attributes, headers or {}])
+    page.evaluate(_INSERT, attributes)
 
 
 def settled(page: Page) -> None:
