@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import chain
+from pathlib import Path, PurePosixPath
 from typing import Annotated, ParamSpec, TypeVar
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -12,8 +14,7 @@ from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from zipstream import ZIP_STORED, ZipStream
 
-from cam_engine.data_root import inside
-from cam_engine.outputs import PicturePaths
+from cam_engine.outputs import MANIFEST, SUMMARY_CSV, SUMMARY_JSON, PicturePaths
 from service import job_responses as answers
 from service.jobs import Jobs
 from service.problems import ServiceError
@@ -22,6 +23,7 @@ from service.routes.documented import BASIC, Documented, problems
 from service.schemas import parse
 from service.uploads import JSON, read_json
 from worker.contract import ItemState, JobRequest, JobState
+from worker.store.storage import StoredFile
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(authorised)])
 
@@ -191,18 +193,16 @@ _PICTURE: Documented = {200: {"content": {"image/png": {"schema": {"type": "stri
     response_class=FileResponse,
     responses={**_PICTURE, **problems(*_MISSING, "path-outside-root", "file-not-found")},
 )
-async def file(job: str, path: str, jobs: JobsHere) -> FileResponse:
+async def file(job: str, path: str, jobs: JobsHere) -> Response:
     """A picture or a summary by its path below the job's output folder."""
 
-    def find() -> FileResponse:
+    def find() -> Response:
         record = jobs.get(job).record
-        output = jobs.places.output(record.request)
-        found = inside(output, path)
-        folder = path.split("/", 1)[0]
-        theirs = {model.name for model in record.models} | {"summary.csv", "summary.json"}
-        if folder not in theirs or not found.is_file() or found.name.startswith("."):
+        found = jobs.places.output(record.request).file(path)
+        theirs = {model.name for model in record.models} | {SUMMARY_CSV, SUMMARY_JSON}
+        if found is None or path.split("/", 1)[0] not in theirs:
             raise ServiceError("file-not-found", f"the job has no file {path!r}")
-        return FileResponse(found, filename=found.name, content_disposition_type="inline")
+        return _file_response(found)
 
     return await _blocking(find)
 
@@ -222,15 +222,16 @@ async def archive(job: str, jobs: JobsHere) -> StreamingResponse:
     def pack() -> Iterator[bytes]:
         state = jobs.get(job)
         output = jobs.places.output(state.record.request)
+        merged = (output.file(name) for name in (SUMMARY_CSV, SUMMARY_JSON, MANIFEST))
+        files = chain(*(output.files(model.name) for model in state.record.models), merged)
         zipped = ZipStream(compress_type=ZIP_STORED)
-        for model in state.record.models:
-            folder = output / model.name
-            files = (p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
-            for found in sorted(files):
-                zipped.add_path(found, found.relative_to(output).as_posix())
-        for name in ("summary.csv", "summary.json", "manifest.json"):
-            if (output / name).is_file():
-                zipped.add_path(output / name, name)
+        for one in files:
+            if one is None:
+                continue
+            if isinstance(one.content, Path):
+                zipped.add_path(one.content, one.path)
+            else:
+                zipped.add(one.content(), one.path, size=one.size)
         return iter(zipped)
 
     chunks = await _blocking(pack)
@@ -301,8 +302,8 @@ def _items(jobs: Jobs, job: str, query: ItemQuery, base: str) -> answers.ItemPag
     for index in chosen[query.offset : query.offset + query.limit]:
         model, image = record.models[index // len(images)], images[index % len(images)]
         why = failures.get(index) if states[index] == "failed" else None
-        figure = PicturePaths(jobs.places.output(record.request) / model.name, image.name).main()
-        links = {"figure": f"{base}/v1/jobs/{job}/files/{model.name}/{figure.name}"}
+        figure = PicturePaths(Path(model.name), image.name).main().as_posix()
+        links = {"figure": f"{base}/v1/jobs/{job}/files/{figure}"}
         found.append(
             answers.Item(
                 model=model.id,
@@ -315,6 +316,14 @@ def _items(jobs: Jobs, job: str, query: ItemQuery, base: str) -> answers.ItemPag
             )
         )
     return answers.ItemPage(items=found, total=len(chosen), offset=query.offset, limit=query.limit)
+
+
+def _file_response(file: StoredFile) -> Response:
+    name = PurePosixPath(file.path).name
+    if isinstance(file.content, Path):
+        return FileResponse(file.content, filename=name, content_disposition_type="inline")
+    headers = {"Content-Length": str(file.size), "Content-Disposition": "inline"}
+    return StreamingResponse(file.content(), media_type=file.media_type, headers=headers)
 
 
 async def _job(request: Request, jobs: Jobs, state: JobState) -> answers.Job:

@@ -96,7 +96,7 @@ class Coordinator:
         with self._store.only_one("rebuild", _EXPIRY_ROUND_SECONDS, keep=True) as mine:
             if not mine:
                 return
-            for found in manifests.unfinished(self._places.outputs()):
+            for found in manifests.unfinished(self._places.storage.run_manifests()):
                 if self._store.state(found.record.id) is None:
                     request = found.record.request.model_copy(update={"resume": True})
                     record = found.record.model_copy(update={"request": request})
