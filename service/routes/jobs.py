@@ -12,6 +12,7 @@ from typing import Annotated, ParamSpec, TypeVar
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 from zipstream import ZIP_STORED, ZipStream
 
 from cam_engine.outputs import MANIFEST, SUMMARY_CSV, SUMMARY_JSON, PicturePaths
@@ -43,6 +44,7 @@ async def jobs_of(parts: Parts) -> Jobs:
             "jobs-unavailable",
             "this service has no Redis, which jobs need: set GRADCAM_REDIS_URL, or start "
             "everything with `gradcam up`",
+            {"Retry-After": "60"},
         )
     return parts.jobs
 
@@ -72,12 +74,13 @@ class WaitQuery(BaseModel):
 class ItemQuery(JobQuery):
     """Which of a job's items."""
 
-    status: ItemState | None = Field(None, description="default: all")
+    status: ItemState | SkipJsonSchema[None] = Field(None, description="default: all")
 
 
 @router.post(
     "",
     status_code=202,
+    operation_id="submit_job",
     summary="Explain many images with many models",
     dependencies=[Depends(without_query)],
     response_model=answers.Job,
@@ -99,6 +102,9 @@ class ItemQuery(JobQuery):
         "no-images-found",
         "output-busy",
         "idempotency-conflict",
+        "webhook-not-allowed",
+        "model-not-found",
+        "output-not-writable",
     ),
 )
 async def submit(
@@ -117,7 +123,9 @@ async def submit(
     return await _job(request, jobs, accepted.state)
 
 
-@router.get("", summary="All jobs", responses=problems(*BASIC, "jobs-unavailable"))
+@router.get(
+    "", summary="All jobs", responses=problems(*BASIC, "jobs-unavailable", "invalid-request")
+)
 async def list_jobs(
     request: Request, query: Annotated[JobQuery, Query()], jobs: JobsHere
 ) -> answers.JobList:
@@ -136,7 +144,7 @@ async def list_jobs(
     return await _blocking(work)
 
 
-@router.get("/{job}", summary="One job", responses=problems(*_MISSING))
+@router.get("/{job}", summary="One job", responses=problems(*_MISSING, "invalid-request"))
 async def get_job(
     job: str, request: Request, query: Annotated[WaitQuery, Query()], jobs: JobsHere
 ) -> answers.Job:
@@ -151,32 +159,51 @@ async def get_job(
     return await _job(request, jobs, state)
 
 
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "description": "for Last-Event-ID"},
+        "event": {"enum": ["progress", "end"]},
+        "data": {
+            "type": "string",
+            "contentMediaType": JSON,
+            "contentSchema": {"$ref": "#/components/schemas/Job"},
+        },
+    },
+    "required": ["id", "event", "data"],
+}
+
+
 @router.get(
     "/{job}/events",
     summary="Progress as server-sent events",
     response_class=StreamingResponse,
     responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
-        **problems(*_MISSING),
+        200: {"content": {"text/event-stream": {"schema": _EVENT}}},
+        **problems(*_MISSING, "invalid-request"),
     },
 )
 async def events(
     job: str,
     request: Request,
     jobs: JobsHere,
-    last_event_id: Annotated[str | None, Header(pattern=r"^\d{1,20}(-\d{1,20})?$")] = None,
+    last_event_id: Annotated[str, Header(pattern="^[0-9]{1,19}(-[0-9]{1,19})?$")] = "0",
 ) -> StreamingResponse:
     """`progress` events with the job as data, and `end` with its end state; then it closes.
 
     With `Last-Event-ID`, what was missed comes first.
     """
     await _blocking(jobs.get, job)
-    stream = _events(jobs, job, last_event_id or "0", _base(request))
+    stream = _events(jobs, job, last_event_id, _base(request))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 
-@router.get("/{job}/items", summary="A job's images, one by one", responses=problems(*_MISSING))
+@router.get(
+    "/{job}/items",
+    summary="A job's images, one by one",
+    responses=problems(*_MISSING, "invalid-request"),
+)
 async def items(
     job: str, request: Request, query: Annotated[ItemQuery, Query()], jobs: JobsHere
 ) -> answers.ItemPage:
@@ -184,14 +211,22 @@ async def items(
     return await _blocking(_items, jobs, job, query, _base(request))
 
 
-_PICTURE: Documented = {200: {"content": {"image/png": {"schema": {"type": "string"}}}}}
+_FILES: Documented = {
+    200: {
+        "content": {
+            "image/png": {"schema": {"type": "string"}},
+            "text/csv": {"schema": {"type": "string"}},
+            JSON: {"schema": {"type": "object"}},
+        }
+    }
+}
 
 
 @router.get(
     "/{job}/files/{path:path}",
     summary="One of a job's files",
     response_class=FileResponse,
-    responses={**_PICTURE, **problems(*_MISSING, "path-outside-root", "file-not-found")},
+    responses={**_FILES, **problems(*_MISSING, "path-outside-root", "file-not-found")},
 )
 async def file(job: str, path: str, jobs: JobsHere) -> Response:
     """A picture or a summary by its path below the job's output folder."""

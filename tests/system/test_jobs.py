@@ -162,7 +162,7 @@ def test_a_webhook_tells_how_the_job_ended(jobs: Stack) -> None:
 
 
 def test_a_small_job_does_not_wait_for_a_large_one(sample_run: Path, tmp_path: Path) -> None:
-    with stack(sample_run, tmp_path, images=200, chunk_seconds="1") as made:
+    with stack(sample_run, tmp_path, images=500, chunk_seconds="1") as made:
         made.add_worker(plain=True)
         large = made.submit(max_images=None, models=["focal"])["id"]
         made.wait_for_progress(large, 20)
