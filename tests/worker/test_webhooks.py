@@ -50,8 +50,7 @@ def ended(store: JobStore, address: str, job: str = "j1") -> None:
 
 
 def end(store: JobStore, job: str = "j1") -> None:
-    assert store.end(job, "failed", None, datetime.now(UTC) + timedelta(days=1))
-    store.plan_webhook(job, 0.0, 1)
+    assert store.end(job, "failed", None, datetime.now(UTC) + timedelta(days=1), webhook=True)
 
 
 def pause(store: JobStore, job: str = "j1") -> float | None:

@@ -259,17 +259,28 @@ class JobStore(SharedState):
         found = cast("bytes | None", self.client.hget(self._key(job, "facts"), str(model)))
         return None if found is None else found.decode()
 
-    def end(self, job: str, status: JobStatus, error: JobError | None, expires: datetime) -> bool:
-        """Give the job its end state; True for the one call that did."""
+    def end(
+        self,
+        job: str,
+        status: JobStatus,
+        error: JobError | None,
+        expires: datetime,
+        *,
+        webhook: bool = False,
+    ) -> bool:
+        """End the job, its webhook being due at once; True for the one call that did."""
         keys = [
             self._key(job),
             self._name("active"),
             self._key(job, "pending"),
             self._key(job, "out"),
+            self._name("webhooks"),
+            self._name("webhook-attempts"),
         ]
         words = error.model_dump_json() if error else ""
         now = datetime.now(UTC).timestamp()
-        ended = bool(self._run("END", keys, [status, now, words, expires.timestamp(), job]))
+        arguments = [status, now, words, expires.timestamp(), job, "1" if webhook else ""]
+        ended = bool(self._run("END", keys, arguments))
         self._announce(job, now=True)
         return ended
 
