@@ -1,6 +1,6 @@
 # Every target sets up .venv first if it is missing or older than pyproject.toml or constraints.txt.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system lint format bench load localisation sample screenshots clean
+.PHONY: help setup demo test test-system lint format bench bench-jobs load localisation sample screenshots clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -41,11 +41,13 @@ test: $(STAMP) ## Run the tests (under ten minutes)
 test-system: $(STAMP) ## Run the long tests with real processes (under 25 minutes)
 	@$(BIN)/python -m pytest -m system
 
-lint: $(STAMP) ## Check style, types and the direction of imports
+lint: $(STAMP) ## Check style, types, the direction of imports, and the container files
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/hadolint Dockerfile.gpu
+	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
 format: $(STAMP) ## Format the code and mend what can be mended by itself
 	@$(BIN)/ruff check --fix-only --quiet .
@@ -53,6 +55,9 @@ format: $(STAMP) ## Format the code and mend what can be mended by itself
 
 bench: $(STAMP) ## Measure speed and write docs/performance.md (EXPERIMENT=folder for other models)
 	@$(BIN)/python -m benchmarks.speed $(if $(EXPERIMENT),--experiment $(EXPERIMENT)) --output docs/performance.md
+
+bench-jobs: $(STAMP) ## Measure jobs with real workers and write docs/performance.md (EXPERIMENT=folder)
+	@$(BIN)/python -m benchmarks.jobs $(if $(EXPERIMENT),--experiment $(EXPERIMENT)) --output docs/performance.md
 
 load: $(STAMP) ## Measure the service under load and write docs/performance.md (EXPERIMENT=folder, ten minutes)
 	@$(BIN)/python -c 'import litserve' 2>/dev/null || \

@@ -328,7 +328,7 @@ def head_lines(arguments: argparse.Namespace) -> list[str]:
     return [
         f"Measured on {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}:",
         "",
-        f"    make jobs-bench{named}",
+        f"    make bench-jobs{named}",
         "",
     ]
 

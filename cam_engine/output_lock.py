@@ -59,6 +59,14 @@ def for_job(job: str) -> Holder:
     return Holder(job, "", 0, job)
 
 
+def busy(folder: str, other: Holder) -> OutputBusy:
+    """The error for a folder of that name which another holds."""
+    return OutputBusy(
+        f"{folder} is being written by {other.describe()}; wait until it has finished, or choose "
+        "another output folder"
+    )
+
+
 def acquire(folder: Path, holder: Holder) -> None:
     """Take the folder, or keep it where the holder has it already.
 
@@ -75,10 +83,7 @@ def acquire(folder: Path, holder: Holder) -> None:
             if other == holder:
                 return
             if other is not None and _holds(path, other, folder.parent):
-                raise OutputBusy(
-                    f"{folder.name} is being written by {other.describe()}; wait until it has "
-                    "finished, or choose another output folder"
-                )
+                raise busy(folder.name, other)
             _remove_void(path, other)
     except OSError as error:
         reason = error.strerror or type(error).__name__

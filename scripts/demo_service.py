@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Starts everything on the sample run, has one cell explained and a job done, and stops it again."""
+"""Starts everything on the sample run, has a cell explained and a job done, and stops it again."""
 
 from __future__ import annotations
 

@@ -10,6 +10,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
+from starlette.types import Scope
 
 from cam_engine.errors import CamError
 from cam_engine.records import DISTRIBUTION
@@ -63,6 +65,7 @@ _EXPOSED = (
     "X-Gradcam-Target-Probability",
 )
 _ALLOWED = ("Authorization", "Content-Type", "Idempotency-Key", "X-API-Key", REQUEST_ID)
+_METHODS = ("DELETE", "GET", "HEAD", "POST")
 _ROUTING_CODES = {404: "not-found", 405: "method-not-allowed"}
 _ROUTING_WORDS = {
     404: "there is nothing at this address; see /docs for all addresses",
@@ -151,4 +154,15 @@ def _answer_errors(app: FastAPI, root: str) -> None:
     async def unrouted(request: Request, error: HTTPException) -> Response:
         code = _ROUTING_CODES.get(error.status_code, "malformed-body")
         detail = _ROUTING_WORDS.get(error.status_code, str(error.detail))
-        return respond(request, ServiceError(code, detail, headers=error.headers or {}))
+        allow = {"Allow": _methods(app, request.scope)} if error.status_code == 405 else {}
+        headers = {**(error.headers or {}), **allow}
+        return respond(request, ServiceError(code, detail, headers=headers))
+
+
+def _methods(app: FastAPI, scope: Scope) -> str:
+    """Of all routes at the address: the router names those of the first one only."""
+    return ", ".join(
+        method
+        for method in _METHODS
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.routes)
+    )

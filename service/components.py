@@ -106,6 +106,9 @@ class Components:
         while self.jobs is not None:
             try:
                 await asyncio.to_thread(self.jobs.coordinator.round)
+                workers, unfinished = await asyncio.to_thread(self.jobs.counts)
+                self.metrics.workers.set(workers)
+                self.metrics.unfinished_jobs.set(unfinished)
             except Exception as error:
                 _log.warning("jobs are not looked after", reason=str(error))
             await asyncio.sleep(_ROUND_SECONDS)

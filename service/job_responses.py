@@ -31,7 +31,9 @@ class Job(BaseModel):
     progress: Progress
     request: JobRequest
     models: list[JobModel]
-    output: str = Field(description="the folder of the pictures, below the data or output root")
+    output: str = Field(
+        description="folder of the pictures, below the data root, output root or store"
+    )
     error: JobError | None
     notice: str | None = Field(description="something that a person should know")
     links: dict[str, str]

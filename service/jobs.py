@@ -8,10 +8,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from pathlib import Path
 
 from cam_engine.experiments import Experiment, ImageItem, ModelFolder, pick_images
-from cam_engine.output_lock import acquire, for_job, release
 from service.catalog import FileStamp, stamp_of
 from service.problems import ServiceError
 from worker.contract import JobImage, JobModel, JobRecord, JobRequest, JobState
@@ -19,6 +17,7 @@ from worker.store import manifests
 from worker.store.coordination import Coordinator
 from worker.store.places import Places
 from worker.store.records import JobStore
+from worker.store.storage import OutputFolder
 from worker.store.webhooks import Webhooks
 
 
@@ -71,6 +70,10 @@ class Jobs:
             raise ServiceError("job-not-found", f"there is no job {job!r}; GET /v1/jobs lists them")
         return state
 
+    def counts(self) -> tuple[int, int]:
+        """Workers that are up, and jobs that have not ended."""
+        return len(self.store.workers()), len(self.store.active())
+
     def cancel(self, job: str) -> JobState:
         """Ask it to stop; at once where no worker is on it."""
         self.get(job)
@@ -116,11 +119,8 @@ class Jobs:
 
     def _create(self, job: str, request: JobRequest) -> JobState:
         request.cam_options()
-        if request.webhook is not None and not self.webhooks.allowed(request.webhook):
-            raise ServiceError(
-                "webhook-not-allowed",
-                "webhooks may not go to this host; GRADCAM_WEBHOOK_HOSTS lists those that may",
-            )
+        if request.webhook is not None and (why := self.webhooks.refusal(request.webhook)):
+            raise ServiceError("webhook-not-allowed", why)
         experiment = self.places.experiment(request)
         output = self.places.output(request)
         models = experiment.models(request.models)
@@ -131,10 +131,10 @@ class Jobs:
             request=request,
             models=tuple(_job_model(self.places, one) for one in models),
             image_count=len(images),
-            output=self._shown(output),
+            output=output.shown,
         )
         with ExitStack() as undo:
-            undo.callback(manifests.remove, output, job)
+            undo.callback(output.remove_run, job)
             manifests.write_accepted(output, record, images)
             self._take_folders(output, record, undo)
             self.store.create(record, images)
@@ -142,17 +142,10 @@ class Jobs:
         self.coordinator.dispatch()
         return self.get(job)
 
-    def _take_folders(self, output: Path, record: JobRecord, undo: ExitStack) -> None:
+    def _take_folders(self, output: OutputFolder, record: JobRecord, undo: ExitStack) -> None:
         for model in record.models:
-            folder, holder = output / model.name, for_job(record.id)
-            acquire(folder, holder)
-            undo.callback(release, folder, holder)
-
-    def _shown(self, output: Path) -> str:
-        try:
-            return self.places.root.id_of(output)
-        except ValueError:
-            return output.name
+            output.acquire(model.name, record.id)
+            undo.callback(output.release, model.name, record.id)
 
 
 def _picked(experiment: Experiment, request: JobRequest) -> list[JobImage]:

@@ -52,3 +52,7 @@ class Metrics:
             "gradcam_model_evictions", "Models put out of memory.", registry=registry
         )
         self.models_loaded = Gauge("gradcam_models_loaded", "Models in memory.", registry=registry)
+        self.unfinished_jobs = Gauge(
+            "gradcam_unfinished_jobs", "Jobs queued or running.", registry=registry
+        )
+        self.workers = Gauge("gradcam_workers", "Workers that are up.", registry=registry)

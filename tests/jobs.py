@@ -21,6 +21,7 @@ from tests.redis_server import RedisServer, running_redis
 from tests.serving import Server, running
 from worker.store.records import JobStore, connect
 
+_ORPHAN_SECONDS = 15.0
 FINAL = {"succeeded", "partial", "failed", "canceled"}
 
 
@@ -71,12 +72,19 @@ class Stack:
     def store(self) -> JobStore:
         return JobStore(connect(self.redis.url))
 
-    def add_worker(self, **settings: str) -> Worker:
+    def add_worker(self, *, plain: bool = False, **settings: str) -> Worker:
+        """Start one by `gradcam worker`, or plainly by Celery's own command."""
+        name = f"w{len(self.workers)}"
+        words = (
+            ["celery", "-A", "worker.app", "worker", f"--hostname={name}@%h"]
+            if plain
+            else ["service", "worker", "--name", name]
+        )
         log_file = self.scratch / f"worker-{len(self.workers)}.log"
         variables = {f"GRADCAM_{name.upper()}": value for name, value in settings.items()}
         with log_file.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "service", "worker", "--name", f"w{len(self.workers)}"],
+                [sys.executable, "-m", *words],
                 stderr=log,
                 stdout=log,
                 env={**self.environment, **variables},
@@ -147,8 +155,32 @@ def stack_on(data: Path, scratch: Path, **settings: str) -> Iterator[Stack]:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("GRADCAM_")}
         environment = {**inherited, "OMP_NUM_THREADS": "1", "GRADCAM_DATA": str(data), **variables}
         made = Stack(data, scratch, redis, server, environment)
-        closing.callback(lambda: [worker.stop() for worker in made.workers])
+        closing.callback(_stop, made.workers)
         yield made
+
+
+def _stop(workers: list[Worker]) -> None:
+    """End them all; none may leave a process behind."""
+    for worker in workers:
+        worker.stop()
+    sessions = {worker.process.pid for worker in workers}
+    until = time.monotonic() + _ORPHAN_SECONDS
+    while (left := _of_sessions(sessions)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert left == [], left
+
+
+def _of_sessions(sessions: set[int]) -> list[psutil.Process]:
+    """Living processes of these sessions; each worker began one of its own."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            alive = process.status() != psutil.STATUS_ZOMBIE
+            if alive and os.getsid(process.pid) in sessions:
+                found.append(process)
+        except (psutil.NoSuchProcess, ProcessLookupError):
+            continue
+    return found
 
 
 def copy_experiment(run: Path, data: Path, images: int) -> Path:

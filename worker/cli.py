@@ -27,7 +27,7 @@ def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help="data root, the same as the service's (results/)")
     parser.add_argument("--redis-url", help="redis://host:6379/0 or unix:///path")
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N (auto)")
-    parser.add_argument("--name", help="of this worker, unlike all others (gradcam@<host>)")
+    parser.add_argument("--name", help="of this worker, unlike all others (celery@<host>)")
     parser.add_argument("--log-format", choices=("json", "console"), help="(json)")
 
 

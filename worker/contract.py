@@ -42,6 +42,7 @@ class JobRequest(CamFields):
         max_length=16,
         strict=False,
         description="early, mid, late, fused, or modules' names",
+        json_schema_extra={"uniqueItems": True},
     )
     fused: bool = Field(False, description="also the fused map")
     save_maps: bool = Field(False, description="also each map as 16-bit grey PNG")

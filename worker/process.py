@@ -50,6 +50,7 @@ def create_app(settings: WorkerSettings | None = None) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         task_soft_time_limit=HARD_LIMIT_SECONDS - 60,
         worker_redirect_stdouts=False,
+        worker_send_task_events=True,  # for Flower
     )
     logs.configure(settings)
     setup_logging.connect(lambda **_more: None, weak=False)  # then Celery leaves logging alone

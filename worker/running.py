@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Collection
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -15,14 +16,15 @@ from cam_engine.checkpoints import load_classifier
 from cam_engine.engine import Explainer
 from cam_engine.errors import CamError, CheckpointInvalid, OutOfMemory, OutputNotWritable
 from cam_engine.experiments import ImageItem
-from cam_engine.outputs import make_folder
+from cam_engine.figures import FigureWriter
 from cam_engine.pipeline import RunRequest, run
-from cam_engine.records import Failed, Row, run_facts, to_json
+from cam_engine.records import Failed, Row, RunFacts, run_facts, to_json
 from worker.contract import Chunk, ItemFailure, JobImage, JobRecord
 from worker.settings import WorkerSettings
 from worker.store.coordination import Coordinator
 from worker.store.places import Places
 from worker.store.records import JobStore, Verdict
+from worker.store.storage import Workspace
 
 _log = structlog.get_logger(__name__)
 
@@ -116,12 +118,12 @@ class ChunkRunner:
             try:
                 self._explain(chunk, record, images, report)
             except _Stopped as stopped:
-                return None if stopped.verdict != "go" else chunk.start + report.rows
+                return None if stopped.verdict != "go" else report.rest_from
             except _SYSTEM_ERRORS as error:
                 report.flush()
                 self._coordinator.fail(chunk.job, error)
             except CamError as error:  # the model's fault: its items fail, other models go on
-                report.fail_rest(images, error)
+                report.fail_rest(error)
         return None
 
     def _explain(
@@ -132,9 +134,6 @@ class ChunkRunner:
         options = request.cam_options()
         facts = run_facts(model.name, explainer, options, request.figure_style())
         self._store.remember_facts(chunk.job, chunk.model, to_json(facts))
-        experiment = self._places.experiment(request).folder
-        folder = self._places.output(request) / model.name
-        make_folder(folder)
         items = [
             ImageItem(
                 self._places.root.inside(f"{request.experiment}/{one.path}"),
@@ -143,29 +142,55 @@ class ChunkRunner:
             )
             for one in images[chunk.start : chunk.end]
         ]
+        # What an earlier attempt or a killed worker left whole is not made again.
+        resume = request.resume or chunk.attempt > 1
+        with self._places.output(request).workspace(model.name) as workspace:
+            if resume:
+                made = workspace.made_before(facts.digest, items)
+                report.skip(made)
+                items = [one for position, one in enumerate(items) if position not in made]
+            run_request = RunRequest(
+                items=tuple(items),
+                images_root=self._places.experiment(request).folder,
+                folder=workspace.folder,
+                options=options,
+                resume=resume,
+            )
+            self._run(explainer, facts, run_request, workspace, report)
+
+    def _run(
+        self,
+        explainer: Explainer,
+        facts: RunFacts,
+        request: RunRequest,
+        workspace: Workspace,
+        report: _Report,
+    ) -> None:
+        figures = FigureWriter(facts, workspace.folder)
 
         def on_row(row: Row) -> None:
-            report.row(row)
+            files = [] if isinstance(row, Failed) else figures.expected_files(row.name)
+            workspace.publish(files, partial(report.row, row))
             if self._asked_to_stop():
+                workspace.wait()
                 report.flush()
                 raise _Stopped("go")
 
-        run_request = RunRequest(
-            items=tuple(items),
-            images_root=experiment,
-            folder=folder,
-            options=options,
-            # What an earlier attempt or a killed worker left whole is not made again.
-            resume=request.resume or chunk.attempt > 1,
-        )
         start = time.perf_counter()
-        outcome = run(explainer, facts, run_request, on_row)
+        try:
+            outcome = run(explainer, facts, request, on_row)
+        except _SYSTEM_ERRORS:
+            raise
+        except CamError:
+            workspace.wait()
+            raise
+        workspace.wait()
         report.flush()
         self._computing_seconds = outcome.computing_seconds
         made = len(outcome.rows) - outcome.resumed
         if made >= _LEAST_MEASURED:
             rate = made / (time.perf_counter() - start)
-            self._store.remember_rate(model.checkpoint_sha256, rate)
+            self._store.remember_rate(facts.model_sha256, rate)
 
 
 class _Stopped(Exception):
@@ -184,7 +209,8 @@ class _Report:
     ) -> None:
         self._store = store
         self._chunk = chunk
-        self._first = chunk.model * record.image_count + chunk.start
+        self._first = chunk.model * record.image_count
+        self._to_do = deque(range(chunk.start, chunk.end))
         self._worker = worker
         self._lease_seconds = lease_seconds
         self._lock = threading.Lock()
@@ -194,7 +220,6 @@ class _Report:
         self._verdict: Verdict = "go"
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep_lease, daemon=True)
-        self.rows = 0
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -211,25 +236,36 @@ class _Report:
 
     def row(self, row: Row) -> None:
         """An image is done. Raises _Stopped where the job is not wanted any more."""
-        index = self._first + self.rows
         with self._lock:
+            index = self._first + self._to_do.popleft()
             if isinstance(row, Failed):
                 self._failed[index] = ItemFailure(code=row.code, detail=row.detail)
             else:
                 self._succeeded.append(index)
-            self.rows += 1
         if time.monotonic() - self._told >= _REPORT_SECONDS:
             self.flush()
         if self._verdict != "go":
             raise _Stopped(self._verdict)
 
-    def fail_rest(self, images: list[JobImage], error: CamError) -> None:
+    @property
+    def rest_from(self) -> int | None:
+        """The first image of the job that no row came for; None where all came."""
+        return self._to_do[0] if self._to_do else None
+
+    def skip(self, positions: Collection[int]) -> None:
+        """Images, by position in the chunk, that were made before: no rows will come for them."""
+        with self._lock:
+            made = {self._chunk.start + position for position in positions}
+            self._succeeded += [self._first + image for image in sorted(made)]
+            self._to_do = deque(image for image in self._to_do if image not in made)
+        self.flush()
+
+    def fail_rest(self, error: CamError) -> None:
         """What of the chunk is not done fails for one reason."""
         why = ItemFailure(code=error.code, detail=str(error))
         with self._lock:
-            for number in range(self.rows, self._chunk.end - self._chunk.start):
-                self._failed[self._first + number] = why
-            self.rows = len(images[self._chunk.start : self._chunk.end])
+            self._failed |= {self._first + image: why for image in self._to_do}
+            self._to_do.clear()
         self.flush()
 
     def flush(self) -> None:

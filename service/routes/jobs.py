@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import chain
+from pathlib import Path, PurePosixPath
 from typing import Annotated, ParamSpec, TypeVar
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 from zipstream import ZIP_STORED, ZipStream
 
-from cam_engine.data_root import inside
-from cam_engine.outputs import PicturePaths
+from cam_engine.outputs import MANIFEST, SUMMARY_CSV, SUMMARY_JSON, PicturePaths
 from service import job_responses as answers
 from service.jobs import Jobs
 from service.problems import ServiceError
@@ -22,6 +24,7 @@ from service.routes.documented import BASIC, Documented, problems
 from service.schemas import parse
 from service.uploads import JSON, read_json
 from worker.contract import ItemState, JobRequest, JobState
+from worker.store.storage import StoredFile
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(authorised)])
 
@@ -41,6 +44,7 @@ async def jobs_of(parts: Parts) -> Jobs:
             "jobs-unavailable",
             "this service has no Redis, which jobs need: set GRADCAM_REDIS_URL, or start "
             "everything with `gradcam up`",
+            {"Retry-After": "60"},
         )
     return parts.jobs
 
@@ -70,12 +74,13 @@ class WaitQuery(BaseModel):
 class ItemQuery(JobQuery):
     """Which of a job's items."""
 
-    status: ItemState | None = Field(None, description="default: all")
+    status: ItemState | SkipJsonSchema[None] = Field(None, description="default: all")
 
 
 @router.post(
     "",
     status_code=202,
+    operation_id="submit_job",
     summary="Explain many images with many models",
     dependencies=[Depends(without_query)],
     response_model=answers.Job,
@@ -97,6 +102,9 @@ class ItemQuery(JobQuery):
         "no-images-found",
         "output-busy",
         "idempotency-conflict",
+        "webhook-not-allowed",
+        "model-not-found",
+        "output-not-writable",
     ),
 )
 async def submit(
@@ -115,7 +123,9 @@ async def submit(
     return await _job(request, jobs, accepted.state)
 
 
-@router.get("", summary="All jobs", responses=problems(*BASIC, "jobs-unavailable"))
+@router.get(
+    "", summary="All jobs", responses=problems(*BASIC, "jobs-unavailable", "invalid-request")
+)
 async def list_jobs(
     request: Request, query: Annotated[JobQuery, Query()], jobs: JobsHere
 ) -> answers.JobList:
@@ -134,7 +144,7 @@ async def list_jobs(
     return await _blocking(work)
 
 
-@router.get("/{job}", summary="One job", responses=problems(*_MISSING))
+@router.get("/{job}", summary="One job", responses=problems(*_MISSING, "invalid-request"))
 async def get_job(
     job: str, request: Request, query: Annotated[WaitQuery, Query()], jobs: JobsHere
 ) -> answers.Job:
@@ -149,32 +159,51 @@ async def get_job(
     return await _job(request, jobs, state)
 
 
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "description": "for Last-Event-ID"},
+        "event": {"enum": ["progress", "end"]},
+        "data": {
+            "type": "string",
+            "contentMediaType": JSON,
+            "contentSchema": {"$ref": "#/components/schemas/Job"},
+        },
+    },
+    "required": ["id", "event", "data"],
+}
+
+
 @router.get(
     "/{job}/events",
     summary="Progress as server-sent events",
     response_class=StreamingResponse,
     responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
-        **problems(*_MISSING),
+        200: {"content": {"text/event-stream": {"schema": _EVENT}}},
+        **problems(*_MISSING, "invalid-request"),
     },
 )
 async def events(
     job: str,
     request: Request,
     jobs: JobsHere,
-    last_event_id: Annotated[str | None, Header(pattern=r"^\d{1,20}(-\d{1,20})?$")] = None,
+    last_event_id: Annotated[str, Header(pattern="^[0-9]{1,19}(-[0-9]{1,19})?$")] = "0",
 ) -> StreamingResponse:
     """`progress` events with the job as data, and `end` with its end state; then it closes.
 
     With `Last-Event-ID`, what was missed comes first.
     """
     await _blocking(jobs.get, job)
-    stream = _events(jobs, job, last_event_id or "0", _base(request))
+    stream = _events(jobs, job, last_event_id, _base(request))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 
-@router.get("/{job}/items", summary="A job's images, one by one", responses=problems(*_MISSING))
+@router.get(
+    "/{job}/items",
+    summary="A job's images, one by one",
+    responses=problems(*_MISSING, "invalid-request"),
+)
 async def items(
     job: str, request: Request, query: Annotated[ItemQuery, Query()], jobs: JobsHere
 ) -> answers.ItemPage:
@@ -182,27 +211,33 @@ async def items(
     return await _blocking(_items, jobs, job, query, _base(request))
 
 
-_PICTURE: Documented = {200: {"content": {"image/png": {"schema": {"type": "string"}}}}}
+_FILES: Documented = {
+    200: {
+        "content": {
+            "image/png": {"schema": {"type": "string"}},
+            "text/csv": {"schema": {"type": "string"}},
+            JSON: {"schema": {"type": "object"}},
+        }
+    }
+}
 
 
 @router.get(
     "/{job}/files/{path:path}",
     summary="One of a job's files",
     response_class=FileResponse,
-    responses={**_PICTURE, **problems(*_MISSING, "path-outside-root", "file-not-found")},
+    responses={**_FILES, **problems(*_MISSING, "path-outside-root", "file-not-found")},
 )
-async def file(job: str, path: str, jobs: JobsHere) -> FileResponse:
+async def file(job: str, path: str, jobs: JobsHere) -> Response:
     """A picture or a summary by its path below the job's output folder."""
 
-    def find() -> FileResponse:
+    def find() -> Response:
         record = jobs.get(job).record
-        output = jobs.places.output(record.request)
-        found = inside(output, path)
-        folder = path.split("/", 1)[0]
-        theirs = {model.name for model in record.models} | {"summary.csv", "summary.json"}
-        if folder not in theirs or not found.is_file() or found.name.startswith("."):
+        found = jobs.places.output(record.request).file(path)
+        theirs = {model.name for model in record.models} | {SUMMARY_CSV, SUMMARY_JSON}
+        if found is None or path.split("/", 1)[0] not in theirs:
             raise ServiceError("file-not-found", f"the job has no file {path!r}")
-        return FileResponse(found, filename=found.name, content_disposition_type="inline")
+        return _file_response(found)
 
     return await _blocking(find)
 
@@ -222,15 +257,16 @@ async def archive(job: str, jobs: JobsHere) -> StreamingResponse:
     def pack() -> Iterator[bytes]:
         state = jobs.get(job)
         output = jobs.places.output(state.record.request)
+        merged = (output.file(name) for name in (SUMMARY_CSV, SUMMARY_JSON, MANIFEST))
+        files = chain(*(output.files(model.name) for model in state.record.models), merged)
         zipped = ZipStream(compress_type=ZIP_STORED)
-        for model in state.record.models:
-            folder = output / model.name
-            files = (p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
-            for found in sorted(files):
-                zipped.add_path(found, found.relative_to(output).as_posix())
-        for name in ("summary.csv", "summary.json", "manifest.json"):
-            if (output / name).is_file():
-                zipped.add_path(output / name, name)
+        for one in files:
+            if one is None:
+                continue
+            if isinstance(one.content, Path):
+                zipped.add_path(one.content, one.path)
+            else:
+                zipped.add(one.content(), one.path, size=one.size)
         return iter(zipped)
 
     chunks = await _blocking(pack)
@@ -301,8 +337,8 @@ def _items(jobs: Jobs, job: str, query: ItemQuery, base: str) -> answers.ItemPag
     for index in chosen[query.offset : query.offset + query.limit]:
         model, image = record.models[index // len(images)], images[index % len(images)]
         why = failures.get(index) if states[index] == "failed" else None
-        figure = PicturePaths(jobs.places.output(record.request) / model.name, image.name).main()
-        links = {"figure": f"{base}/v1/jobs/{job}/files/{model.name}/{figure.name}"}
+        figure = PicturePaths(Path(model.name), image.name).main().as_posix()
+        links = {"figure": f"{base}/v1/jobs/{job}/files/{figure}"}
         found.append(
             answers.Item(
                 model=model.id,
@@ -315,6 +351,14 @@ def _items(jobs: Jobs, job: str, query: ItemQuery, base: str) -> answers.ItemPag
             )
         )
     return answers.ItemPage(items=found, total=len(chosen), offset=query.offset, limit=query.limit)
+
+
+def _file_response(file: StoredFile) -> Response:
+    name = PurePosixPath(file.path).name
+    if isinstance(file.content, Path):
+        return FileResponse(file.content, filename=name, content_disposition_type="inline")
+    headers = {"Content-Length": str(file.size), "Content-Disposition": "inline"}
+    return StreamingResponse(file.content(), media_type=file.media_type, headers=headers)
 
 
 async def _job(request: Request, jobs: Jobs, state: JobState) -> answers.Job:

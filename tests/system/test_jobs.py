@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +17,10 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from standardwebhooks import Webhook
 
 from tests.jobs import Stack, stack
+from tests.webhook_receiver import SECRET, Receiver, receiving
 
 pytestmark = pytest.mark.system
 
@@ -27,7 +30,8 @@ IMAGES = 12
 @pytest.fixture(scope="module")
 def jobs(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """One worker on the bundled experiment, with one image that cannot be read."""
-    with stack(sample_run, tmp_path_factory.mktemp("jobs"), images=IMAGES) as made:
+    hooks = {"webhook_hosts": "127.0.0.1", "webhook_secret": SECRET}
+    with stack(sample_run, tmp_path_factory.mktemp("jobs"), images=IMAGES, **hooks) as made:
         made.add_worker()
         yield made
 
@@ -143,6 +147,30 @@ def test_progress_comes_as_events_that_can_be_resumed(jobs: Stack) -> None:
         headers = {"Last-Event-ID": seen[-2][0]}
         with client.stream("GET", job["links"]["events"], headers=headers) as stream:
             assert [id_ for id_, _, _ in events(stream)] == [seen[-1][0]]
+
+
+def test_a_webhook_tells_how_the_job_ended(jobs: Stack) -> None:
+    with receiving(Receiver()) as receiver:
+        job = jobs.wait(jobs.submit(max_images=1, models=["cb"], webhook=receiver.address)["id"])
+        until = time.monotonic() + 30
+        while not receiver.received and time.monotonic() < until:
+            time.sleep(0.1)
+    ((headers, body),) = receiver.received
+    said = Webhook(SECRET).verify(body, headers)["data"]
+    assert (said["id"], said["status"]) == (job["id"], "succeeded")
+    assert said["progress"] == job["progress"]
+
+
+def test_a_small_job_does_not_wait_for_a_large_one(sample_run: Path, tmp_path: Path) -> None:
+    with stack(sample_run, tmp_path, images=500, chunk_seconds="1") as made:
+        made.add_worker(plain=True)
+        large = made.submit(max_images=None, models=["focal"])["id"]
+        made.wait_for_progress(large, 20)
+        small = made.submit(max_images=20, models=["cb"])["id"]
+        assert made.wait(small)["status"] == "succeeded"
+        progress = made.job(large)["progress"]
+        assert progress["succeeded"] < progress["total"] * 0.8
+        assert made.wait(large, 180)["status"] == "succeeded"
 
 
 def events(stream: httpx.Response) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -149,6 +150,23 @@ def test_the_service_restarted_in_mid_job(sample_run: Path, tmp_path: Path) -> N
         made.server.process.wait()
         with running(made.data, tmp_path, redis_url=made.redis.url) as server:
             made.server = server
+            assert_whole(made, made.wait(job, 120))
+
+
+def test_the_service_killed_in_mid_long_poll(sample_run: Path, tmp_path: Path) -> None:
+    with stack(sample_run, tmp_path, images=20) as made, ThreadPoolExecutor(1) as pool:
+        job = made.submit(max_images=None, models=["focal"])["id"]
+        address = f"{made.server.url}/v1/jobs/{job}?wait=30"
+        poll = pool.submit(httpx.get, address, timeout=60)
+        time.sleep(2)
+        assert not poll.done()
+        made.server.process.kill()
+        made.server.process.wait()
+        with pytest.raises(httpx.TransportError):
+            poll.result(timeout=10)
+        with running(made.data, tmp_path, redis_url=made.redis.url) as server:
+            made.server = server
+            made.add_worker()
             assert_whole(made, made.wait(job, 120))
 
 

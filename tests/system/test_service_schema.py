@@ -5,10 +5,8 @@ What is sent and which statuses are right stands in schemathesis.toml and schema
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,12 +16,9 @@ from schemathesis.checks import CHECKS, load_all_checks
 
 from service.problems import PROBLEMS
 from tests.serving import Server, running
+from tests.system.schemathesis_run import KEY, PHASES, check
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
-
-ROOT = Path(__file__).resolve().parents[2]
-KEY = "key-of-the-schema-test"
-PHASES = ("examples", "coverage", "fuzzing", "stateful")
 
 Asked = Counter[tuple[str, str, int]]
 
@@ -38,21 +33,8 @@ def server(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture(scope="module")
 def report(server: Server) -> subprocess.CompletedProcess[str]:
     """Schemathesis, run once over everything."""
-    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json"]
-    return subprocess.run(
-        # Jobs need a Redis and workers: they have tests of their own, test_jobs*.py.
-        [
-            *command,
-            *("--checks", "all", "--phases", ",".join(PHASES), "--no-color"),
-            *("--exclude-path-regex", "^/v1/jobs"),
-        ],
-        cwd=ROOT,
-        env={**os.environ, "GRADCAM_TEST_KEY": KEY, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    # Jobs need a Redis: test_jobs_schema.py.
+    return check(server.url, "--exclude-path-regex", "^/v1/jobs")
 
 
 @pytest.fixture(scope="module")

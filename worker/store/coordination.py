@@ -96,7 +96,7 @@ class Coordinator:
         with self._store.only_one("rebuild", _EXPIRY_ROUND_SECONDS, keep=True) as mine:
             if not mine:
                 return
-            for found in manifests.unfinished(self._places.outputs()):
+            for found in manifests.unfinished(self._places.storage.run_manifests()):
                 if self._store.state(found.record.id) is None:
                     request = found.record.request.model_copy(update={"resume": True})
                     record = found.record.model_copy(update={"request": request})
@@ -158,10 +158,9 @@ class Coordinator:
             self._finisher.write_summaries(state)
             expires = datetime.now(UTC) + timedelta(days=self._settings.job_days)
             self._finisher.write_manifest(state, status)
-            if self._store.end(job, status, error, expires):
+            webhook = state.record.request.webhook is not None
+            if self._store.end(job, status, error, expires, webhook=webhook):
                 self._finisher.let_go(state)
-                if state.record.request.webhook is not None:
-                    self._store.plan_webhook(job, 0.0, 1)
                 _log.info("job ended", job=job, status=status)
 
     def _first_failure(self, state: JobState) -> JobError | None:

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import structlog
 
 from cam_engine.errors import CamError
 from cam_engine.options import CamOptions, FigureStyle
-from cam_engine.output_lock import for_job, release
-from cam_engine.outputs import (
-    ModelSummary,
-    PicturePaths,
-    row_from_json,
-    write_merged_summary,
-    write_model_summary,
-)
-from cam_engine.png import read_png_text
+from cam_engine.outputs import ModelSummary, row_from_json
 from cam_engine.records import Failed, Row, RunFacts
 from worker.contract import ItemFailure, ItemState, JobImage, JobState
 from worker.store import manifests
 from worker.store.places import Places
 from worker.store.records import JobStore
+from worker.store.storage import OutputFolder
 
 _log = structlog.get_logger(__name__)
 
@@ -43,7 +35,7 @@ class Finisher:
         images = self._store.images(job)
         states = self._store.item_states(job, record.total, ended=True)
         failures = self._store.failures(job)
-        wrote = False
+        summaries = []
         try:
             output = self._places.output(record.request)
             for index, model in enumerate(record.models):
@@ -53,13 +45,11 @@ class Finisher:
                 first = index * count
                 mine = states[first : first + count]
                 why = {i - first: one for i, one in failures.items() if 0 <= i - first < count}
-                rows = tuple(_rows(output / model.name, images, mine, why))
+                rows = tuple(_rows(output, model.name, images, mine, why))
                 if rows:
-                    wrote = True
-                    parsed = _facts(json.loads(facts))
-                    write_model_summary(output / model.name, ModelSummary(parsed, rows, 0.0))
-            if wrote:
-                write_merged_summary(output)
+                    summaries.append(ModelSummary(_facts(json.loads(facts)), rows, 0.0))
+            if summaries:
+                output.write_summaries(summaries)
         except (CamError, OSError) as error:
             _log.error("summaries not written", job=job, reason=str(error))
 
@@ -74,31 +64,33 @@ class Finisher:
     def remove_manifest(self, state: JobState) -> None:
         """The run's manifest, and its folder."""
         try:
-            manifests.remove(self._places.output(state.record.request), state.record.id)
-        except CamError:
-            return  # the experiment itself is gone
+            self._places.output(state.record.request).remove_run(state.record.id)
+        except (CamError, OSError) as error:  # the experiment itself is gone, for one
+            _log.warning("manifest not removed", job=state.record.id, reason=str(error))
 
     def let_go(self, state: JobState) -> None:
         """Free the folders of the job's models."""
         try:
             output = self._places.output(state.record.request)
-        except CamError:
-            return
-        for model in state.record.models:
-            release(output / model.name, for_job(state.record.id))
+            for model in state.record.models:
+                output.release(model.name, state.record.id)
+        except (CamError, OSError) as error:  # void all the same once the manifest says "ended"
+            _log.warning("folders not let go", job=state.record.id, reason=str(error))
 
 
 def _rows(
-    folder: Path,
+    output: OutputFolder,
+    model: str,
     images: list[JobImage],
     states: list[ItemState],
     failures: dict[int, ItemFailure],
 ) -> Iterator[Row]:
     """Rows of the images that have their state; a figure carries its own row."""
+    made = [image.name for image, state in zip(images, states, strict=True) if state == "succeeded"]
+    texts = output.figure_texts(model, made)
     for index, (image, state) in enumerate(zip(images, states, strict=True)):
         if state == "succeeded":
-            text = read_png_text(PicturePaths(folder, image.name).main())
-            yield row_from_json(json.loads(text["Row"]))
+            yield row_from_json(json.loads(next(texts)["Row"]))
         elif state == "failed" and index in failures:
             why = failures[index]
             yield Failed(image.path, image.name, image.true_class, why.code, why.detail)

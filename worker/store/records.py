@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
@@ -34,11 +32,10 @@ from worker.contract import (
     Progress,
 )
 from worker.store import scripts
+from worker.store.shared_state import SharedState
 
 _MOST_EVENTS = 1000
 _EVENT_PAUSE_MS = 300
-_IDEMPOTENCY_SECONDS = 24 * 3600
-_WORKER_SECONDS = 30
 _RETRIES = 40  # with pauses of up to two seconds: longer than Redis may be away for a restart
 
 Verdict = Literal["go", "cancel", "lost", "gone", "taken"]
@@ -74,12 +71,11 @@ class GivenOut:
     leased: bool
 
 
-class JobStore:
+class JobStore(SharedState):
     """Reads and writes job records; safe in several threads and processes."""
 
     def __init__(self, client: redis.Redis, prefix: str = "gradcam") -> None:
-        self.client = client
-        self._prefix = prefix
+        super().__init__(client, prefix)
         self._scripts = {
             name: client.register_script(getattr(scripts, name))
             for name in (
@@ -91,7 +87,6 @@ class JobStore:
                 "CANCEL",
                 "END",
                 "RETRY",
-                "UNLOCK",
             )
         }
 
@@ -115,18 +110,6 @@ class JobStore:
         )
         self._announce(record.id, now=True)
         return bool(created)
-
-    def claim_key(self, key: str, digest: str, job: str) -> tuple[str, str]:
-        """Tie an idempotency key to a job: (digest, job) of whoever came first, for a day."""
-        name = self._name("idempotency", key)
-        value = json.dumps([digest, job])
-        self.client.set(name, value, nx=True, ex=_IDEMPOTENCY_SECONDS)
-        first = json.loads(cast("bytes", self.client.get(name)) or value)
-        return str(first[0]), str(first[1])
-
-    def release_key(self, key: str) -> None:
-        """Forget an idempotency key, since its job was refused."""
-        self.client.delete(self._name("idempotency", key))
 
     def state(self, job: str) -> JobState | None:
         """The job as it stands; None where there is none."""
@@ -276,17 +259,28 @@ class JobStore:
         found = cast("bytes | None", self.client.hget(self._key(job, "facts"), str(model)))
         return None if found is None else found.decode()
 
-    def end(self, job: str, status: JobStatus, error: JobError | None, expires: datetime) -> bool:
-        """Give the job its end state; True for the one call that did."""
+    def end(
+        self,
+        job: str,
+        status: JobStatus,
+        error: JobError | None,
+        expires: datetime,
+        *,
+        webhook: bool = False,
+    ) -> bool:
+        """End the job, its webhook being due at once; True for the one call that did."""
         keys = [
             self._key(job),
             self._name("active"),
             self._key(job, "pending"),
             self._key(job, "out"),
+            self._name("webhooks"),
+            self._name("webhook-attempts"),
         ]
         words = error.model_dump_json() if error else ""
         now = datetime.now(UTC).timestamp()
-        ended = bool(self._run("END", keys, [status, now, words, expires.timestamp(), job]))
+        arguments = [status, now, words, expires.timestamp(), job, "1" if webhook else ""]
+        ended = bool(self._run("END", keys, arguments))
         self._announce(job, now=True)
         return ended
 
@@ -346,30 +340,6 @@ class JobStore:
         )
         self._announce(chunk.job)
 
-    def plan_webhook(self, job: str, pause_seconds: float, attempt: int) -> None:
-        """The job's webhook is due after a pause, as the n-th attempt."""
-        with self.client.pipeline(transaction=True) as pipe:
-            pipe.zadd(self._name("webhooks"), {job: time.time() + pause_seconds})
-            pipe.hset(self._name("webhook-attempts"), job, str(attempt))
-            pipe.execute()
-
-    def drop_webhook(self, job: str) -> None:
-        """The job's webhook is delivered, or given up."""
-        with self.client.pipeline(transaction=True) as pipe:
-            pipe.zrem(self._name("webhooks"), job)
-            pipe.hdel(self._name("webhook-attempts"), job)
-            pipe.execute()
-
-    def due_webhooks(self) -> list[tuple[str, int]]:
-        """Jobs whose webhook is due, and which attempt it is."""
-        name = self._name("webhooks")
-        found = cast("list[bytes]", self.client.zrangebyscore(name, "-inf", time.time()))
-        attempts = [self.client.hget(self._name("webhook-attempts"), one.decode()) for one in found]
-        return [
-            (job.decode(), int(cast("bytes", number or b"1")))
-            for job, number in zip(found, attempts, strict=True)
-        ]
-
     def expired(self) -> list[str]:
         """Ended jobs whose time is over."""
         ids, _ = self.job_ids(0, 1_000_000)
@@ -379,50 +349,6 @@ class JobStore:
             times = pipe.execute()
         now = time.time()
         return [job for job, one in zip(ids, times, strict=True) if one and float(one) < now]
-
-    def beat(self, worker: str) -> None:
-        """A worker is alive."""
-        self.client.zadd(self._name("workers"), {worker: time.time()})
-
-    def leave(self, worker: str) -> None:
-        """A worker ends."""
-        self.client.zrem(self._name("workers"), worker)
-
-    def workers(self) -> list[str]:
-        """Workers that were alive half a minute ago."""
-        name, since = self._name("workers"), time.time() - _WORKER_SECONDS
-        with self.client.pipeline(transaction=True) as pipe:
-            pipe.zremrangebyscore(name, "-inf", since)
-            pipe.zrange(name, 0, -1)
-            found = pipe.execute()[1]
-        return sorted(one.decode() for one in found)
-
-    def rate(self, model: str) -> float | None:
-        """Images a second that workers have had with the model, as far as is known."""
-        found = cast("bytes | None", self.client.hget(self._name("rates"), model))
-        return None if found is None else float(found)
-
-    def remember_rate(self, model: str, images_per_second: float) -> None:
-        """What a worker had with the model."""
-        self.client.hset(self._name("rates"), model, f"{images_per_second:.3f}")
-
-    @contextmanager
-    def only_one(self, what: str, seconds: int, *, keep: bool = False) -> Iterator[bool]:
-        """True for one process at a time, for so long at most.
-
-        keep: the turn is not given back at the end, so that it comes every so many seconds only.
-        """
-        name, token = self._name("lock", what), uuid.uuid4().hex
-        mine = bool(self.client.set(name, token, nx=True, ex=seconds))
-        try:
-            yield mine
-        finally:
-            if mine and not keep:
-                self._run("UNLOCK", [name], [token])
-
-    def ping(self) -> None:
-        """Raises redis.exceptions.RedisError where Redis does not answer."""
-        self.client.ping()
 
     def _announce(self, job: str, *, now: bool = False) -> None:
         """Tell listeners the job's state, a few times a second at most."""
@@ -447,9 +373,6 @@ class JobStore:
 
     def _key(self, job: str, part: str = "") -> str:
         return self._name("job", job, *([part] if part else []))
-
-    def _name(self, *parts: str) -> str:
-        return ":".join((self._prefix, *parts))
 
 
 def _entry(chunk: Chunk, start: int, attempt: int) -> str:

@@ -99,8 +99,9 @@ end
 return status
 """
 
-# End a job, once.  KEYS: job, active, pending, chunks out.  ARGV: status, now, error json, expires,
-# id.  Answers 1 for the one who ended it.
+# End a job, once.  KEYS: job, active, pending, chunks out, webhooks due, their attempts.
+# ARGV: status, now, error json, expires, id, whether it has a webhook.
+# Answers 1 for the one who ended it.
 END = """
 local status = redis.call('HGET', KEYS[1], 'status')
 if status ~= 'queued' and status ~= 'running' and status ~= 'canceling' then return 0 end
@@ -108,6 +109,10 @@ redis.call('HSET', KEYS[1], 'status', ARGV[1], 'finished', ARGV[2], 'error', ARG
   'expires', ARGV[4])
 redis.call('ZREM', KEYS[2], ARGV[5])
 redis.call('DEL', KEYS[3], KEYS[4])
+if ARGV[6] ~= '' then
+  redis.call('ZADD', KEYS[5], ARGV[2], ARGV[5])
+  redis.call('HSET', KEYS[6], ARGV[5], 1)
+end
 return 1
 """
 

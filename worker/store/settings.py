@@ -22,6 +22,10 @@ class JobSettings(BaseSettings):
     output_root: Path | None = Field(
         None, description="where jobs' `output` folders are; default: none may be named"
     )
+    output_store: str | None = Field(
+        None,
+        description="s3://bucket/prefix: outputs of jobs go there (extra `s3`, AWS_* variables)",
+    )
     redis_url: str | None = Field(
         None, repr=False, description="redis://host:6379/0 or unix:///path; without it, no jobs"
     )

@@ -32,12 +32,14 @@ from worker.contract import JobRequest
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file of an output folder by its path there; `local` where it lies on this file system."""
+    """A file of an output folder by its path there.
+
+    content: where it lies on this file system, or what reads it from where it is.
+    """
 
     path: str
     size: int
-    chunks: Callable[[], Iterator[bytes]]
-    local: Path | None = None
+    content: Path | Callable[[], Iterator[bytes]]
 
     @property
     def media_type(self) -> str:
@@ -202,7 +204,7 @@ class PosixFolder:
             write_model_summary(self._path / summary.facts.model, summary)
         write_merged_summary(self._path)
 
-    def write_run(self, job: str, manifest: bytes, *, finished: bool) -> None:  # noqa: ARG002
+    def write_run(self, job: str, manifest: bytes, *, finished: bool) -> None:
         """A run's manifest. Raises OSError or OutputNotWritable."""
         path = self._run(job)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -219,19 +221,14 @@ class PosixFolder:
     def file(self, path: str) -> StoredFile | None:
         """The file, unless its name begins with a dot. Raises PathOutsideRoot."""
         found = inside(self._path, path)
-        return self._stored(found) if _is_shown(found) else None
+        return StoredFile(path, found.stat().st_size, found) if _is_shown(found) else None
 
     def files(self, model: str) -> Iterator[StoredFile]:
         """All files below the model's folder."""
         for path in sorted((self._path / model).rglob("*")):
             if _is_shown(path):
-                yield self._stored(path)
-
-    def _stored(self, path: Path) -> StoredFile:
-        relative = path.relative_to(self._path.resolve() if path.is_absolute() else self._path)
-        return StoredFile(
-            relative.as_posix(), path.stat().st_size, lambda: iter([path.read_bytes()]), path
-        )
+                name = path.relative_to(self._path).as_posix()
+                yield StoredFile(name, path.stat().st_size, path)
 
     def _run(self, job: str) -> Path:
         return self._path / RUNS / job / RUN_MANIFEST
@@ -243,10 +240,10 @@ class _InPlace:
 
     folder: Path
 
-    def made_before(self, run: str, items: Sequence[ImageItem]) -> frozenset[int]:  # noqa: ARG002
+    def made_before(self, run: str, items: Sequence[ImageItem]) -> frozenset[int]:
         return frozenset()
 
-    def publish(self, files: Sequence[Path], then: Callable[[], None]) -> None:  # noqa: ARG002
+    def publish(self, files: Sequence[Path], then: Callable[[], None]) -> None:
         then()
 
     def wait(self) -> None:

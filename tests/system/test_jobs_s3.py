@@ -1,0 +1,142 @@
+"""Jobs whose outputs go to an S3 store: real Redis, service, workers and (local) S3 server."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import redis
+from PIL import Image
+
+from tests.jobs import Stack, stack
+from tests.s3_server import BUCKET, S3Server, running_s3
+from tests.service.asking import assert_problem
+
+pytestmark = pytest.mark.system
+
+IMAGES = 120
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Server]:
+    with running_s3() as server:
+        yield server
+
+
+@pytest.fixture
+def jobs(sample_run: Path, tmp_path: Path, s3: S3Server) -> Iterator[Stack]:
+    """No worker yet; the store's prefix is the test's own."""
+    (tmp_path / "tmp").mkdir()
+    store = f"s3://{BUCKET}/{tmp_path.name}"
+    with stack(sample_run, tmp_path, images=IMAGES, output_store=store) as made:
+        made.environment["TMPDIR"] = str(tmp_path / "tmp")
+        yield made
+
+
+def pixels(source: Path | bytes) -> np.ndarray[Any, Any]:
+    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        return np.asarray(image.convert("RGB"), np.int16)
+
+
+def archive(made: Stack, job: dict[str, Any]) -> dict[str, bytes]:
+    """Every file of the job's zip."""
+    with made.server.client() as client:
+        answer = client.get(job["links"]["archive"])
+    assert answer.status_code == 200
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as opened:
+        assert opened.testzip() is None
+        return {name: opened.read(name) for name in opened.namelist()}
+
+
+def figures(s3: S3Server, prefix: str) -> dict[str, datetime]:
+    """When each main figure was put into the store."""
+    found = s3.objects().items()
+    return {key: when for key, when in found if key.startswith(prefix) and "improved_" in key}
+
+
+def test_a_job_leaves_the_command_lines_pictures_in_the_store(
+    jobs: Stack, s3: S3Server, tmp_path: Path
+) -> None:
+    body = {"experiment": jobs.experiment, "max_images": 12}
+    job = jobs.submit(max_images=12)
+    with jobs.server.client() as client:
+        assert_problem(client.post("/v1/jobs", json=body), "output-busy")
+    jobs.add_worker()
+    job = jobs.wait(job["id"])
+    assert job["status"] == "succeeded", job
+    folder, expected = jobs.data / jobs.experiment, tmp_path / "expected"
+    subprocess.run(
+        [
+            *(sys.executable, "scripts/visualization/run_improved_gradcam_on_experiments.py"),
+            *("--exp-folder", str(folder), "--max-images", "12", "--quiet"),
+            *("--output-base", str(expected)),
+        ],
+        check=True,
+        env=jobs.environment,
+    )
+    made = archive(jobs, job)
+    pictures = {name for name in made if name.endswith(".png")}
+    theirs = {path.relative_to(expected).as_posix() for path in expected.rglob("*.png")}
+    assert len(theirs) == 2 * 12 * 7
+    assert pictures == theirs
+    for name in pictures:
+        assert np.abs(pixels(made[name]) - pixels(expected / name)).max() <= 2, name
+    assert made["summary.csv"].count(b"succeeded") == 24
+    folders = {name.split("/")[0] for name in pictures}
+    assert {f"{one}/summary.csv" for one in folders} | {"summary.json", "manifest.json"} <= set(
+        made
+    )
+    prefix = f"{tmp_path.name}/{jobs.experiment}/gradcam_visualizations"
+    assert f"{prefix}/runs/{job['id']}/manifest.json" in s3.objects()
+    with jobs.server.client() as client:
+        (item,) = client.get(f"{job['links']['items']}?limit=1").json()["items"]
+        figure = client.get(item["links"]["figure"])
+        assert figure.headers["content-type"] == "image/png"
+        name = item["links"]["figure"].split("/files/")[1]
+        assert figure.content == made[name]
+        assert (
+            client.get(f"{job['links']['self']}/files/summary.csv").content == made["summary.csv"]
+        )
+        assert_problem(client.get(f"{job['links']['self']}/files/{name}x"), "file-not-found")
+    assert not (folder / "gradcam_visualizations").exists()
+    assert list((tmp_path / "tmp").glob("gradcam-outputs-*")) == []
+    jobs.submit(max_images=2)  # the folders are free again
+
+
+@pytest.mark.parametrize("redis_is_lost", [False, True])
+def test_a_killed_workers_job_is_finished_and_nothing_made_twice(
+    jobs: Stack, s3: S3Server, tmp_path: Path, redis_is_lost: bool
+) -> None:
+    first = jobs.add_worker()
+    id_ = jobs.submit(max_images=None, models=["focal"])["id"]
+    assert jobs.wait_for_progress(id_, 10)["status"] == "running"
+    first.kill_group()
+    counted = jobs.job(id_)["progress"]["succeeded"]
+    in_store = figures(s3, tmp_path.name)
+    assert counted <= len(in_store) < IMAGES
+    if redis_is_lost:
+        with redis.Redis.from_url(jobs.redis.url) as client:
+            client.flushall()
+    jobs.add_worker()
+    until = time.monotonic() + 90
+    while httpx.get(f"{jobs.server.url}/v1/jobs/{id_}").status_code == 404:
+        assert time.monotonic() < until
+        time.sleep(0.5)
+    job = jobs.wait(id_, 180)
+    assert job["status"] == "succeeded", job
+    assert job["progress"]["succeeded"] == IMAGES
+    assert in_store.items() <= figures(s3, tmp_path.name).items()
+    made = archive(jobs, job)
+    assert sum("improved_gradcam_" in name for name in made) == IMAGES
+    assert all(pixels(content).size for name, content in made.items() if name.endswith(".png"))
+    assert made["summary.csv"].count(b"succeeded") == IMAGES

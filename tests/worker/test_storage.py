@@ -1,0 +1,327 @@
+"""Outputs of jobs in a folder and in a real (local) S3 store: both keep the same promises."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cam_engine.data_root import DataRoot
+from cam_engine.errors import InvalidOption, OutputBusy, OutputNotWritable, PathOutsideRoot
+from cam_engine.experiments import ImageItem
+from cam_engine.options import CamOptions, FigureStyle
+from cam_engine.outputs import ModelSummary, PicturePaths
+from cam_engine.png import encode_png
+from cam_engine.records import Failed, RunFacts
+from tests.redis_server import free_port
+from tests.s3_server import BUCKET, S3Server, running_s3, serving
+from worker.contract import JobRequest
+from worker.store.object_storage import ObjectStorage
+from worker.store.places import Places
+from worker.store.settings import JobSettings
+from worker.store.storage import OutputFolder, OutputStorage, PosixStorage, StoredFile, Workspace
+
+RUNNING = b'{"status": "running"}'
+ENDED = b'{"status": "succeeded"}'
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Server]:
+    with running_s3() as server:
+        yield server
+
+
+@pytest.fixture(params=["folder", "s3"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path, s3: S3Server) -> OutputStorage:
+    """An empty one, with experiments below tmp_path/data."""
+    root = DataRoot(tmp_path / "data")
+    if request.param == "s3":
+        return ObjectStorage(f"s3://{BUCKET}/{tmp_path.name}", root)
+    outputs = tmp_path / "outputs"
+    outputs.mkdir()
+    return PosixStorage(root, outputs)
+
+
+@pytest.fixture
+def output(storage: OutputStorage) -> OutputFolder:
+    return storage.folder(named("here"))
+
+
+@pytest.fixture
+def in_s3(s3: S3Server, tmp_path: Path) -> OutputFolder:
+    storage = ObjectStorage(f"s3://{BUCKET}/{tmp_path.name}", DataRoot(tmp_path))
+    return storage.folder(named("here"))
+
+
+def named(name: str) -> JobRequest:
+    return JobRequest(experiment="experiment_x", output=name)
+
+
+def content(file: StoredFile | None) -> bytes:
+    assert file is not None
+    if isinstance(file.content, Path):
+        return file.content.read_bytes()
+    return b"".join(file.content())
+
+
+def publish(output: OutputFolder, model: str, name: str, text: dict[str, str]) -> None:
+    """One image's pictures, as a worker writes them."""
+    told = []
+    with output.workspace(model) as workspace:
+        paths = PicturePaths(workspace.folder, name)
+        component = paths.component("late", "heatmap")
+        component.write_bytes(b"component")
+        paths.main().write_bytes(encode_png(np.zeros((4, 4, 3), np.uint8), text=text))
+        workspace.publish([component, paths.main()], lambda: told.append(name))
+        workspace.wait()
+    assert told == [name]
+
+
+def test_a_folder_has_one_writer_until_its_job_has_ended(output: OutputFolder) -> None:
+    output.write_run("one", RUNNING, finished=False)
+    output.acquire("cls_a", "one")
+    output.acquire("cls_a", "one")
+    with pytest.raises(OutputBusy, match="cls_a is being written by job one"):
+        output.acquire("cls_a", "two")
+    output.acquire("cls_b", "two")
+    output.release("cls_a", "two")
+    with pytest.raises(OutputBusy):
+        output.acquire("cls_a", "two")
+    output.write_run("one", ENDED, finished=True)
+    output.write_run("two", RUNNING, finished=False)
+    output.acquire("cls_a", "two")
+    output.release("cls_a", "one")
+    with pytest.raises(OutputBusy, match="job two"):
+        output.acquire("cls_a", "one")
+    output.release("cls_a", "two")
+    output.acquire("cls_a", "one")
+
+
+def test_of_many_who_want_a_folder_one_has_it(output: OutputFolder) -> None:
+    jobs = [f"job{number}" for number in range(12)]
+    for job in jobs:
+        output.write_run(job, RUNNING, finished=False)
+    output.write_run("gone", ENDED, finished=True)
+    output.acquire("cls_a", "gone")  # void from the start: all may take it over
+
+    def wins(job: str) -> bool:
+        try:
+            output.acquire("cls_a", job)
+        except OutputBusy:
+            return False
+        return True
+
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        assert sum(pool.map(wins, jobs)) == 1
+
+
+def test_unfinished_runs_are_found_again(storage: OutputStorage, output: OutputFolder) -> None:
+    other = storage.folder(named("elsewhere/deep"))
+    output.write_run("one", RUNNING, finished=False)
+    other.write_run("two", RUNNING, finished=False)
+    output.write_run("three", RUNNING, finished=False)
+    output.write_run("three", ENDED, finished=True)
+    found = [one for one in storage.run_manifests() if json.loads(one)["status"] == "running"]
+    assert len(found) == 2
+    assert output.read_run("three") == ENDED
+    output.remove_run("one")
+    output.remove_run("one")
+    with pytest.raises(FileNotFoundError):
+        output.read_run("one")
+    assert RUNNING in list(storage.run_manifests())
+
+
+def test_published_pictures_are_files_of_the_output(output: OutputFolder) -> None:
+    output.write_run("one", RUNNING, finished=False)
+    output.acquire("cls_a", "one")
+    publish(output, "cls_a", "cell #1 [ä] 50%", {"Row": "r"})
+    files = list(output.files("cls_a"))
+    assert [one.path for one in files] == [
+        "cls_a/components/cell #1 [ä] 50%_late_heatmap.png",
+        "cls_a/improved_gradcam_cell #1 [ä] 50%.png",
+    ]
+    for one in files:
+        again = output.file(one.path)
+        assert content(again) == content(one)
+        assert again is not None
+        assert (again.size, again.media_type) == (len(content(one)), "image/png")
+    assert content(files[0]) == b"component"
+    (text,) = output.figure_texts("cls_a", ["cell #1 [ä] 50%"])
+    assert text["Row"] == "r"
+    assert output.file("cls_a/.gradcam.lock") is None
+    assert output.file("cls_a/nothing.png") is None
+    assert output.file("cls_a") is None
+    with pytest.raises(PathOutsideRoot):
+        output.file("../elsewhere/x.png")
+
+
+def test_a_long_text_of_a_figure_is_read_whole(output: OutputFolder) -> None:
+    long = json.dumps(["x" * 100] * 1000)
+    publish(output, "cls_a", "one", {"Row": long})
+    (text,) = output.figure_texts("cls_a", ["one"])
+    assert text["Row"] == long
+
+
+def facts(model: str) -> RunFacts:
+    return RunFacts(
+        model=model,
+        model_sha256="0" * 64,
+        architecture="resnet18",
+        naming="torchvision",
+        class_names=("a", "b"),
+        input_size=(224, 224),
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        precision="float32",
+        device="cpu",
+        options=CamOptions(),
+        figures=FigureStyle(),
+        versions={"gradcam-service": "1"},
+    )
+
+
+def test_summaries_of_jobs_come_together(output: OutputFolder) -> None:
+    for model in ("cls_a", "cls_b"):
+        output.acquire(model, "one")
+        row = Failed("x.jpg", "x", "ring", "invalid-image", "not an image")
+        output.write_summaries([ModelSummary(facts(model), (row,), 0.0)])
+    merged = json.loads(content(output.file("summary.json")))
+    assert [one["model"] for one in merged["models"]] == ["cls_a", "cls_b"]
+    assert content(output.file("summary.csv")).count(b"invalid-image") == 2
+    assert json.loads(content(output.file("manifest.json")))["counts"]["failed"] == 2
+    assert b"invalid-image" in content(output.file("cls_a/summary.csv"))
+
+
+def test_what_was_made_in_this_way_is_known(in_s3: OutputFolder, tmp_path: Path) -> None:
+    image = tmp_path / "x.jpg"
+    image.write_bytes(b"pixels")
+    digest = hashlib.sha256(b"pixels").hexdigest()
+    for name, run, sha256 in (
+        ("same", "r1", digest),
+        ("other_way", "r0", digest),
+        ("other_image", "r1", "0" * 64),
+    ):
+        recipe = json.dumps({"run": run, "image_sha256": sha256})
+        publish(in_s3, "cls_a", name, {"Recipe": recipe})
+    names = ["other_way", "same", "missing", "other_image"]
+    items = [ImageItem(image, name, None) for name in names]
+    with in_s3.workspace("cls_a") as workspace:
+        assert workspace.made_before("r1", items) == {1}
+
+
+def test_the_scratch_folder_is_empty_after_each_image_and_gone_in_the_end(
+    in_s3: OutputFolder,
+) -> None:
+    with in_s3.workspace("cls_a") as workspace:
+        main = PicturePaths(workspace.folder, "x").main()
+        main.write_bytes(b"figure")
+        workspace.publish([main], lambda: None)
+        workspace.wait()
+        assert [path for path in workspace.folder.rglob("*") if path.is_file()] == []
+    assert not workspace.folder.exists()
+
+
+def told_of(workspace: Workspace, files: list[Path], told: list[Path]) -> None:
+    workspace.publish(files, lambda: told.append(files[-1]))
+    workspace.wait()
+
+
+def test_a_failed_upload_is_said_and_leaves_no_main_figure(in_s3: OutputFolder) -> None:
+    told: list[Path] = []
+    with in_s3.workspace("cls_a") as workspace:
+        paths = PicturePaths(workspace.folder, "x")
+        paths.main().write_bytes(b"figure")
+        missing = paths.component("late", "heatmap")
+        with pytest.raises(OutputNotWritable):
+            told_of(workspace, [missing, paths.main()], told)
+    assert told == []
+    assert list(in_s3.files("cls_a")) == []
+
+
+def test_a_store_that_is_not_there_is_said(s3: S3Server, tmp_path: Path) -> None:
+    storage = ObjectStorage("s3://no-such-bucket", DataRoot(tmp_path))
+    output = storage.folder(named("here"))
+    with pytest.raises(OutputNotWritable, match="output store"):
+        output.write_run("one", RUNNING, finished=False)
+    with pytest.raises(OutputNotWritable):
+        output.acquire("cls_a", "one")
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", ".unfinished", "a/.b"])
+def test_an_output_cannot_leave_the_prefix(s3: S3Server, tmp_path: Path, name: str) -> None:
+    storage = ObjectStorage(f"s3://{BUCKET}/{tmp_path.name}", DataRoot(tmp_path))
+    with pytest.raises((PathOutsideRoot, InvalidOption)):
+        storage.folder(named(name))
+
+
+def test_without_a_store_outputs_are_folders(tmp_path: Path) -> None:
+    assert isinstance(Places(JobSettings(data=tmp_path)).storage, PosixStorage)
+    with pytest.raises(InvalidOption, match="s3://bucket/prefix"):
+        Places(JobSettings(data=tmp_path, output_store="http://elsewhere"))
+
+
+def test_a_missing_extra_is_named(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['obstore'] = None\n"
+        "from pathlib import Path\n"
+        "from worker.store.places import Places\n"
+        "from worker.store.settings import JobSettings\n"
+        "Places(JobSettings(data=Path('.'), output_store='s3://b/p'))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode != 0
+    assert "InvalidOption" in ended.stderr
+    assert "pip install 'gradcam-service[s3]'" in ended.stderr
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    code = (
+        "from worker.store.scratch import scratch_folder\n"
+        "import sys, time\n"
+        "with scratch_folder() as folder:\n"
+        "    (folder / 'half.png').write_bytes(b'x')\n"
+        "    print(folder, flush=True)\n"
+        "    time.sleep(100)\n"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        folder = Path(process.stdout.readline().strip())
+        long_ago = time.time() - 1000
+        os.utime(folder, (long_ago, long_ago))
+        look = "from worker.store.scratch import scratch_folder\nwith scratch_folder(): pass"
+        subprocess.run([sys.executable, "-c", look], env=environment, check=True)
+        assert folder.is_dir()  # in use
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run([sys.executable, "-c", look], env=environment, check=True)
+    assert not folder.exists()
+
+
+def test_a_store_that_comes_back_is_waited_for(
+    in_s3: OutputFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    late = ObjectStorage(f"s3://{BUCKET}/{tmp_path.name}", DataRoot(tmp_path)).folder(named("here"))
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(late.write_run, "one", RUNNING, finished=False)
+        time.sleep(2)
+        assert not writing.done()
+        with serving(port):  # of one process, all servers have the same buckets
+            writing.result(timeout=30)
+    assert in_s3.read_run("one") == RUNNING

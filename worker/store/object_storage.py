@@ -1,0 +1,277 @@
+"""Outputs of jobs in an S3-compatible store: whole objects, one writer by conditional puts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from cam_engine.data_root import DataRoot, check_form
+from cam_engine.errors import CamError, InvalidOption, OutputBusy
+from cam_engine.experiments import DEFAULT_OUTPUT, ImageItem
+from cam_engine.output_lock import FINISHED, LOCK_FILE, RUN_MANIFEST, RUNS, busy, for_job
+from cam_engine.outputs import (
+    COMPONENTS,
+    MANIFEST,
+    SUMMARY_CSV,
+    SUMMARY_JSON,
+    ModelSummary,
+    PicturePaths,
+    write_merged_summary,
+    write_model_summary,
+)
+from cam_engine.png import read_png_text
+from worker.contract import JobRequest
+from worker.store.objects import Objects, not_writable
+from worker.store.scratch import scratch_folder
+from worker.store.storage import OutputFolder, StoredFile, Workspace
+
+_UNFINISHED = ".unfinished"
+_TEXT_BYTES = 65_536  # a figure's text stands before its pixels, and is nearly always shorter
+_UPLOADS = 8
+_READS = 16
+_MOST_WAITING = 64  # images
+_LOCK_TRIES = 20
+_SUMMARY_FILES = (SUMMARY_CSV, SUMMARY_JSON, MANIFEST)
+_FREE = b"{}"
+
+
+class ObjectStorage:
+    """All outputs below one prefix of a bucket; `.unfinished/<job>` says which jobs go on."""
+
+    def __init__(self, address: str, root: DataRoot) -> None:
+        """`address`: s3://bucket/prefix. Raises InvalidOption."""
+        self._root = root
+        self._objects = Objects(address)
+
+    def folder(self, request: JobRequest) -> OutputFolder:
+        """After the experiment, or the name that the request gives. Raises CamError."""
+        if request.output is None:
+            experiment = self._root.experiment(request.experiment)
+            key = f"{self._root.id_of(experiment.folder)}/{DEFAULT_OUTPUT}"
+        else:
+            check_form(request.output)
+            key = PurePosixPath(request.output).as_posix()
+            if any(part.startswith(".") for part in key.split("/")):
+                raise InvalidOption("output: no part of the name may begin with a dot")
+        return ObjectFolder(self._objects, key)
+
+    def run_manifests(self) -> Iterator[bytes]:
+        """Those of jobs that have not ended."""
+        for name, _ in self._objects.below(_UNFINISHED):
+            try:
+                output = self._objects.read(name).decode()
+                yield self._objects.read(_manifest(output, PurePosixPath(name).name))
+            except FileNotFoundError:
+                continue  # it is being accepted, or ends, at this moment
+
+
+class ObjectFolder:
+    """Objects below one key."""
+
+    def __init__(self, objects: Objects, key: str) -> None:
+        self._objects = objects
+        self._key = key
+
+    @property
+    def shown(self) -> str:
+        """Its key below the store's prefix."""
+        return self._key
+
+    def acquire(self, model: str, job: str) -> None:
+        """Raises OutputBusy or OutputNotWritable.
+
+        The lock is an object that is only ever put on condition that it is still what was read.
+        """
+        lock = f"{self._key}/{model}/{LOCK_FILE}"
+        content = json.dumps({"job": job}).encode()
+        for _ in range(_LOCK_TRIES):
+            holder, tag = self._holder(lock)
+            if holder == job:
+                return
+            if holder is not None and self._is_unfinished(holder):
+                raise busy(model, for_job(holder))
+            if self._objects.replace(lock, content, tag):
+                return
+        raise OutputBusy(f"{model} is being taken by others at this moment; try again")
+
+    def release(self, model: str, job: str) -> None:
+        """The lock says that nobody holds it, where the job did. Raises OutputNotWritable."""
+        lock = f"{self._key}/{model}/{LOCK_FILE}"
+        holder, tag = self._holder(lock)
+        if holder == job:
+            self._objects.replace(lock, _FREE, tag)
+
+    @contextmanager
+    def workspace(self, model: str) -> Iterator[Workspace]:
+        """A folder of this process, removed at the end. Raises OutputNotWritable."""
+        with (
+            scratch_folder() as folder,
+            ThreadPoolExecutor(_UPLOADS, thread_name_prefix="uploads") as pool,
+        ):
+            (folder / COMPONENTS).mkdir()
+            workspace = _Uploads(self._objects, f"{self._key}/{model}", folder, pool)
+            try:
+                yield workspace
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def figure_texts(self, model: str, names: Sequence[str]) -> Iterator[Mapping[str, str]]:
+        """Text chunks of main figures, of which only the beginning is read. Raises CamError."""
+        keys = [_main(f"{self._key}/{model}", name) for name in names]
+        with ThreadPoolExecutor(_READS) as pool:
+            yield from pool.map(partial(_figure_text, self._objects), keys)
+
+    def write_summaries(self, summaries: Sequence[ModelSummary]) -> None:
+        """Each model's first, so that of two jobs which end at once the last one merges all."""
+        with scratch_folder() as folder:
+            for summary in summaries:
+                (folder / summary.facts.model).mkdir()
+                write_model_summary(folder / summary.facts.model, summary)
+                for name in _SUMMARY_FILES:
+                    path = folder / summary.facts.model / name
+                    self._objects.write(f"{self._key}/{summary.facts.model}/{name}", path)
+            for key in self._objects.folders(self._key):
+                self._fetch_summary(key, folder / PurePosixPath(key).name)
+            write_merged_summary(folder)
+            for name in _SUMMARY_FILES:
+                self._objects.write(f"{self._key}/{name}", folder / name)
+
+    def write_run(self, job: str, manifest: bytes, *, finished: bool) -> None:
+        """A run's manifest; unfinished ones are also marked, so that they are found again."""
+        if not finished:
+            self._objects.write(f"{_UNFINISHED}/{job}", self._key.encode())
+        self._objects.write(_manifest(self._key, job), manifest)
+        if finished:
+            self._objects.remove(f"{_UNFINISHED}/{job}")
+
+    def read_run(self, job: str) -> bytes:
+        """A run's manifest. Raises OSError."""
+        return self._objects.read(_manifest(self._key, job))
+
+    def remove_run(self, job: str) -> None:
+        """A run's manifest, if it is there. Raises OutputNotWritable."""
+        self._objects.remove(_manifest(self._key, job))
+        self._objects.remove(f"{_UNFINISHED}/{job}")
+
+    def file(self, path: str) -> StoredFile | None:
+        """The object, unless a part of its name begins with a dot. Raises PathOutsideRoot."""
+        check_form(path)
+        key = f"{self._key}/{PurePosixPath(path).as_posix()}"
+        size = self._objects.size(key) if _is_shown(path) else None
+        return None if size is None else StoredFile(path, size, partial(self._objects.stream, key))
+
+    def files(self, model: str) -> Iterator[StoredFile]:
+        """All objects of the model's folder."""
+        for key, size in self._objects.below(f"{self._key}/{model}"):
+            path = key.removeprefix(f"{self._key}/")
+            if _is_shown(path):
+                yield StoredFile(path, size, partial(self._objects.stream, key))
+
+    def _holder(self, lock: str) -> tuple[str | None, str | None]:
+        """(job, tag) of the lock: nobody where it is free, no tag where there is none."""
+        try:
+            content, tag = self._objects.read_tagged(lock)
+        except FileNotFoundError:
+            return None, None
+        except OSError as error:
+            not_writable(lock, error)
+        try:
+            return json.loads(content).get("job"), tag
+        except (ValueError, AttributeError):
+            return None, tag
+
+    def _is_unfinished(self, job: str) -> bool:
+        try:
+            manifest = json.loads(self.read_run(job))
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            not_writable(self._key, error)
+        except ValueError:
+            return False
+        return isinstance(manifest, dict) and manifest.get("status") not in FINISHED
+
+    def _fetch_summary(self, key: str, folder: Path) -> None:
+        if folder.exists():
+            return
+        try:
+            found = {name: self._objects.read(f"{key}/{name}") for name in (SUMMARY_JSON, MANIFEST)}
+        except FileNotFoundError:
+            return  # a model that no job has ended for yet, or the runs
+        folder.mkdir()
+        for name, content in found.items():
+            (folder / name).write_bytes(content)
+
+
+class _Uploads:
+    """Pictures written to a local folder and put into the store while others are computed."""
+
+    def __init__(self, objects: Objects, key: str, folder: Path, pool: ThreadPoolExecutor) -> None:
+        self.folder = folder
+        self._objects = objects
+        self._key = key
+        self._pool = pool
+        self._pending: deque[tuple[Future[None], Callable[[], None]]] = deque()
+
+    def made_before(self, run: str, items: Sequence[ImageItem]) -> frozenset[int]:
+        """By the recipe in the main figure: it is put last, so the others are there too."""
+        made = self._pool.map(lambda item: self._is_made(run, item), items)
+        return frozenset(position for position, one in enumerate(made) if one)
+
+    def publish(self, files: Sequence[Path], then: Callable[[], None]) -> None:
+        """Raises OutputNotWritable for this image or an earlier one."""
+        self._pending.append((self._pool.submit(self._upload, files), then))
+        while self._pending and (len(self._pending) > _MOST_WAITING or self._pending[0][0].done()):
+            self._settle()
+
+    def wait(self) -> None:
+        """Raises OutputNotWritable."""
+        while self._pending:
+            self._settle()
+
+    def _settle(self) -> None:
+        future, then = self._pending.popleft()
+        future.result()
+        then()
+
+    def _upload(self, files: Sequence[Path]) -> None:
+        for file in files:
+            self._objects.write(f"{self._key}/{file.relative_to(self.folder).as_posix()}", file)
+            file.unlink()
+
+    def _is_made(self, run: str, item: ImageItem) -> bool:
+        try:
+            text = _figure_text(self._objects, _main(self._key, item.name))
+            recipe = json.loads(text["Recipe"])
+            same = recipe["run"] == run
+            return bool(same and recipe["image_sha256"] == _digest(item.path))
+        except (CamError, OSError, KeyError, TypeError, ValueError):
+            return False  # no figure, or not one of ours
+
+
+def _figure_text(objects: Objects, key: str) -> Mapping[str, str]:
+    start = objects.read_start(key, _TEXT_BYTES)
+    return read_png_text(start if b"IDAT" in start else objects.read(key))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _main(folder: str, name: str) -> str:
+    return PicturePaths(Path(folder), name).main().as_posix()
+
+
+def _manifest(output: str, job: str) -> str:
+    return f"{output}/{RUNS}/{job}/{RUN_MANIFEST}"
+
+
+def _is_shown(path: str) -> bool:
+    return not any(part.startswith(".") for part in path.split("/"))

@@ -1,0 +1,109 @@
+"""What processes share in Redis beside job records: keys, webhooks, workers, rates, locks."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import redis
+
+from worker.store import scripts
+
+_IDEMPOTENCY_SECONDS = 24 * 3600
+_WORKER_SECONDS = 30
+
+
+class SharedState:
+    """Reads and writes it; safe in several threads and processes."""
+
+    def __init__(self, client: redis.Redis, prefix: str) -> None:
+        self.client = client
+        self._prefix = prefix
+        self._unlock = client.register_script(scripts.UNLOCK)
+
+    def claim_key(self, key: str, digest: str, job: str) -> tuple[str, str]:
+        """Tie an idempotency key to a job: (digest, job) of whoever came first, for a day."""
+        name = self._name("idempotency", key)
+        value = json.dumps([digest, job])
+        self.client.set(name, value, nx=True, ex=_IDEMPOTENCY_SECONDS)
+        first = json.loads(cast("bytes", self.client.get(name)) or value)
+        return str(first[0]), str(first[1])
+
+    def release_key(self, key: str) -> None:
+        """Forget an idempotency key, since its job was refused."""
+        self.client.delete(self._name("idempotency", key))
+
+    def plan_webhook(self, job: str, pause_seconds: float, attempt: int) -> None:
+        """The job's webhook is due after a pause, as the n-th attempt."""
+        with self.client.pipeline(transaction=True) as pipe:
+            pipe.zadd(self._name("webhooks"), {job: time.time() + pause_seconds})
+            pipe.hset(self._name("webhook-attempts"), job, str(attempt))
+            pipe.execute()
+
+    def drop_webhook(self, job: str) -> None:
+        """The job's webhook is delivered, or given up."""
+        with self.client.pipeline(transaction=True) as pipe:
+            pipe.zrem(self._name("webhooks"), job)
+            pipe.hdel(self._name("webhook-attempts"), job)
+            pipe.execute()
+
+    def due_webhooks(self) -> list[tuple[str, int]]:
+        """Jobs whose webhook is due, and which attempt it is."""
+        name = self._name("webhooks")
+        found = cast("list[bytes]", self.client.zrangebyscore(name, "-inf", time.time()))
+        attempts = [self.client.hget(self._name("webhook-attempts"), one.decode()) for one in found]
+        return [
+            (job.decode(), int(cast("bytes", number or b"1")))
+            for job, number in zip(found, attempts, strict=True)
+        ]
+
+    def beat(self, worker: str) -> None:
+        """A worker is alive."""
+        self.client.zadd(self._name("workers"), {worker: time.time()})
+
+    def leave(self, worker: str) -> None:
+        """A worker ends."""
+        self.client.zrem(self._name("workers"), worker)
+
+    def workers(self) -> list[str]:
+        """Workers that were alive half a minute ago."""
+        name, since = self._name("workers"), time.time() - _WORKER_SECONDS
+        with self.client.pipeline(transaction=True) as pipe:
+            pipe.zremrangebyscore(name, "-inf", since)
+            pipe.zrange(name, 0, -1)
+            found = pipe.execute()[1]
+        return sorted(one.decode() for one in found)
+
+    def rate(self, model: str) -> float | None:
+        """Images a second that workers have had with the model, as far as is known."""
+        found = cast("bytes | None", self.client.hget(self._name("rates"), model))
+        return None if found is None else float(found)
+
+    def remember_rate(self, model: str, images_per_second: float) -> None:
+        """What a worker had with the model."""
+        self.client.hset(self._name("rates"), model, f"{images_per_second:.3f}")
+
+    @contextmanager
+    def only_one(self, what: str, seconds: int, *, keep: bool = False) -> Iterator[bool]:
+        """True for one process at a time, for so long at most.
+
+        keep: the turn is not given back at the end, so that it comes every so many seconds only.
+        """
+        name, token = self._name("lock", what), uuid.uuid4().hex
+        mine = bool(self.client.set(name, token, nx=True, ex=seconds))
+        try:
+            yield mine
+        finally:
+            if mine and not keep:
+                self._unlock(keys=[name], args=[token])
+
+    def ping(self) -> None:
+        """Raises redis.exceptions.RedisError where Redis does not answer."""
+        self.client.ping()
+
+    def _name(self, *parts: str) -> str:
+        return ":".join((self._prefix, *parts))
