@@ -12,10 +12,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.serving import Server, running
 
+expect.set_options(timeout=20_000)  # models are loaded meanwhile, perhaps on a busy machine
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 

@@ -16,7 +16,7 @@ from tests.pages.conftest import until
 from tests.serving import Server
 from tests.tcp_proxy import Proxy
 
-IMAGES = 32
+IMAGES = 96
 TOTAL = 2 * IMAGES
 WHOLE = f"100 %, {TOTAL} of {TOTAL} items; 2 failed"
 BROKEN = "0001.jpg"
