@@ -66,24 +66,31 @@ def _responses(documented: dict[str, Any]) -> dict[str, Any]:
 def with_examples(document: dict[str, Any], parts: Components) -> dict[str, Any]:
     """The document with examples that name what this data root really holds. Blocks."""
     document = copy.deepcopy(document)
-    found = parts.catalog.experiments()
-    body = document["paths"]["/v1/explanations"]["post"]["requestBody"]["content"][JSON]
-    body["examples"] = {}
-    for entry in found[:1]:
+    for entry in parts.catalog.experiments()[:1]:
         sheet = {"experiment": entry.id}
-        body["examples"]["contact sheet"] = {"summary": "One image a class", "value": sheet}
+        bodies = {"contact sheet": {"summary": "One image a class", "value": sheet}}
+        known = {"path": entry.id}
+        if entry.models:
+            known |= {"id": entry.models[0].id, "model": entry.models[0].id}
         for image in parts.catalog.images(entry, "test")[:1]:
-            path = parts.catalog.data.id_of(image.path).removeprefix(f"{entry.id}/")
-            value = {**sheet, "image": path, "view": "panel"}
-            body["examples"]["one image"] = {"summary": "An image of the root", "value": value}
-        _example(document, "/v1/experiments/{path}", "path", entry.id)
-        _example(document, "/v1/experiments/{path}/images", "path", entry.id)
-        for model in entry.models[:1]:
-            _example(document, "/v1/models/{id}", "id", model.id)
+            known["image"] = parts.catalog.data.id_of(image.path).removeprefix(f"{entry.id}/")
+            value = {**sheet, "image": known["image"], "view": "panel"}
+            bodies["one image"] = {"summary": "An image of the root", "value": value}
+        _body(document, "/v1/explanations")["examples"] = bodies
+        _body(document, "/v1/jobs")["example"] = {**sheet, "max_images": 10}
+        _body(document, "/v1/view-tokens")["example"] = sheet
+        for path, operations in document["paths"].items():
+            if path.startswith(("/v1/experiments/", "/v1/models/")):
+                _name_parameters(operations["get"], known)
     return document
 
 
-def _example(document: dict[str, Any], path: str, parameter: str, value: str) -> None:
-    for one in document["paths"][path]["get"]["parameters"]:
-        if one["name"] == parameter:
-            one["example"] = value
+def _body(document: dict[str, Any], path: str) -> dict[str, Any]:
+    content: dict[str, Any] = document["paths"][path]["post"]["requestBody"]["content"][JSON]
+    return content
+
+
+def _name_parameters(operation: dict[str, Any], known: dict[str, str]) -> None:
+    for one in operation["parameters"]:
+        if one["name"] in known:
+            one["example"] = known[one["name"]]

@@ -95,12 +95,12 @@ def represent(answer: Answer, media_type: str, limits: ImageLimits, base: str) -
 
 
 def base_image(answer: Answer, limits: ImageLimits, *, enhanced: bool) -> bytes:
-    """PNG of the image beneath the overlays, at their size. Raises "invalid-option"."""
+    """PNG of the image beneath the overlays, at their size. Raises "image-not-found"."""
     if answer.is_sheet:
-        raise ServiceError("invalid-option", "a contact sheet has no image of its own")
+        raise ServiceError("image-not-found", "a contact sheet has no image of its own")
     if enhanced and not answer.options.clahe:
         raise ServiceError(
-            "invalid-option", "enhanced: CLAHE is off in this explanation; ask for enhanced=false"
+            "image-not-found", "enhanced: CLAHE is off in this explanation; ask for enhanced=false"
         )
     pictures = _DrawnImage(answer, answer.items[0], limits).pictures
     shown = pictures.enhanced if enhanced else None

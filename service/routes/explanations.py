@@ -257,7 +257,7 @@ _BASE_IMAGE_HEADERS = {
             *BASIC,
             *VIEW_TOKENS,
             "invalid-request",
-            "invalid-option",
+            "image-not-found",
             "explanation-not-found",
             "explanation-gone",
             "queue-full",

@@ -8,13 +8,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from service.routes.access import Parts, authorised, without_query
 from service.routes.documented import BASIC, VIEW_TOKENS, problems
 from service.schemas import ModelId, parse
 from service.uploads import JSON, read_json
 from service.view_tokens import ViewScope
+from worker.options import whole
 
 router = APIRouter(prefix="/v1", tags=["view tokens"], dependencies=[Depends(authorised)])
 
@@ -28,6 +29,8 @@ class ViewTokenRequest(BaseModel):
     model: ModelId | None = None
     image: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
     seconds: Annotated[int, Field(ge=60, le=3600)] = 600
+
+    _integers = field_validator("seconds", mode="before")(whole)
 
 
 class ViewTokenAnswer(BaseModel):

@@ -53,9 +53,9 @@ def test_who_has_it_already_is_told_so(http: httpx.Client, cell: Path) -> None:
 
 def test_what_is_not_there_is_refused(http: httpx.Client, cell: Path) -> None:
     plain = _place(post_image(http, cell, model=CB, clahe="false"))
-    assert_problem(http.get(f"{plain}?enhanced=true"), "invalid-option")
+    assert_problem(http.get(f"{plain}?enhanced=true"), "image-not-found")
     sound(http.get(f"{plain}?enhanced=false"))
     assert_problem(http.get(f"{plain}?enhanced=perhaps"), "invalid-request")
     sheet = _place(http.post(EXPLANATIONS, json={"experiment": LIFECYCLE}))
-    assert_problem(http.get(sheet), "invalid-option")
+    assert_problem(http.get(sheet), "image-not-found")
     assert_problem(http.get(f"{EXPLANATIONS}/{'0' * 64}/image"), "explanation-not-found")

@@ -150,17 +150,24 @@ def test_examples_of_bodies_work_as_they_stand(
 def test_examples_of_addresses_work_as_they_stand(
     http: httpx.Client, document: dict[str, Any]
 ) -> None:
-    tried = 0
+    tried = set()
     for path, found in document["paths"].items():
-        examples = {
-            one["name"]: one["example"]
-            for one in found.get("get", {}).get("parameters", [])
-            if one["in"] == "path" and "example" in one
-        }
-        if examples:
-            sound(http.get(path.format(**{k: quote(v) for k, v in examples.items()})))
-            tried += 1
-    assert tried == 3
+        named = [one for one in found.get("get", {}).get("parameters", []) if "example" in one]
+        if named:
+            examples = {
+                place: {one["name"]: one["example"] for one in named if one["in"] == place}
+                for place in ("path", "query")
+            }
+            address = path.format(**{k: quote(v) for k, v in examples["path"].items()})
+            sound(http.get(address, params=examples["query"]))
+            tried.add(path)
+    assert tried == {
+        "/v1/experiments/{path}",
+        "/v1/experiments/{path}/images",
+        "/v1/experiments/{path}/predictions",
+        "/v1/experiments/{path}/thumbnails/{image}",
+        "/v1/models/{id}",
+    }
 
 
 def test_the_document_knows_every_option(document: dict[str, Any]) -> None:
