@@ -40,6 +40,7 @@ from tests.jobs import Stack, Worker, stack_on
 
 SAMPLE = Path(__file__).parents[1] / "sample/results"
 MANY_MODELS, MANY_IMAGES = 12, 500
+LOOK_SECONDS = 2.0  # looking whether a job has ended takes from the cores that work on it
 LEAST_OF_ENGINE, LEAST_OF_TWO, MOST_OVERHEAD, MOST_GROWTH = 0.9, 1.8, 0.02, 0.02
 
 
@@ -125,7 +126,7 @@ def against_engine(arguments: argparse.Namespace, name: str, scratch: Path) -> A
         engine.run(32)
         seen = len(chunks(worker))
         for _ in range(arguments.rounds):
-            job = made.wait(made.submit(max_images=None)["id"], 1800)
+            job = made.wait(made.submit(max_images=None)["id"], 1800, LOOK_SECONDS)
             rates["job"].append(job["progress"]["succeeded"] / seconds_of(job))
             outcome = engine.run(None)
             rates["engine"].append(len(outcome.rows) / outcome.seconds)
@@ -180,7 +181,7 @@ def two_workers(arguments: argparse.Namespace, scratch: Path) -> tuple[float, fl
             wait_for_workers(made, len(made.workers))
             made.wait(made.submit(max_images=64)["id"], 600)
             made.wait(made.submit(max_images=64)["id"], 600)
-            job = made.wait(made.submit(max_images=None)["id"], 1800)
+            job = made.wait(made.submit(max_images=None)["id"], 1800, LOOK_SECONDS)
             rates.append(job["progress"]["succeeded"] / seconds_of(job))
     return rates[0], rates[1]
 
@@ -203,7 +204,7 @@ def many_models(arguments: argparse.Namespace, scratch: Path) -> ManyModels:
         wait_for_workers(made, 2)
         job = made.submit(max_images=None)
         while job["status"] in {"queued", "running"}:
-            time.sleep(1)
+            time.sleep(LOOK_SECONDS)
             job = made.job(job["id"])
             share = job["progress"]["succeeded"] / job["progress"]["total"]
             resident.append((share, max(child_mib(one) for one in made.workers)))

@@ -107,14 +107,14 @@ class Stack:
         job: dict[str, Any] = answer.json()
         return job
 
-    def wait(self, id_: str, seconds: float = 120.0) -> dict[str, Any]:
-        """The job once it has ended."""
+    def wait(self, id_: str, seconds: float = 120.0, pause: float = 0.2) -> dict[str, Any]:
+        """The job once it has ended, which is looked for every `pause` seconds."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             job = self.job(id_)
             if job["status"] in FINAL:
                 return job
-            time.sleep(0.2)
+            time.sleep(pause)
         logs = "\n".join(worker.log_file.read_text()[-3000:] for worker in self.workers)
         raise AssertionError(f"not ended: {self.job(id_)}\n{logs}")
 

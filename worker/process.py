@@ -15,6 +15,7 @@ from celery.signals import setup_logging, worker_ready, worker_shutdown, worker_
 from redis.exceptions import RedisError
 
 from cam_engine.errors import InvalidOption
+from cam_engine.memory import reuse_large_blocks
 from worker.settings import WorkerSettings
 from worker.store import logs
 from worker.store.coordination import Coordinator
@@ -62,6 +63,7 @@ def create_app(settings: WorkerSettings | None = None) -> Celery:
 
 def make_runner() -> ChunkRunner:
     """The child's runner, with settings from the environment, which it has from its parent."""
+    reuse_large_blocks()  # before torch is imported
     from worker.running import ChunkRunner  # noqa: PLC0415
 
     settings = WorkerSettings()

@@ -2,6 +2,7 @@
 
 import { announce, api, base, el, showProblem } from "./api.js";
 import { Gallery } from "./gallery.js";
+import { thumbnailOf } from "./images.js";
 import { chosen, differ, score } from "./judging.js";
 import { many, percent } from "./models.js";
 import { Pictures } from "./pictures.js";
@@ -12,6 +13,7 @@ const $ = (id) => document.getElementById(id);
 const query = new URLSearchParams(location.search);
 const PAGE = 64;
 const IMAGES_A_PAGE = 500;
+const THUMBNAIL_PIXELS = 160;
 const THUMBNAILS_AT_ONCE = 5; // a browser has six connections: one stays for predictions
 const FILTERS = ["class", "right", "differ", "sort"];
 
@@ -304,9 +306,8 @@ function about(image) {
 }
 
 function showPictures(tiles) {
-  const path = (image) => image.path.split("/").map(encodeURIComponent).join("/");
   const wanted = tiles.map(([image, tile]) => [
-    `${experiment.links.self}/thumbnails/${path(image)}?size=160`,
+    thumbnailOf(experiment, image.path, THUMBNAIL_PIXELS),
     tile.querySelector("img"),
   ]);
   pictures.want(new Map(wanted));

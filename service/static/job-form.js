@@ -1,10 +1,9 @@
 /** The form for a new job, which says beforehand what will run. */
 
 import { api, base, el, showProblem } from "./api.js";
-import { many, percent } from "./models.js";
+import { METHODS, many, percent } from "./models.js";
 
 const $ = (id) => document.getElementById(id);
-const METHODS = ["gradcam++", "gradcam", "hirescam", "layercam", "xgradcam", "eigencam"];
 const COLORMAPS = ["inferno", "viridis", "turbo", "magma", "cividis", "jet"];
 const OUTPUT = "gradcam_visualizations";
 const checked = (selector) => [...$("form").querySelectorAll(`${selector}:checked`)];

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.serving import Server, running
@@ -47,6 +48,16 @@ def until(page: Page, condition: str, seconds: float = 20.0) -> None:
     while not page.evaluate(condition):
         assert time.monotonic() < end, f"never came true: {condition}"
         page.wait_for_timeout(50)
+
+
+def grave_violations(page: Page) -> list[tuple[str, list[str]]]:
+    """What axe finds serious or critical: rules, with the elements that break them."""
+    found = Axe().run(page).response["violations"]
+    return [
+        (one["id"], [node["html"] for node in one["nodes"]])
+        for one in found
+        if one["impact"] in {"serious", "critical"}
+    ]
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.jobs import Stack, copy_experiment, stack_on
-from tests.pages.conftest import until
+from tests.pages.conftest import grave_violations, until
 from tests.serving import Server
 from tests.tcp_proxy import Proxy
 
@@ -82,6 +82,7 @@ def test_the_form_says_what_will_run_and_a_job_without_workers_waits(
         promised = page.locator("#plan code").inner_text()
         page.get_by_label("late").uncheck()
         page.get_by_text("More options").click()
+        assert grave_violations(page) == []
         page.get_by_label("Method").select_option("layercam")
         job = jobs.job(start_job(page, everything=False))
         asked = job["request"]
@@ -93,6 +94,7 @@ def test_the_form_says_what_will_run_and_a_job_without_workers_waits(
             3,
         )
         expect(page.locator("#notice")).to_contain_text("No worker is up")
+        assert grave_violations(page) == []
         page.get_by_role("button", name="Stop").click()
         expect(page.locator("#job-status")).to_have_text("Stopped")
         page.get_by_role("link", name="All jobs").click()
@@ -118,8 +120,10 @@ def test_a_job_runs_to_its_end_before_ones_eyes_with_errors_pictures_and_zip(
         until(page, f"{pictures}.length == 12 && {pictures}.every((one) => one.naturalWidth > 200)")
         page.locator("#more-figures").click()
         until(page, f"{pictures}.length == 24")
+        assert grave_violations(page) == []
         page.locator("#figures button").first.click()
         expect(page.locator("#large-picture")).to_be_visible()
+        assert grave_violations(page) == []
         page.get_by_role("button", name="Close").click()
         with page.expect_download() as download:
             page.get_by_role("button", name="Download zip").click()

@@ -54,6 +54,13 @@ def test_a_job_is_accepted_at_once_and_says_that_no_worker_is_up(
     assert (output / "runs" / job["id"] / "manifest.json").is_file()
 
 
+def test_the_example_of_the_document_is_accepted_as_it_stands(jobs: httpx.Client) -> None:
+    operation = jobs.get("/openapi.json").json()["paths"][JOBS]["post"]
+    example = operation["requestBody"]["content"]["application/json"]["example"]
+    answer = jobs.post(JOBS, json=example)
+    assert answer.status_code == 202, answer.text
+
+
 def test_the_same_key_is_the_same_job(waiting: Stack, jobs: httpx.Client) -> None:
     first = submitted(waiting, key="k1")
     assert submitted(waiting, key="k1")["id"] == first["id"]

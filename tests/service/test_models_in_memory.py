@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -61,7 +62,7 @@ def loaded(client: httpx.Client) -> set[str]:
     return {one["id"] for one in facts(client.get("/v1/models"))["models"] if one["loaded"]}
 
 
-def explain(client: httpx.Client, cell: Path, model: str) -> dict[str, object]:
+def explain(client: httpx.Client, cell: Path, model: str) -> dict[str, Any]:
     return facts(post_image(client, cell, headers=JSON, model=model))
 
 
@@ -96,8 +97,8 @@ def test_a_model_file_that_was_replaced_is_used_at_the_next_request(
         rewrite(checkpoint, epoch=epoch, class_names=["a", "b", f"c{epoch}", "d"])
         after = explain(memory, cell, OTHERS[1])
         sha256 = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-        assert after["model"]["sha256"] == sha256 != before["model"]["sha256"]  # type: ignore[index]
-        assert after["prediction"]["name"] == f"c{epoch}"  # type: ignore[index]
+        assert after["model"]["sha256"] == sha256 != before["model"]["sha256"]
+        assert after["prediction"]["name"] == f"c{epoch}"
         assert after["digest"] != before["digest"]
 
 
@@ -107,7 +108,7 @@ def test_answers_of_a_replaced_model_can_still_be_had(
     before = explain(memory, cell, OTHERS[0])
     rewrite(models / OTHERS[0] / "best.pt", epoch=7)
     explain(memory, cell, OTHERS[0])
-    again = facts(memory.get(before["links"]["self"], headers=JSON))  # type: ignore[index]
+    again = facts(memory.get(before["links"]["self"], headers=JSON))
     assert again == before
 
 
@@ -132,13 +133,11 @@ def test_two_models_at_once_answer_as_each_does_alone(http: httpx.Client, cell: 
     names = [CB, species, FOCAL] * 5
     answers = together([partial(explain, http, cell, name) for name in names])
     for name, answer in zip(names, answers, strict=True):
-        assert answer["model"]["id"] == name  # type: ignore[index]
+        assert answer["model"]["id"] == name
         alone = explain(http, cell, name)
-        assert answer["prediction"]["name"] == alone["prediction"]["name"]  # type: ignore[index]
-        probability = alone["prediction"]["probability"]  # type: ignore[index]
-        assert answer["prediction"]["probability"] == pytest.approx(  # type: ignore[index]
-            probability, abs=1e-4
-        )
+        assert answer["prediction"]["name"] == alone["prediction"]["name"]
+        probability = alone["prediction"]["probability"]
+        assert answer["prediction"]["probability"] == pytest.approx(probability, abs=1e-4)
 
 
 def test_requests_that_come_together_share_a_pass(

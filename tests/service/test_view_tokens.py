@@ -58,6 +58,16 @@ def test_a_token_shows_its_experiment_again_and_beneath(portal: httpx.Client) ->
     assert portal.get(address, headers=made(portal)).status_code == 200  # renewed
 
 
+def test_the_example_of_the_document_makes_a_token(portal: httpx.Client) -> None:
+    by_key = {"X-API-Key": KEY}
+    operation = portal.get("/openapi.json", headers=by_key).json()["paths"]["/v1/view-tokens"][
+        "post"
+    ]
+    example = operation["requestBody"]["content"]["application/json"]["example"]
+    answer = portal.post("/v1/view-tokens", json=example, headers=by_key)
+    assert answer.status_code == 201, answer.text
+
+
 def test_an_answer_of_another_scope_is_not_found(portal: httpx.Client) -> None:
     species = {"experiment": OTHER}
     by_key = portal.post("/v1/explanations", json=species, headers={"X-API-Key": KEY})

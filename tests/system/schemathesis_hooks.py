@@ -32,6 +32,7 @@ _FILES = itertools.cycle(("summary.csv", "summary.json"))
 _OF_THE_ENDED_JOB = itertools.cycle((True, False))
 _OF_THE_SAMPLE = itertools.cycle((True, False))
 _SAMPLE = "experiments/experiment_synthetic_lifecycle"
+_RING = "crops_gt_crops/crops/test/ring/cell_001.jpg"
 
 
 def _file(kind: str) -> bytes:
@@ -60,8 +61,7 @@ def map_body(_context: HookContext, body: Any) -> Any:
     name = body.get("image") if isinstance(body, dict) else None
     if not isinstance(name, str) or not 1 <= len(name) <= 1000 or len(name) % 2:
         return body
-    within = "" if body.get("experiment") else "experiments/experiment_synthetic_lifecycle/"
-    return {**body, "image": f"{within}crops_gt_crops/crops/test/ring/cell_001.jpg"}
+    return {**body, "image": _RING if body.get("experiment") else f"{_SAMPLE}/{_RING}"}
 
 
 @schemathesis.hook
@@ -86,7 +86,7 @@ def _name_the_sample(case: Case) -> None:
     if next(_OF_THE_SAMPLE):
         case.path_parameters["path"] = _SAMPLE
         if "image" in case.path_parameters:
-            case.path_parameters["image"] = "crops_gt_crops/crops/test/ring/cell_001.jpg"
+            case.path_parameters["image"] = _RING
         else:
             case.query["model"] = f"{_SAMPLE}/cls_mobilenet_v3_small_cb"
 
