@@ -41,11 +41,12 @@ test: $(STAMP) ## Run the tests (under ten minutes)
 test-system: $(STAMP) ## Run the long tests with real processes (under 25 minutes)
 	@$(BIN)/python -m pytest -m system
 
-lint: $(STAMP) ## Check style, types, the direction of imports, and the container files
+lint: $(STAMP) ## Check style, types, the direction of imports, scripts of the pages, and the container files
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/oxlint --deny-warnings .
 	@$(BIN)/hadolint Dockerfile.gpu
 	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 

@@ -17,6 +17,7 @@ from cam_engine.engine import Explainer
 from cam_engine.errors import CamError, CheckpointInvalid, OutOfMemory, OutputNotWritable
 from cam_engine.experiments import ImageItem
 from cam_engine.figures import FigureWriter
+from cam_engine.memory import trim
 from cam_engine.pipeline import RunRequest, run
 from cam_engine.records import Failed, Row, RunFacts, run_facts, to_json
 from worker.contract import Chunk, ItemFailure, JobImage, JobRecord
@@ -105,6 +106,7 @@ class ChunkRunner:
         else:
             _log.info("chunk left alone", job=chunk.job, chunk=chunk.key, why=verdict)
         self._coordinator.advance(chunk.job)
+        trim()  # a worker may now be idle for long
 
     def _work(self, chunk: Chunk) -> int | None:
         """The image index from which on another has to do it; None where it is done with."""

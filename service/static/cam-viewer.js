@@ -277,7 +277,7 @@ function blendTable({ colormap, opacity, threshold, blend }) {
 }
 
 /** Lay a map's levels over RGBA pixels (int32, little-endian) into `out`. */
-function blend(image, levels, { keep, redBlue, green }, out) {
+function layOver(image, levels, { keep, redBlue, green }, out) {
   for (let i = 0; i < out.length; i++) {
     const level = levels[i];
     const pixel = image[i];
@@ -431,7 +431,7 @@ class LayerMap {
     return this.#values;
   }
 
-  /** What blend() draws. */
+  /** What layOver() draws. */
   get levels() {
     this.#levels ??= levelsOf(this.raw);
     return this.#levels;
@@ -852,7 +852,7 @@ export class CamViewer extends HTMLElement {
     const out = new Int32Array(this.#out.data.buffer);
     const image = this.#image();
     const coloured = this.#isShown && !this.#isContour && !facts.empty;
-    if (coloured) blend(image, map.levels, this.#blendTable(), out);
+    if (coloured) layOver(image, map.levels, this.#blendTable(), out);
     else out.set(image);
     this.#parts.context.putImageData(this.#out, 0, 0);
   }
@@ -1265,8 +1265,8 @@ export class CamViewer extends HTMLElement {
   #zoom(factor, at = this.#transform) {
     const { scale, x, y } = this.#transform;
     const now = clamp(scale * factor, 1, MOST_ZOOM);
-    const kept = scale / now;
-    this.#move({ scale: now, x: at.x + (x - at.x) * kept, y: at.y + (y - at.y) * kept });
+    const shrunk = scale / now;
+    this.#move({ scale: now, x: at.x + (x - at.x) * shrunk, y: at.y + (y - at.y) * shrunk });
   }
 
   // ---- pointer and keys

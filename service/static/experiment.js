@@ -19,7 +19,7 @@ const FILTERS = ["class", "right", "differ", "sort"];
 
 let experiment = null;
 let models = [];
-let images = [];
+const images = [];
 let shownModel = "";
 const predictions = new Map(); // by model, by image
 const refused = new Map(); // why a model cannot predict
