@@ -70,7 +70,7 @@ class Settings(JobSettings):
     rate_limit_storage: str = Field(
         "memory://", repr=False, description="memory:// or redis://host:6379/0"
     )
-    cors_origins: Names = Field((), description="exact origins whose pages may call the service")
+    cors_origins: Origins = Field((), description="exact origins whose pages may call the service")
     frame_ancestors: Origins = Field(
         (), description="exact origins whose pages may show /embed/viewer in a frame"
     )

@@ -74,6 +74,7 @@ def test_the_element_is_for_other_origins_by_cors(embedding: httpx.Client) -> No
     assert again.headers["Access-Control-Allow-Origin"] == PORTAL
 
 
+@pytest.mark.parametrize("setting", ["frame_ancestors", "cors_origins"])
 @pytest.mark.parametrize(
     "origin",
     [
@@ -81,9 +82,9 @@ def test_the_element_is_for_other_origins_by_cors(embedding: httpx.Client) -> No
         *("https://a.example:443", "http://a.example:80", "ftp://a.example", "https://a;x"),
     ],
 )
-def test_what_is_no_exact_origin_is_refused_at_the_start(origin: str) -> None:
+def test_what_is_no_exact_origin_is_refused_at_the_start(origin: str, setting: str) -> None:
     with pytest.raises(ValidationError, match="no exact origin"):
-        Settings.model_validate({"frame_ancestors": origin})
+        Settings.model_validate({setting: origin})
 
 
 def test_exact_origins_are_taken() -> None:
