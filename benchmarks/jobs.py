@@ -98,7 +98,10 @@ def parse_arguments() -> argparse.Namespace:
         "--experiment", type=Path, help="folder with cls_<arch>_*/best.pt and crops"
     )
     parser.add_argument(
-        "--models", nargs="*", default=["densenet121", "efficientnet_b1"], help="parts of names"
+        "--models",
+        nargs="*",
+        default=["densenet121", "efficientnet_b1"],
+        help="parts of names; none: many models only",
     )
     parser.add_argument("--images", type=int, default=400, help="of a job against the engine")
     parser.add_argument("--rounds", type=int, default=2)
@@ -107,7 +110,7 @@ def parse_arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.experiment is None:
         arguments.experiment = sorted(SAMPLE.glob("*/experiments/experiment_*"))[0]
-        arguments.models = ["cls_"]
+        arguments.models = arguments.models and ["cls_"]
     return arguments
 
 

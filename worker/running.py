@@ -101,12 +101,12 @@ class ChunkRunner:
                 seconds=round(time.perf_counter() - start, 3),
                 computing_seconds=round(self._computing_seconds, 3),
             )
+            trim()  # the worker may now be idle for long
         elif verdict == "cancel":
             self._store.hand_in(chunk, self._worker)
         else:
             _log.info("chunk left alone", job=chunk.job, chunk=chunk.key, why=verdict)
         self._coordinator.advance(chunk.job)
-        trim()  # a worker may now be idle for long
 
     def _work(self, chunk: Chunk) -> int | None:
         """The image index from which on another has to do it; None where it is done with."""

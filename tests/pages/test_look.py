@@ -147,7 +147,7 @@ def test_a_file_that_is_no_image_is_said_to_be_none(open_page: Callable[..., Any
     with open_page("/", expected=("422", "415", "400")) as page:
         page.locator("#samples button").first.wait_for()
         broken = {"name": "notes.png", "mimeType": "image/png", "buffer": b"no picture"}
-        page.locator("#file").set_input_files(files=[broken])  # type: ignore[list-item]
+        page.locator("#file").set_input_files(files=[broken])
         expect(page.locator("#viewer").get_by_role("button", name="Try again")).to_be_visible()
         page.locator("#samples button").first.click()
         loaded(page)

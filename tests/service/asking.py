@@ -54,6 +54,12 @@ def sound(response: httpx.Response) -> httpx.Response:
     return response
 
 
+def documented_body(document: dict[str, Any], path: str) -> dict[str, Any]:
+    """What the OpenAPI document says of the JSON body of a POST: schema and examples."""
+    body: dict[str, Any] = document["paths"][path]["post"]["requestBody"]["content"][JSON["Accept"]]
+    return body
+
+
 def facts(response: httpx.Response) -> dict[str, Any]:
     """The JSON of a 200."""
     body: dict[str, Any] = sound(response).json()

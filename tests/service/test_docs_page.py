@@ -11,7 +11,14 @@ import httpx
 import pytest
 
 from service.problems import MEDIA_TYPE, PROBLEMS
-from tests.service.asking import EXPLANATIONS, JSON, assert_problem, facts, sound
+from tests.service.asking import (
+    EXPLANATIONS,
+    JSON,
+    assert_problem,
+    documented_body,
+    facts,
+    sound,
+)
 
 ROUTES = {
     "/healthz": {"get"},
@@ -140,7 +147,7 @@ def test_documented_problems_are_those_of_the_table(document: dict[str, Any]) ->
 def test_examples_of_bodies_work_as_they_stand(
     http: httpx.Client, document: dict[str, Any]
 ) -> None:
-    body = document["paths"][EXPLANATIONS]["post"]["requestBody"]["content"]["application/json"]
+    body = documented_body(document, EXPLANATIONS)
     assert len(body["examples"]) >= 2
     for example in body["examples"].values():
         assert sound(http.post(EXPLANATIONS, json=example["value"])).content.startswith(b"\x89PNG")

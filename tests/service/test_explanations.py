@@ -107,7 +107,7 @@ def test_the_heatmap_has_the_colours_asked_for(
 ) -> None:
     response = sound(post_image(http, cell, model=CB, view="heatmap", colormap=colormap))
     drawn = np.asarray(Image.open(io.BytesIO(response.content)).convert("RGB"))
-    table = colour_table(colormap)  # type: ignore[arg-type]
+    table = colour_table(colormap)
     expected = table[np.round(truth.full_map("fused") * (len(table) - 1)).astype(int)]
     assert_near(drawn, expected, 8)
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.jobs import Stack, stack
-from tests.service.asking import assert_problem
+from tests.service.asking import assert_problem, documented_body
 
 JOBS = "/v1/jobs"
 
@@ -55,9 +55,8 @@ def test_a_job_is_accepted_at_once_and_says_that_no_worker_is_up(
 
 
 def test_the_example_of_the_document_is_accepted_as_it_stands(jobs: httpx.Client) -> None:
-    operation = jobs.get("/openapi.json").json()["paths"][JOBS]["post"]
-    example = operation["requestBody"]["content"]["application/json"]["example"]
-    answer = jobs.post(JOBS, json=example)
+    body = documented_body(jobs.get("/openapi.json").json(), JOBS)
+    answer = jobs.post(JOBS, json=body["example"])
     assert answer.status_code == 202, answer.text
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from service.problems import ServiceError
 from service.view_tokens import ViewScope, ViewTokens
+from tests.service.asking import documented_body
 from tests.serving import running
 
 KEY = "key-of-the-portal"
@@ -60,10 +61,8 @@ def test_a_token_shows_its_experiment_again_and_beneath(portal: httpx.Client) ->
 
 def test_the_example_of_the_document_makes_a_token(portal: httpx.Client) -> None:
     by_key = {"X-API-Key": KEY}
-    operation = portal.get("/openapi.json", headers=by_key).json()["paths"]["/v1/view-tokens"][
-        "post"
-    ]
-    example = operation["requestBody"]["content"]["application/json"]["example"]
+    document = portal.get("/openapi.json", headers=by_key).json()
+    example = documented_body(document, "/v1/view-tokens")["example"]
     answer = portal.post("/v1/view-tokens", json=example, headers=by_key)
     assert answer.status_code == 201, answer.text
 

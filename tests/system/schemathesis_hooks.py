@@ -16,6 +16,8 @@ from schemathesis import Case, HookContext, Response
 from schemathesis.checks import CheckContext
 from schemathesis.generation.meta import TestPhase
 
+from tests.service.asking import CB, LIFECYCLE, RING
+
 # Well-formed requests may name what the data root does not hold, and ask for more than is answered
 # at once; nothing else of them may be refused as wrong.
 UNKNOWN = {
@@ -31,8 +33,6 @@ _JOB_ID = re.compile("[0-9a-f]{32}")
 _FILES = itertools.cycle(("summary.csv", "summary.json"))
 _OF_THE_ENDED_JOB = itertools.cycle((True, False))
 _OF_THE_SAMPLE = itertools.cycle((True, False))
-_SAMPLE = "experiments/experiment_synthetic_lifecycle"
-_RING = "crops_gt_crops/crops/test/ring/cell_001.jpg"
 
 
 def _file(kind: str) -> bytes:
@@ -61,7 +61,7 @@ def map_body(_context: HookContext, body: Any) -> Any:
     name = body.get("image") if isinstance(body, dict) else None
     if not isinstance(name, str) or not 1 <= len(name) <= 1000 or len(name) % 2:
         return body
-    return {**body, "image": _RING if body.get("experiment") else f"{_SAMPLE}/{_RING}"}
+    return {**body, "image": RING if body.get("experiment") else f"{LIFECYCLE}/{RING}"}
 
 
 @schemathesis.hook
@@ -84,11 +84,11 @@ def before_call(_context: HookContext, case: Case, _kwargs: dict[str, Any]) -> N
 def _name_the_sample(case: Case) -> None:
     """Half of the well-formed requests ask for what is there: their names must fit together."""
     if next(_OF_THE_SAMPLE):
-        case.path_parameters["path"] = _SAMPLE
+        case.path_parameters["path"] = LIFECYCLE
         if "image" in case.path_parameters:
-            case.path_parameters["image"] = _RING
+            case.path_parameters["image"] = RING
         else:
-            case.query["model"] = f"{_SAMPLE}/cls_mobilenet_v3_small_cb"
+            case.query["model"] = CB
 
 
 def _do_not_wait(case: Case) -> None:
