@@ -1,4 +1,4 @@
-"""One classifier over many images: decoding, computing and writing in bounded memory."""
+"""One classifier over many images: decoding, computing and writing overlap in bounded memory."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-
-import torch
 
 from cam_engine.decoding import DEFAULT_LIMITS, ImageLimits, decode_image, read_image_bytes
 from cam_engine.engine import Explainer, PreparedImage
@@ -137,20 +135,15 @@ class _Run:
         self._request = request
         self._pool = pool
         self._writer = FigureWriter(facts, request.folder)
-        self._batches_ahead = 0 if _takes_all_cores(explainer.device) else 1
         self.resumed = 0
         self.computing_seconds = 0.0
 
     def rows(self, on_row: OnRow) -> Iterator[Row]:
-        """Rows in order.
-
-        At most two batches are being loaded and two being written; where the network takes all
-        cores, one, and not while the network runs.
-        """
+        """Rows in order; at most two batches are being loaded and two being written."""
         pending: deque[Future[Row] | Row] = deque()
         for batch in self._loaded_batches():
             pending.extend(self._start_batch(batch))
-            while len(pending) > 2 * self._batches_ahead * self._explainer.batch_size:
+            while len(pending) > 2 * self._explainer.batch_size:
                 yield _finish(pending.popleft(), on_row)
         while pending:
             yield _finish(pending.popleft(), on_row)
@@ -159,7 +152,7 @@ class _Run:
         ahead: deque[list[Future[_Load]]] = deque()
         for chunk in _chunks(self._request.items, self._explainer.batch_size):
             ahead.append([self._pool.submit(self._load, item) for item in chunk])
-            if len(ahead) > self._batches_ahead:
+            if len(ahead) > 1:
                 yield [future.result() for future in ahead.popleft()]
         while ahead:
             yield [future.result() for future in ahead.popleft()]
@@ -232,19 +225,6 @@ class _Run:
         return (
             item.path.relative_to(root).as_posix() if root in item.path.parents else item.path.name
         )
-
-
-def _takes_all_cores(device: torch.device) -> bool:
-    """Whether the network and the pictures had better take turns.
-
-    The network's threads wait for each other at every layer: one whose core draws a picture
-    meanwhile makes all of them wait.
-    """
-    if device.type != "cpu":
-        return False
-    pinned = hasattr(os, "sched_getaffinity")  # not on macOS
-    cores = len(os.sched_getaffinity(0)) if pinned else os.cpu_count() or 1
-    return torch.get_num_threads() >= cores
 
 
 def _finish(row: Future[Row] | Row, on_row: OnRow) -> Row:
