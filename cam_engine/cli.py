@@ -12,7 +12,9 @@ from pathlib import Path
 
 from cam_engine import exit_status
 from cam_engine.errors import CamError
+from cam_engine.memory import reuse_large_blocks
 from cam_engine.options import COLORMAPS, METHODS, PICKS
+from cam_engine.threads import share_cores_with_pictures
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -65,20 +67,24 @@ def run_command(command: Command, arguments: argparse.Namespace) -> int:
 
 def experiment_command(arguments: argparse.Namespace) -> int:
     """Do what `experiment` was called for."""
+    _settle_process()
     from cam_engine.commands import run_experiments
-    from cam_engine.memory import reuse_large_blocks
 
-    reuse_large_blocks()
     return run_experiments(arguments)
 
 
 def images_command(arguments: argparse.Namespace) -> int:
     """Do what `images` was called for."""
+    _settle_process()
     from cam_engine.commands import run_images
-    from cam_engine.memory import reuse_large_blocks
 
-    reuse_large_blocks()
     return run_images(arguments)
+
+
+def _settle_process() -> None:
+    """What holds for the process, before torch is imported."""
+    reuse_large_blocks()
+    share_cores_with_pictures()
 
 
 def verify_command(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cam_engine.threads import share_cores_with_pictures
+
+SCRIPT = Path(__file__).parents[2] / "scripts/visualization/generate_improved_gradcam.py"
+
+
+@pytest.fixture(autouse=True)
+def unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Set and deleted, so that what a test leaves behind is taken back too.
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="torch uses another OpenMP library there")
+def test_a_command_sets_it_before_torch_is_imported() -> None:
+    answer = subprocess.run(
+        [sys.executable, str(SCRIPT), "--model", "missing.pt", "--images", "missing"],
+        env=os.environ | {"OMP_DISPLAY_ENV": "verbose"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "GOMP_SPINCOUNT = '1000'" in answer.stderr
+
+
+def test_what_the_environment_says_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", "5")
+    share_cores_with_pictures()
+    assert os.environ["GOMP_SPINCOUNT"] == "5"
+
+
+def test_a_wait_policy_is_not_overruled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    share_cores_with_pictures()
+    assert "GOMP_SPINCOUNT" not in os.environ
