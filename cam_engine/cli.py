@@ -14,7 +14,7 @@ from cam_engine import exit_status
 from cam_engine.errors import CamError
 from cam_engine.memory import reuse_large_blocks
 from cam_engine.options import COLORMAPS, METHODS, PICKS
-from cam_engine.threads import share_cores_with_pictures
+from cam_engine.threads import keep_opencv_to_its_thread, share_cores_with_pictures
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -85,6 +85,7 @@ def _settle_process() -> None:
     """What holds for the process, before torch is imported."""
     reuse_large_blocks()
     share_cores_with_pictures()
+    keep_opencv_to_its_thread()
 
 
 def verify_command(arguments: argparse.Namespace) -> int:

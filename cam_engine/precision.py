@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,15 +18,20 @@ PrecisionName = Literal["auto", "float32", "bfloat16"]
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """How a network is run: its dtype, memory format, and whether batch norms are folded."""
+    """How a network is run: its dtype, memory format, and whether batch norms are folded.
+
+    tf32: float32 convolutions multiply in TF32 (10 bits of mantissa), as torch lets cuDNN do.
+    """
 
     dtype: torch.dtype
     channels_last: bool
     fold_batch_norm: bool
+    tf32: bool = False
 
     def describe(self) -> str:
         """For manifests and picture recipes: "bfloat16, channels_last"."""
         parts = [str(self.dtype).removeprefix("torch.")]
+        parts += ["TF32 convolutions"] if self.tf32 else []
         parts += ["channels_last"] if self.channels_last else []
         parts += ["conv-bn folded"] if self.fold_batch_norm else []
         return ", ".join(parts)
@@ -36,27 +42,39 @@ def choose_precision(
 ) -> Precision:
     """The rule, by the kind of network and the device.
 
-    Dense convolutions (DenseNet, ResNet, VGG) run in bfloat16 where the device multiplies it
-    natively. Depthwise ones (EfficientNet, MobileNet, ConvNeXt) gain nothing from it on a CPU, and
-    transformers were not measured: both keep float32. Batch norms are folded wherever there are
-    any after a convolution.
+    Dense convolutions (DenseNet, ResNet, VGG) run in bfloat16 on a CPU that multiplies it natively.
+    Depthwise ones (EfficientNet, MobileNet, ConvNeXt) gain nothing from it there, and transformers
+    were not measured: both keep float32. So do all networks on a GPU, where TF32 is nearly as fast
+    and more exact. Batch norms are folded wherever there are any after a convolution.
     """
     if wanted == "auto":
         fast = not depthwise and not transformer and multiplies_bfloat16(device)
         dtype = torch.bfloat16 if fast else torch.float32
     else:
         dtype = getattr(torch, wanted)
-    return Precision(dtype=dtype, channels_last=not transformer, fold_batch_norm=True)
+    return Precision(
+        dtype=dtype,
+        channels_last=not transformer,
+        fold_batch_norm=True,
+        tf32=dtype == torch.float32 and multiplies_tf32(device),
+    )
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """True where bfloat16 products are native: AVX512-BF16 or AMX on x86 CPUs, Ampere and later."""
-    if device.type == "cpu":
-        features = torch.cpu.get_capabilities()
-        return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device)[0] >= 8  # Ampere is 8.x
-    return False
+    """True for a CPU whose bfloat16 products are native: AVX512-BF16 or AMX on x86."""
+    features = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
+
+
+def multiplies_tf32(device: torch.device) -> bool:
+    """True for a GPU from Ampere (8.x) on, unless torch or NVIDIA's libraries were told not to."""
+    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]  # torch leaves it untyped
+    return (
+        device.type == "cuda"
+        and torch.cuda.get_device_capability(device)[0] >= 8
+        and convolutions.fp32_precision == "tf32"
+        and os.environ.get("NVIDIA_TF32_OVERRIDE") != "0"
+    )
 
 
 def prepare(network: nn.Module, precision: Precision, device: torch.device, head: str) -> nn.Module:

@@ -1,4 +1,4 @@
-"""How long OpenMP's threads wait for each other before they give up their core."""
+"""How the threads of libraries share the cores with those that draw pictures."""
 
 from __future__ import annotations
 
@@ -18,3 +18,14 @@ def share_cores_with_pictures() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
+
+
+def keep_opencv_to_its_thread() -> None:
+    """Let OpenCV work in the thread that calls it, for processes with a pool of such threads.
+
+    Its own pool, with a thread for each core, gains nothing on crops of cells, and on many cores
+    its threads spend more time in waiting than in work.
+    """
+    import cv2  # noqa: PLC0415 (late, so that --help answers at once)
+
+    cv2.setNumThreads(1)

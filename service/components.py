@@ -15,6 +15,7 @@ from cam_engine.decoding import ImageLimits
 from cam_engine.engine import resolve_device
 from cam_engine.errors import CamError
 from cam_engine.memory import reuse_large_blocks, trim
+from cam_engine.threads import keep_opencv_to_its_thread
 from service.admission import Admission
 from service.answers import AnswerCache
 from service.batching import Batcher
@@ -151,6 +152,7 @@ def build(settings: Settings) -> Components:
     """The parts, wired together; nothing is loaded yet. Raises InvalidOption."""
     resolve_device(settings.device)
     reuse_large_blocks()
+    keep_opencv_to_its_thread()
     metrics = Metrics()
     io_threads = settings.io_threads or max(2, _cores())
     io, compute, loading = (

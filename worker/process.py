@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from cam_engine.errors import InvalidOption
 from cam_engine.memory import reuse_large_blocks
-from cam_engine.threads import share_cores_with_pictures
+from cam_engine.threads import keep_opencv_to_its_thread, share_cores_with_pictures
 from worker.settings import WorkerSettings
 from worker.store import logs
 from worker.store.coordination import Coordinator
@@ -66,6 +66,7 @@ def make_runner() -> ChunkRunner:
     """The child's runner, with settings from the environment, which it has from its parent."""
     reuse_large_blocks()  # before torch is imported, as is what follows
     share_cores_with_pictures()
+    keep_opencv_to_its_thread()
     from worker.running import ChunkRunner  # noqa: PLC0415
 
     settings = WorkerSettings()

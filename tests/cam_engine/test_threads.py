@@ -3,11 +3,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import pytest
 
-from cam_engine.threads import share_cores_with_pictures
+from cam_engine.cli import images_main
+from cam_engine.threads import keep_opencv_to_its_thread, share_cores_with_pictures
 
 SCRIPT = Path(__file__).parents[2] / "scripts/visualization/generate_improved_gradcam.py"
 
@@ -42,3 +45,23 @@ def test_a_wait_policy_is_not_overruled(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     share_cores_with_pictures()
     assert "GOMP_SPINCOUNT" not in os.environ
+
+
+@pytest.fixture
+def opencv_with_two_threads() -> Iterator[None]:
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    yield
+    cv2.setNumThreads(before)
+
+
+@pytest.mark.usefixtures("opencv_with_two_threads")
+def test_opencv_works_in_the_thread_that_calls_it() -> None:
+    keep_opencv_to_its_thread()
+    assert cv2.getNumThreads() == 1
+
+
+@pytest.mark.usefixtures("opencv_with_two_threads")
+def test_a_command_keeps_opencv_to_its_thread(tmp_path: Path) -> None:
+    images_main(["--model", "missing.pt", "--images", str(tmp_path)])
+    assert cv2.getNumThreads() == 1
