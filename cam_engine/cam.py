@@ -38,7 +38,8 @@ def grad_cam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
     positive = gradients.float().relu()
     sums = activations.sum((2, 3), keepdim=True, dtype=torch.float32)
     denominators = (positive * sums).add_(2.0)
-    if bool(sums.min() < 0):
+    # On a GPU, to ask first would be to wait for it.
+    if activations.is_cuda or bool(sums.min() < 0):
         denominators = _away_from_zero(denominators)
     weights = positive.div_(denominators).sum((2, 3))
     return _weighted_sum(activations, weights).relu_()

@@ -251,7 +251,7 @@ class Explainer:
     ) -> list[Explanation]:
         with self._lock:
             logits, chosen, raw = self._pass(batch, targets, plan)
-        probabilities = _probabilities(logits)
+        probabilities, explained = _probabilities(logits), chosen.tolist()
         layers = [
             _layer_maps(layer.name, layer.label, plan.options.method, maps)
             for layer, maps in zip(plan.layers, raw, strict=False)
@@ -262,19 +262,26 @@ class Explainer:
         return [
             Explanation(self._score(row, index), self._top(row), per_image)
             for row, index, per_image in zip(
-                probabilities, chosen, zip(*layers, strict=True), strict=True
+                probabilities, explained, zip(*layers, strict=True), strict=True
             )
         ]
 
     def _pass(
         self, batch: Tensor, targets: Sequence[int | None], plan: _Plan
-    ) -> tuple[Tensor, list[int], list[Tensor]]:
-        """Logits (N, classes), the classes explained, raw maps (N, h, w), fused last."""
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Logits (N, classes), the classes explained (N,), raw maps (N, h, w), fused last.
+
+        All on the device and, on a GPU, not necessarily computed yet: from the upload of the
+        targets to the last map, nothing here waits for it.
+        """
         network = self._network_for(plan)
+        wanted = torch.tensor(
+            [-1 if one is None else one for one in targets], dtype=torch.long, device=self.device
+        )
         with torch.enable_grad(), LayerTap(network, plan.modules, plan.rectify) as tap:
             logits = self._forward(network, batch)
-            chosen = _choose(logits, targets)
-            scores = logits.gather(1, torch.tensor(chosen, device=logits.device)[:, None])
+            chosen = torch.where(wanted < 0, logits.argmax(1), wanted)
+            scores = logits.gather(1, chosen[:, None])
             gradients = tap.gradients(scores.sum()) if plan.needs_gradients else tap.outputs
         with torch.no_grad():
             outputs = [output.detach() for output in tap.outputs]
@@ -295,11 +302,6 @@ class Explainer:
         half = precision.dtype != torch.float32
         with torch.autocast(self.device.type, dtype=precision.dtype, enabled=half):
             logits: Tensor = network(batch)
-        if not bool(torch.isfinite(logits).all()):
-            raise NonFiniteOutput(
-                "the network answered with NaN or infinity; its weights are damaged, "
-                "or were trained with another preprocessing"
-            )
         return logits.float()
 
     def _network_for(self, plan: _Plan) -> nn.Module:
@@ -380,15 +382,15 @@ def resolve_device(device: str | torch.device) -> torch.device:
     return resolved
 
 
-def _choose(logits: Tensor, targets: Sequence[int | None]) -> list[int]:
-    predicted = logits.argmax(1).tolist()
-    return [
-        best if wanted is None else wanted for best, wanted in zip(predicted, targets, strict=True)
-    ]
-
-
 def _probabilities(logits: Tensor) -> Probabilities:
-    answer: Probabilities = torch.softmax(logits.detach().double(), 1).cpu().numpy()
+    """Softmax of (N, classes) logits, on the host. Raises NonFiniteOutput."""
+    on_host = logits.detach().cpu()
+    if not bool(torch.isfinite(on_host).all()):
+        raise NonFiniteOutput(
+            "the network answered with NaN or infinity; its weights are damaged, "
+            "or were trained with another preprocessing"
+        )
+    answer: Probabilities = torch.softmax(on_host.double(), 1).numpy()
     return answer
 
 
@@ -421,5 +423,6 @@ def _layer_maps(name: str, label: str, method: str, raw: Tensor) -> list[LayerMa
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    # The CPU's allocator raises a plain RuntimeError.
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    # The CPU's allocator and CUDA's libraries raise a plain RuntimeError.
+    signs = ("can't allocate memory", "CUDA error: out of memory", "_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in signs)
