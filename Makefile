@@ -54,8 +54,8 @@ format: $(STAMP) ## Format the code and mend what can be mended by itself
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
-bench: $(STAMP) ## Measure speed and write docs/performance.md (EXPERIMENT=folder for other models)
-	@$(BIN)/python -m benchmarks.speed $(if $(EXPERIMENT),--experiment $(EXPERIMENT)) --output docs/performance.md
+bench: $(STAMP) ## Measure speed and write docs/performance.md (EXPERIMENT=folder, DEVICE=cuda)
+	@$(BIN)/python -m benchmarks.speed $(if $(EXPERIMENT),--experiment $(EXPERIMENT)) $(if $(DEVICE),--device $(DEVICE)) --output docs/performance.md
 
 bench-jobs: $(STAMP) ## Measure jobs with real workers and write docs/performance.md (EXPERIMENT=folder)
 	@$(BIN)/python -m benchmarks.jobs $(if $(EXPERIMENT),--experiment $(EXPERIMENT)) --output docs/performance.md

@@ -28,12 +28,12 @@ class Contender:
     work: Work
 
 
-def contenders(classifier: Classifier, network: nn.Module) -> list[Contender]:
+def contenders(classifier: Classifier, network: nn.Module, device: torch.device) -> list[Contender]:
     """All of them. `network`: the same weights, as their users hold it: float32, trainable."""
     layers = plan_layers(STAGES, classifier.layout, classifier.network, "raw")
     modules = [layer.tap.module for layer in layers]
-    ruled = Explainer(classifier)
-    exact = Explainer(classifier, precision="float32")
+    ruled = Explainer(classifier, device=device)
+    exact = Explainer(classifier, device=device, precision="float32")
     return [
         Contender("engine", _engine(ruled)),
         Contender("engine, float32", _engine(exact)),

@@ -1,6 +1,6 @@
 """Speed of the engine and of whole commands, against peers, in one run.
 
-    python -m benchmarks.speed [--experiment DIR] [--output docs/performance.md]
+    python -m benchmarks.speed [--experiment DIR] [--device cuda] [--output docs/performance.md]
 
 Contenders take turns, so that what else the machine does falls on all of them; figures are
 medians over the rounds, ratios the medians of each round's ratio.
@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import argparse
 import copy
+import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -34,10 +36,13 @@ from cam_engine.networks import build
 MODELS = ("densenet121", "resnet50", "efficientnet_b1")
 CLASSES = ("gametocyte", "ring", "schizont", "trophozoite")
 SCRIPT = Path(__file__).parents[1] / "scripts/visualization/generate_improved_gradcam.py"
-FEW, MANY = 10, 90
+# By the kind of device: batches, and how many images a whole command's marginal time is taken of.
+BATCHES = {"cpu": (16, 1), "cuda": (64, 16, 1)}
+FEW = {"cpu": 10, "cuda": 200}
+MANY = {"cpu": 90, "cuda": 1800}
 
-# What is to be reached: of torchcam, of pytorch-grad-cam, of the floor; and a whole command's
-# marginal time an image in units of torchcam's maps alone.
+# What is to be reached on a CPU: of torchcam, of pytorch-grad-cam, of the floor; and a whole
+# command's marginal time an image in units of torchcam's maps alone.
 AT_LEAST = {"densenet121": 2.4, "resnet50": 3.6, "efficientnet_b1": 1.6}
 AT_LEAST_PYTORCH_GRAD_CAM = 12.0
 AT_LEAST_FLOOR = 0.85
@@ -65,6 +70,7 @@ def main() -> None:
         "--experiment", type=Path, help="folder with cls_<arch>_*/best.pt and crops"
     )
     parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--skip-commands", action="store_true")
     parser.add_argument("--output", type=Path, help="Markdown file whose block is replaced")
@@ -73,27 +79,29 @@ def main() -> None:
         lines = report(arguments, Path(scratch))
     print("\n".join(lines))
     if arguments.output:
-        replace_block(arguments.output, "speed", lines)
+        block = "speed" if arguments.device.type == "cpu" else "speed-gpu"
+        replace_block(arguments.output, block, lines)
 
 
 def report(arguments: argparse.Namespace, scratch: Path) -> list[str]:
-    lines = [*machine_lines(arguments.experiment), ""]
+    device: torch.device = arguments.device
+    lines = [*machine_lines(arguments.experiment, device), ""]
     engine_rows: list[str] = []
     command_rows: list[str] = []
     for name in arguments.models:
         checkpoint = checkpoint_of(name, arguments.experiment, scratch)
         classifier = load_classifier(checkpoint)
-        for batch_size in (16, 1):
+        for batch_size in BATCHES[device.type]:
             rounds = arguments.rounds
-            engine_rows.append(engine_row(name, classifier, batch_size, rounds))
+            engine_rows.append(engine_row(name, classifier, batch_size, rounds, device))
             print(engine_rows[-1], file=sys.stderr, flush=True)
         if not arguments.skip_commands:
-            images = crops(arguments.experiment, scratch)
-            command_rows.append(command_row(name, classifier, checkpoint, images, scratch))
+            images = crops(arguments.experiment, scratch, MANY[device.type])
+            command_rows.append(command_row(name, classifier, checkpoint, images, scratch, device))
             print(command_rows[-1], file=sys.stderr, flush=True)
     lines += [*ENGINE_HEAD, *engine_rows, ""]
     if command_rows:
-        lines += [*COMMAND_HEAD, *command_rows, ""]
+        lines += [*command_head(device), *command_rows, ""]
     return lines
 
 
@@ -104,22 +112,30 @@ ENGINE_HEAD = (
     "x torchcam | x pytorch-grad-cam | of the floor |",
     "|---|---|---|---|---|---|---|---|---|",
 )
-COMMAND_HEAD = (
-    f"Whole commands, all seven pictures written: time an image, {MANY} images less {FEW}:",
-    "",
-    "| network | ms an image | torchcam's maps alone, ms | ratio |",
-    "|---|---|---|---|",
-)
 
 
-def engine_row(name: str, classifier: Classifier, batch_size: int, rounds: int) -> str:
+def command_head(device: torch.device) -> tuple[str, ...]:
+    few, many = FEW[device.type], MANY[device.type]
+    return (
+        f"Whole commands, all seven pictures written: time an image, {many} images less {few}:",
+        "",
+        "| network | ms an image | torchcam's maps alone, ms | ratio |",
+        "|---|---|---|---|",
+    )
+
+
+def engine_row(
+    name: str, classifier: Classifier, batch_size: int, rounds: int, device: torch.device
+) -> str:
     torch.manual_seed(0)
-    batch = torch.randn(batch_size, 3, 224, 224)
-    timings = take_turns(contenders(classifier, as_users_hold_it(classifier)), batch, rounds)
+    batch = torch.randn(batch_size, 3, 224, 224, device=device)
+    peers = as_users_hold_it(classifier, device)
+    timings = take_turns(contenders(classifier, peers, device), batch, rounds)
     engine, floor = timings["engine"], timings["floor"]
     torchcam, peer = timings["torchcam"], timings["pytorch-grad-cam"]
-    rule = Explainer(classifier).precision.describe()
-    bars = batch_size > 1  # what is to be reached is said of batches
+    rule = Explainer(classifier, device=device).precision.describe()
+    # What is to be reached is said of batches on a CPU.
+    bars = batch_size > 1 and device.type == "cpu"
     cells = (
         name,
         str(batch_size),
@@ -135,25 +151,30 @@ def engine_row(name: str, classifier: Classifier, batch_size: int, rounds: int) 
 
 
 def command_row(
-    name: str, classifier: Classifier, checkpoint: Path, images: Path, scratch: Path
+    name: str,
+    classifier: Classifier,
+    checkpoint: Path,
+    images: Path,
+    scratch: Path,
+    device: torch.device,
 ) -> str:
     """Few, many, torchcam; three times over, medians of each."""
+    few, many, at_once = FEW[device.type], MANY[device.type], BATCHES[device.type][0]
     torch.manual_seed(0)
-    batch = torch.randn(16, 3, 224, 224)
-    extractor = torchcam_alone(as_users_hold_it(classifier), classifier)
+    batch = torch.randn(at_once, 3, 224, 224, device=device)
+    extractor = torchcam_alone(as_users_hold_it(classifier, device), classifier)
     ours, theirs = [], []
-    for turn in range(3):
-        seconds = [
-            command_seconds(checkpoint, images, count, scratch / f"{name}_{turn}_{count}")
-            for count in (FEW, MANY)
-        ]
-        ours.append((seconds[1] - seconds[0]) / (MANY - FEW))
-        theirs += [s / 16 for s in take_turns([extractor], batch, 3)["torchcam"].seconds]
+    for _ in range(3):
+        seconds = []
+        for count in (few, many):
+            with tempfile.TemporaryDirectory(dir=scratch) as output:
+                seconds.append(command_seconds(checkpoint, images, count, Path(output), device))
+        ours.append((seconds[1] - seconds[0]) / (many - few))
+        theirs += [s / at_once for s in take_turns([extractor], batch, 3)["torchcam"].seconds]
     one, other = statistics.median(ours), statistics.median(theirs)
-    return (
-        f"| {name} | {one * 1000:.1f} | {other * 1000:.1f} | "
-        f"{held(one / other, COMMAND_AT_MOST[name], at_most=True)} |"
-    )
+    bar = COMMAND_AT_MOST[name] if device.type == "cpu" else None
+    ratio = held(one / other, bar, at_most=True)
+    return f"| {name} | {one * 1000:.1f} | {other * 1000:.1f} | {ratio} |"
 
 
 def held(value: float, bar: float | None, *, at_most: bool = False) -> str:
@@ -171,22 +192,33 @@ def take_turns(all_of: Sequence[Contender], batch: torch.Tensor, rounds: int) ->
     seconds: dict[str, list[float]] = {contender.name: [] for contender in all_of}
     for _ in range(rounds):
         for contender in all_of:
+            finish(batch.device)
             start = time.perf_counter()
             contender.work(batch)
+            finish(batch.device)
             seconds[contender.name].append(time.perf_counter() - start)
     return {name: Timing(name, tuple(values)) for name, values in seconds.items()}
 
 
-def command_seconds(checkpoint: Path, images: Path, count: int, output: Path) -> float:
+def finish(device: torch.device) -> None:
+    """Wait until the device has computed all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def command_seconds(
+    checkpoint: Path, images: Path, count: int, output: Path, device: torch.device
+) -> float:
     command = [sys.executable, str(SCRIPT), "--model", str(checkpoint), "--images", str(images)]
     command += ["--max-images", str(count), "--output", str(output), "--quiet"]
+    command += ["--device", str(device)]
     start = time.perf_counter()
     subprocess.run(command, check=True)
     return time.perf_counter() - start
 
 
-def as_users_hold_it(classifier: Classifier) -> nn.Module:
-    network = copy.deepcopy(classifier.network)
+def as_users_hold_it(classifier: Classifier, device: torch.device) -> nn.Module:
+    network = copy.deepcopy(classifier.network).to(device)
     for parameter in network.parameters():
         parameter.requires_grad_(True)
     return network
@@ -212,28 +244,35 @@ def checkpoint_of(name: str, experiment: Path | None, scratch: Path) -> Path:
     return path
 
 
-def crops(experiment: Path | None, scratch: Path) -> Path:
-    """A folder of at least MANY images of 224 px: the experiment's, else noise with blobs."""
-    found = experiment / "crops_gt_crops" / "crops" if experiment else None
-    if found and len([*found.rglob("*.jpg"), *found.rglob("*.png")]) >= MANY:
-        return found
+def crops(experiment: Path | None, scratch: Path, count: int) -> Path:
+    """A folder of `count` images: the experiment's, in turns, else noise with blobs at 224 px."""
     folder = scratch / "crops"
-    folder.mkdir(exist_ok=True)
+    if folder.exists():
+        return folder
+    folder.mkdir()
+    source = experiment / "crops_gt_crops" / "crops" if experiment else None
+    found = sorted([*source.rglob("*.jpg"), *source.rglob("*.png")]) if source else []
     generator = np.random.default_rng(0)
-    for number in range(MANY):
-        image = cv2.GaussianBlur(generator.normal(180, 60, (224, 224, 3)), (0, 0), 3)
-        image += generator.normal(0, 4, image.shape)
-        cv2.imwrite(str(folder / f"{number:03d}.jpg"), np.clip(image, 0, 255).astype(np.uint8))
+    for number in range(count):
+        if found:
+            original = found[number % len(found)]
+            shutil.copyfile(original, folder / f"{number:04d}{original.suffix}")
+        else:
+            image = cv2.GaussianBlur(generator.normal(180, 60, (224, 224, 3)), (0, 0), 3)
+            image += generator.normal(0, 4, image.shape)
+            name = str(folder / f"{number:04d}.jpg")
+            cv2.imwrite(name, np.clip(image, 0, 255).astype(np.uint8))
     return folder
 
 
-def machine_lines(experiment: Path | None) -> list[str]:
+def machine_lines(experiment: Path | None, device: torch.device) -> list[str]:
     processor = f"{platform.machine()} with {torch.backends.cpu.get_cpu_capability()}"
-    return [
-        f"Measured on {processor}, {torch.get_num_threads()} threads, torch {torch.__version__}:",
-        "",
-        f"    make bench{' EXPERIMENT=' + experiment.name if experiment else ''}",
-    ]
+    machine = f"{processor}, {torch.get_num_threads()} threads"
+    command = f"make bench{' EXPERIMENT=' + experiment.name if experiment else ''}"
+    if device.type == "cuda":
+        machine = f"{torch.cuda.get_device_name(device)}, {os.cpu_count()} cores of {processor}"
+        command += f" DEVICE={device}"
+    return [f"Measured on {machine}, torch {torch.__version__}:", "", f"    {command}"]
 
 
 if __name__ == "__main__":
