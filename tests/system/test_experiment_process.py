@@ -128,7 +128,8 @@ def test_time_grows_linearly_and_memory_does_not_grow(experiment: Path) -> None:
     first, second = (seconds[200] - seconds[50]) / 150, (seconds[400] - seconds[200]) / 200
     print(f"seconds {seconds}, marginal {first:.4f} and {second:.4f}, peak bytes {peaks}")
     assert second < 2.0 * first
-    assert peaks[400] - peaks[200] < 40 * 2**20
+    # One run's peak differs by some 70 MB from the next one's, whatever the number of images.
+    assert peaks[400] < max(peaks[50], peaks[200]) + 60 * 2**20
 
 
 def test_a_live_bar_on_a_terminal_and_plain_lines_in_a_log(experiment: Path) -> None:
