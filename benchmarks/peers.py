@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,50 +13,39 @@ from cam_engine.architectures import Sign
 from cam_engine.checkpoints import Classifier
 from cam_engine.engine import Explainer
 from cam_engine.layers import LayerTap
+from cam_engine.memory import reuse_large_blocks
 from cam_engine.options import STAGES, CamOptions
 from cam_engine.targets import plan_layers
 
 Work = Callable[[Tensor], object]
 
 
-@dataclass(frozen=True, slots=True)
-class Contender:
-    """A way to get three Grad-CAM++ maps of a batch; its name in the table."""
+def start(name: str, classifier: Classifier, device: torch.device) -> Work:
+    """A way to get three Grad-CAM++ maps of a batch, by its name in CONTENDERS.
 
-    name: str
-    work: Work
-
-
-def contenders(classifier: Classifier, network: nn.Module, device: torch.device) -> list[Contender]:
-    """All of them. `network`: the same weights, as their users hold it: float32, trainable."""
-    layers = plan_layers(STAGES, classifier.layout, classifier.network, "raw")
-    modules = [layer.tap.module for layer in layers]
-    ruled = Explainer(classifier, device=device)
-    exact = Explainer(classifier, device=device, precision="float32")
-    return [
-        Contender("engine", _engine(ruled)),
-        Contender("engine, float32", _engine(exact)),
-        Contender("floor", _floor(ruled)),
-        Contender("torchcam", _torchcam(network, modules)),
-        Contender("pytorch-grad-cam", _pytorch_grad_cam(network, modules)),
-    ]
+    The process is the contender's: memory is kept as this software's processes keep it, or left to
+    the C library's defaults, as in the peers' users' scripts.
+    """
+    if name in KEEP_MEMORY:
+        reuse_large_blocks()
+    return CONTENDERS[name](classifier, device)
 
 
-def torchcam_alone(network: nn.Module, classifier: Classifier) -> Contender:
-    """torchcam's multi-layer extractor."""
-    layers = plan_layers(STAGES, classifier.layout, classifier.network, "raw")
-    return Contender("torchcam", _torchcam(network, [layer.tap.module for layer in layers]))
+def _engine(classifier: Classifier, device: torch.device) -> Work:
+    explainer = Explainer(classifier, device=device)
+    return lambda batch: explainer.explain_batch(batch, CamOptions())
 
 
-def _engine(explainer: Explainer) -> Work:
-    options = CamOptions()
-    return lambda batch: explainer.explain_batch(batch, options)
+def _engine_in_float32(classifier: Classifier, device: torch.device) -> Work:
+    explainer = Explainer(classifier, device=device, precision="float32")
+    return lambda batch: explainer.explain_batch(batch, CamOptions())
 
 
-def _floor(explainer: Explainer) -> Work:
+def _floor(classifier: Classifier, device: torch.device) -> Work:
     """Forward plus truncated backward and nothing else; same network, precision and taps."""
+    explainer = Explainer(classifier, device=device)
     network = explainer._network
-    layers = plan_layers(STAGES, explainer.classifier.layout, network, "rectified")
+    layers = plan_layers(STAGES, classifier.layout, network, "rectified")
     modules = [layer.tap.module for layer in layers]
     rectify = [layer.tap.module for layer in layers if layer.tap.sign is Sign.RELU_NEXT]
 
@@ -69,8 +57,11 @@ def _floor(explainer: Explainer) -> Work:
     return work
 
 
-def _torchcam(network: nn.Module, modules: list[str]) -> Work:
+def _torchcam(classifier: Classifier, device: torch.device) -> Work:
+    """One extractor for all three layers."""
     from torchcam.methods import GradCAMpp
+
+    network, modules = _as_users_hold_it(classifier, device), _modules(classifier)
 
     def work(batch: Tensor) -> object:
         with GradCAMpp(network, target_layer=modules) as extractor:
@@ -80,10 +71,13 @@ def _torchcam(network: nn.Module, modules: list[str]) -> Work:
     return work
 
 
-def _pytorch_grad_cam(network: nn.Module, modules: list[str]) -> Work:
+def _pytorch_grad_cam(classifier: Classifier, device: torch.device) -> Work:
+    """One object a layer."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from pytorch_grad_cam import GradCAMPlusPlus
+
+    network, modules = _as_users_hold_it(classifier, device), _modules(classifier)
 
     def work(batch: Tensor) -> object:
         maps: list[np.ndarray] = []
@@ -93,3 +87,24 @@ def _pytorch_grad_cam(network: nn.Module, modules: list[str]) -> Work:
         return maps
 
     return work
+
+
+def _as_users_hold_it(classifier: Classifier, device: torch.device) -> nn.Module:
+    """The same weights in float32, trainable."""
+    return classifier.network.to(device).requires_grad_(True)
+
+
+def _modules(classifier: Classifier) -> list[str]:
+    layers = plan_layers(STAGES, classifier.layout, classifier.network, "raw")
+    return [layer.tap.module for layer in layers]
+
+
+CONTENDERS: dict[str, Callable[[Classifier, torch.device], Work]] = {
+    "engine": _engine,
+    "engine, float32": _engine_in_float32,
+    "floor": _floor,
+    "torchcam": _torchcam,
+    "torchcam, memory kept": _torchcam,
+    "pytorch-grad-cam": _pytorch_grad_cam,
+}
+KEEP_MEMORY = frozenset(CONTENDERS) - {"torchcam", "pytorch-grad-cam"}

@@ -2,14 +2,13 @@
 
     python -m benchmarks.speed [--experiment DIR] [--device cuda] [--output docs/performance.md]
 
-Contenders take turns, so that what else the machine does falls on all of them; figures are
-medians over the rounds, ratios the medians of each round's ratio.
+Contenders have a process each and take turns, so that what else the machine does falls on all of
+them; figures are medians over the rounds, ratios the medians of each round's ratio.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import os
 import platform
 import shutil
@@ -18,18 +17,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from torch import nn
 
 from benchmarks.documents import replace_block
-from benchmarks.peers import Contender, contenders, torchcam_alone
-from cam_engine.checkpoints import Classifier, load_classifier
+from benchmarks.peers import CONTENDERS
+from benchmarks.turns import Turns, contenders
+from cam_engine.checkpoints import load_classifier
 from cam_engine.engine import Explainer
 from cam_engine.networks import build
 
@@ -49,21 +46,6 @@ AT_LEAST_FLOOR = 0.85
 COMMAND_AT_MOST = {"densenet121": 1.1, "resnet50": 0.63, "efficientnet_b1": 1.7}
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Seconds a round of one contender."""
-
-    name: str
-    seconds: tuple[float, ...]
-
-    def images_per_second(self, batch_size: int) -> float:
-        return batch_size / statistics.median(self.seconds)
-
-    def ratio_to(self, other: Timing) -> float:
-        """How many times as fast as the other, round by round."""
-        return statistics.median(o / s for s, o in zip(self.seconds, other.seconds, strict=True))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
@@ -71,7 +53,7 @@ def main() -> None:
     )
     parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--skip-commands", action="store_true")
     parser.add_argument("--output", type=Path, help="Markdown file whose block is replaced")
     arguments = parser.parse_args()
@@ -85,20 +67,24 @@ def main() -> None:
 
 def report(arguments: argparse.Namespace, scratch: Path) -> list[str]:
     device: torch.device = arguments.device
+    rounds: int = arguments.rounds
     lines = [*machine_lines(arguments.experiment, device), ""]
     engine_rows: list[str] = []
     command_rows: list[str] = []
     for name in arguments.models:
         checkpoint = checkpoint_of(name, arguments.experiment, scratch)
-        classifier = load_classifier(checkpoint)
-        for batch_size in BATCHES[device.type]:
-            rounds = arguments.rounds
-            engine_rows.append(engine_row(name, classifier, batch_size, rounds, device))
-            print(engine_rows[-1], file=sys.stderr, flush=True)
-        if not arguments.skip_commands:
-            images = crops(arguments.experiment, scratch, MANY[device.type])
-            command_rows.append(command_row(name, classifier, checkpoint, images, scratch, device))
-            print(command_rows[-1], file=sys.stderr, flush=True)
+        explainer = Explainer(load_classifier(checkpoint), device=device)
+        rule = explainer.precision.describe()
+        with contenders(checkpoint, device) as turns:
+            for batch_size in BATCHES[device.type]:
+                engine_rows.append(engine_row(name, rule, turns, batch_size, rounds, device))
+                print(engine_rows[-1], file=sys.stderr, flush=True)
+            if not arguments.skip_commands:
+                images = crops(arguments.experiment, scratch, MANY[device.type])
+                command_rows.append(
+                    command_row(name, checkpoint, images, turns, scratch, rounds, device)
+                )
+                print(command_rows[-1], file=sys.stderr, flush=True)
     lines += [*ENGINE_HEAD, *engine_rows, ""]
     if command_rows:
         lines += [*command_head(device), *command_rows, ""]
@@ -108,9 +94,9 @@ def report(arguments: argparse.Namespace, scratch: Path) -> list[str]:
 ENGINE_HEAD = (
     "Images a second, 224 px, three layers, Grad-CAM++, maps at native size:",
     "",
-    "| network | batch | engine (rule) | engine, float32 | torchcam | pytorch-grad-cam | "
-    "x torchcam | x pytorch-grad-cam | of the floor |",
-    "|---|---|---|---|---|---|---|---|---|",
+    "| network | batch | engine (rule) | engine, float32 | torchcam | torchcam, memory kept | "
+    "pytorch-grad-cam | x torchcam | x pytorch-grad-cam | of the floor |",
+    "|---|---|---|---|---|---|---|---|---|---|",
 )
 
 
@@ -125,24 +111,21 @@ def command_head(device: torch.device) -> tuple[str, ...]:
 
 
 def engine_row(
-    name: str, classifier: Classifier, batch_size: int, rounds: int, device: torch.device
+    name: str, rule: str, turns: Turns, batch_size: int, rounds: int, device: torch.device
 ) -> str:
-    torch.manual_seed(0)
-    batch = torch.randn(batch_size, 3, 224, 224, device=device)
-    peers = as_users_hold_it(classifier, device)
-    timings = take_turns(contenders(classifier, peers, device), batch, rounds)
+    timings = turns.take(tuple(CONTENDERS), batch_size, rounds)
     engine, floor = timings["engine"], timings["floor"]
     torchcam, peer = timings["torchcam"], timings["pytorch-grad-cam"]
-    rule = Explainer(classifier, device=device).precision.describe()
     # What is to be reached is said of batches on a CPU.
     bars = batch_size > 1 and device.type == "cpu"
     cells = (
         name,
         str(batch_size),
-        f"{engine.images_per_second(batch_size):.1f} ({rule})",
-        f"{timings['engine, float32'].images_per_second(batch_size):.1f}",
-        f"{torchcam.images_per_second(batch_size):.1f}",
-        f"{peer.images_per_second(batch_size):.1f}",
+        f"{engine.images_per_second:.1f} ({rule})",
+        f"{timings['engine, float32'].images_per_second:.1f}",
+        f"{torchcam.images_per_second:.1f}",
+        f"{timings['torchcam, memory kept'].images_per_second:.1f}",
+        f"{peer.images_per_second:.1f}",
         held(engine.ratio_to(torchcam), AT_LEAST[name] if bars else None),
         held(engine.ratio_to(peer), AT_LEAST_PYTORCH_GRAD_CAM if bars else None),
         held(engine.ratio_to(floor), AT_LEAST_FLOOR if bars else None),
@@ -152,25 +135,23 @@ def engine_row(
 
 def command_row(
     name: str,
-    classifier: Classifier,
     checkpoint: Path,
     images: Path,
+    turns: Turns,
     scratch: Path,
+    rounds: int,
     device: torch.device,
 ) -> str:
-    """Few, many, torchcam; three times over, medians of each."""
+    """Few, many, torchcam; once a round, medians of each."""
     few, many, at_once = FEW[device.type], MANY[device.type], BATCHES[device.type][0]
-    torch.manual_seed(0)
-    batch = torch.randn(at_once, 3, 224, 224, device=device)
-    extractor = torchcam_alone(as_users_hold_it(classifier, device), classifier)
     ours, theirs = [], []
-    for _ in range(3):
+    for _ in range(rounds):
         seconds = []
         for count in (few, many):
             with tempfile.TemporaryDirectory(dir=scratch) as output:
                 seconds.append(command_seconds(checkpoint, images, count, Path(output), device))
         ours.append((seconds[1] - seconds[0]) / (many - few))
-        theirs += [s / at_once for s in take_turns([extractor], batch, 3)["torchcam"].seconds]
+        theirs += [s / at_once for s in turns.take(("torchcam",), at_once, 3)["torchcam"].seconds]
     one, other = statistics.median(ours), statistics.median(theirs)
     bar = COMMAND_AT_MOST[name] if device.type == "cpu" else None
     ratio = held(one / other, bar, at_most=True)
@@ -186,26 +167,6 @@ def held(value: float, bar: float | None, *, at_most: bool = False) -> str:
     return f"{value:.2f} ({sign} {bar}{', NOT REACHED' if short else ''})"
 
 
-def take_turns(all_of: Sequence[Contender], batch: torch.Tensor, rounds: int) -> dict[str, Timing]:
-    for contender in all_of:
-        contender.work(batch)
-    seconds: dict[str, list[float]] = {contender.name: [] for contender in all_of}
-    for _ in range(rounds):
-        for contender in all_of:
-            finish(batch.device)
-            start = time.perf_counter()
-            contender.work(batch)
-            finish(batch.device)
-            seconds[contender.name].append(time.perf_counter() - start)
-    return {name: Timing(name, tuple(values)) for name, values in seconds.items()}
-
-
-def finish(device: torch.device) -> None:
-    """Wait until the device has computed all that it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def command_seconds(
     checkpoint: Path, images: Path, count: int, output: Path, device: torch.device
 ) -> float:
@@ -215,13 +176,6 @@ def command_seconds(
     start = time.perf_counter()
     subprocess.run(command, check=True)
     return time.perf_counter() - start
-
-
-def as_users_hold_it(classifier: Classifier, device: torch.device) -> nn.Module:
-    network = copy.deepcopy(classifier.network).to(device)
-    for parameter in network.parameters():
-        parameter.requires_grad_(True)
-    return network
 
 
 def checkpoint_of(name: str, experiment: Path | None, scratch: Path) -> Path:
