@@ -30,6 +30,7 @@ from cam_engine.outputs import (
     ModelSummary,
     make_folder,
     model_summary_object,
+    remove_half_written,
     write_merged_summary,
     write_model_summary,
 )
@@ -194,6 +195,7 @@ def _run_model(job: _Job, session: _Session) -> ModelSummary:
         resume=arguments.resume,
     )
     with HeldFolder(job.folder):
+        remove_half_written(job.folder)
         with session.console.progress(job.model.name, len(items)) as advance:
             outcome = run(explainer, facts, request, advance)
         summary = ModelSummary(facts, outcome.rows, outcome.seconds, outcome.resumed)

@@ -79,12 +79,15 @@ def acquire(folder: Path, holder: Holder) -> None:
         for _ in range(_TRIES):
             if _created(path, content):
                 return
-            other = _read(path)
+            try:
+                other = _read(path)
+            except FileNotFoundError:
+                continue  # let go at this moment
             if other == holder:
                 return
             if other is not None and _holds(path, other, folder.parent):
                 raise busy(folder.name, other)
-            _remove_void(path, other)
+            _remove(path, other)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise OutputNotWritable(f"cannot lock {folder}: {reason}") from error
@@ -92,10 +95,11 @@ def acquire(folder: Path, holder: Holder) -> None:
 
 
 def release(folder: Path, holder: Holder) -> None:
-    """Let the folder go; nothing happens where another has it."""
+    """Let the folder go; nothing happens where another has it. Raises OSError."""
     path = folder / LOCK_FILE
-    if _read(path) == holder:
-        path.unlink(missing_ok=True)
+    for _ in range(_TRIES):
+        if _remove(path, holder):
+            return
 
 
 class HeldFolder:
@@ -145,10 +149,11 @@ def _created(path: Path, content: bytes) -> bool:
 
 
 def _read(path: Path) -> Holder | None:
-    """None for a lock that is not there or cannot be understood."""
+    """None for a lock that cannot be understood. Raises FileNotFoundError where there is none."""
+    content = path.read_bytes()
     try:
-        return Holder(**json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError):
+        return Holder(**json.loads(content))
+    except (ValueError, TypeError):
         return None
 
 
@@ -182,19 +187,27 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def _remove_void(path: Path, other: Holder | None) -> None:
-    """Take a void lock away. Only who made the guard's folder may, so that no fresh one goes."""
-    guard = path.with_name(f"{path.name}.void")
+def _remove(path: Path, holder: Holder | None) -> bool:
+    """Take the lock away where it is that holder's; False where another is doing so just now.
+
+    Only who made the guard's folder may remove a lock, and a lock is never written over: so what
+    was read under the guard is what is removed, never a lock that another made in between.
+    """
+    guard = path.with_name(f"{path.name}.guard")
     try:
         guard.mkdir()
+    except FileNotFoundError:
+        return True  # the folder itself is gone
     except FileExistsError:
         time.sleep(_GUARD_PAUSE_SECONDS)
         with suppress(OSError):  # left by a process that was killed just there
             if time.time() - guard.stat().st_mtime > _FRESH_SECONDS:
                 guard.rmdir()
-        return
+        return False
     try:
-        if _read(path) == other:
-            path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if _read(path) == holder:
+                path.unlink()
     finally:
         guard.rmdir()
+    return True

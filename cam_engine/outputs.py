@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +27,6 @@ SUMMARY_CSV = "summary.csv"
 MANIFEST = "manifest.json"
 
 _PART_SUFFIX = ".part"
-_STALE_PART_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +77,21 @@ def file_part(layer: str) -> str:
 
 
 def make_folder(folder: Path) -> None:
-    """Create the folder, and clear what a killed run left half written in it long ago.
+    """Create the folder, and the one for components in it. Raises OutputNotWritable."""
+    try:
+        (folder / COMPONENTS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_writable(folder, error) from error
+
+
+def remove_half_written(folder: Path) -> None:
+    """Clear what killed processes left half written in a folder that has no writer now.
 
     Raises OutputNotWritable.
     """
     try:
-        (folder / COMPONENTS).mkdir(parents=True, exist_ok=True)
-        _remove_stale_parts(folder)
+        for part in [*folder.glob(f".*{_PART_SUFFIX}"), *folder.glob(f"*/.*{_PART_SUFFIX}")]:
+            part.unlink(missing_ok=True)
     except OSError as error:
         raise _not_writable(folder, error) from error
 
@@ -226,13 +232,3 @@ def _not_writable(path: Path, error: OSError) -> OutputNotWritable:
     return OutputNotWritable(
         f"cannot write {path}: {reason}; choose another output folder, or free space in this one"
     )
-
-
-def _remove_stale_parts(folder: Path) -> None:
-    oldest = time.time() - _STALE_PART_SECONDS
-    for part in [*folder.glob(f".*{_PART_SUFFIX}"), *folder.glob(f"*/.*{_PART_SUFFIX}")]:
-        try:
-            if part.stat().st_mtime < oldest:
-                part.unlink()
-        except FileNotFoundError:
-            continue

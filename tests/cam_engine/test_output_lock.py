@@ -8,6 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,15 @@ from cam_engine.output_lock import (
 )
 
 ELSEWHERE = Holder(None, "another-machine", 1, "token")
+
+
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Threads take turns after nearly every step."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
 
 
 def write_manifest(output: Path, job: str, status: str) -> None:
@@ -87,27 +99,47 @@ def test_letting_go_leaves_the_lock_of_another(tmp_path: Path) -> None:
     assert (tmp_path / LOCK_FILE).is_file()
 
 
-def test_of_many_at_once_one_gets_it(tmp_path: Path) -> None:
-    (tmp_path / LOCK_FILE).write_text("damaged")
-    winners: list[str] = []
-    barrier = threading.Barrier(16)
+def test_of_many_at_once_one_gets_it(tmp_path: Path, hasty_threads: None) -> None:
+    barrier = threading.Barrier(8)
 
-    def attempt(number: int) -> None:
-        holder = Holder(None, "another-machine", number, str(number))
+    def wins(folder: Path, number: int) -> bool:
         barrier.wait()
         try:
-            acquire(tmp_path, holder)
+            acquire(folder, Holder(None, "another-machine", number, str(number)))
         except OutputBusy:
-            return
-        winners.append(holder.token)
+            return False
+        return True
 
-    threads = [threading.Thread(target=attempt, args=(n,)) for n in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(winners) == 1
-    assert [path.name for path in tmp_path.iterdir()] == [LOCK_FILE]
+    with ThreadPoolExecutor(8) as pool:
+        for round_ in range(200):
+            folder = tmp_path / str(round_)
+            folder.mkdir()
+            (folder / LOCK_FILE).write_text("damaged")
+            assert sum(pool.map(wins, [folder] * 8, range(8))) == 1
+            assert [path.name for path in folder.iterdir()] == [LOCK_FILE]
+
+
+def test_there_is_one_holder_at_any_time_however_often_it_changes(
+    tmp_path: Path, hasty_threads: None
+) -> None:
+    inside: list[int] = []
+    together: list[list[int]] = []
+
+    def come_and_go(number: int) -> None:
+        holder = Holder(None, "another-machine", number, str(number))
+        for _ in range(200):
+            with suppress(OutputBusy):
+                acquire(tmp_path, holder)
+                inside.append(number)
+                together.append(inside.copy())
+                inside.remove(number)
+                release(tmp_path, holder)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(come_and_go, range(8)))
+    assert len(together) > 8
+    assert all(len(holders) == 1 for holders in together)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:

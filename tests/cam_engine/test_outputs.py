@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from cam_engine.errors import OutputNotWritable
 from cam_engine.outputs import (
     file_part,
     make_folder,
+    remove_half_written,
     row_from_json,
     row_to_json,
     summary_csv,
@@ -86,16 +86,15 @@ def test_a_failing_write_keeps_the_old_file_and_says_what_to_do(tmp_path: Path) 
         make_folder(tmp_path / "file" / "below")
 
 
-def test_what_a_killed_run_left_half_written_long_ago_is_cleared(tmp_path: Path) -> None:
+def test_what_a_killed_run_left_half_written_is_cleared(tmp_path: Path) -> None:
     make_folder(tmp_path)
-    old, new = tmp_path / "components/.a.png.1.part", tmp_path / ".b.png.2.part"
-    for part in (old, new):
+    whole = [tmp_path / "improved_gradcam_a.png", tmp_path / "components/a_late_heatmap.png"]
+    for path in whole:
+        write_atomically(path, b"whole")
+    for part in (tmp_path / "components/.a.png.1.part", tmp_path / ".b.png.2.part"):
         part.write_bytes(b"half")
-    long_ago = time.time() - 7200
-    os.utime(old, (long_ago, long_ago))
-    make_folder(tmp_path)
-    assert not old.exists()
-    assert new.exists()
+    remove_half_written(tmp_path)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(whole)
 
 
 @pytest.mark.parametrize(("layer", "part"), [("early", "early"), ("a/../b c", "a_.._b_c")])

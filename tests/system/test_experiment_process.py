@@ -8,6 +8,7 @@ import pty
 import resource
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -81,6 +82,7 @@ def test_stopped_at_any_moment_it_leaves_whole_pictures_and_resumes(
     images = json.loads(again.stdout)["models"][0]["images"]
     assert len(images) == 120
     assert done > 0
+    assert not list(experiment.rglob("*.part"))
     assert all(check.passed for check in verify(experiment / "gradcam_visualizations"))
 
 
@@ -102,17 +104,17 @@ def test_a_full_disk_is_one_clear_error_and_leaves_no_half_file(experiment: Path
 
 
 def test_time_grows_linearly_and_memory_does_not_grow(experiment: Path) -> None:
-    seconds, peaks = {}, {}
+    seconds, usual, peaks = {}, {}, {}
     for count in (50, 200, 400):
         shutil.rmtree(experiment / "gradcam_visualizations", ignore_errors=True)
         process = psutil.Popen(command(experiment, count, "--json"), stdout=subprocess.PIPE)
-        peak = 0
+        used = []
         with open(process.stdout.fileno(), "rb", closefd=False) as output:
             os.set_blocking(output.fileno(), False)
             answer = b""
             while process.poll() is None:
                 try:
-                    peak = max(peak, process.memory_info().rss)
+                    used.append(process.memory_info().rss)
                 except psutil.Error:
                     break
                 answer += output.read() or b""
@@ -124,12 +126,15 @@ def test_time_grows_linearly_and_memory_does_not_grow(experiment: Path) -> None:
         assert len(json.loads(answer)["models"][0]["images"]) == count
         manifest = next((experiment / "gradcam_visualizations").glob("cls_*/manifest.json"))
         seconds[count] = json.loads(manifest.read_text())["seconds"]
-        peaks[count] = peak
+        usual[count], peaks[count] = statistics.median(used[len(used) // 2 :]), max(used)
     first, second = (seconds[200] - seconds[50]) / 150, (seconds[400] - seconds[200]) / 200
-    print(f"seconds {seconds}, marginal {first:.4f} and {second:.4f}, peak bytes {peaks}")
+    print(f"seconds {seconds}, marginal {first:.4f} and {second:.4f}")
+    print(f"bytes in the second half {usual}, at most {peaks}")
     assert second < 2.0 * first
-    # One run's peak differs by some 70 MB from the next one's, whatever the number of images.
-    assert peaks[400] < max(peaks[50], peaks[200]) + 60 * 2**20
+    # A third of a megabyte an image would show; the last, smaller batch makes peaks differ by
+    # some 100 MB from run to run, whatever the number of images.
+    assert usual[400] < usual[200] + 60 * 2**20
+    assert peaks[400] < max(peaks[50], peaks[200]) + 150 * 2**20
 
 
 def test_a_live_bar_on_a_terminal_and_plain_lines_in_a_log(experiment: Path) -> None:

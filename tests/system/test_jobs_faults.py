@@ -52,6 +52,8 @@ def test_a_killed_child_and_a_killed_worker(sample_run: Path, tmp_path: Path) ->
         first.kill_child()
         made.wait_for_progress(job, 60)
         first.kill_group()
+        (components,) = made.data.rglob("gradcam_visualizations/cls_*/components")
+        (components / ".killed_late_heatmap.png.0123.part").write_bytes(b"half")
         made.add_worker()
         assert_whole(made, made.wait(job, 180))
 

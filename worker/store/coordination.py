@@ -155,6 +155,7 @@ class Coordinator:
         with self._store.only_one(f"finish:{job}", _FINISH_SECONDS) as mine:
             if not mine:
                 return
+            self._finisher.remove_half_written(state)
             self._finisher.write_summaries(state)
             expires = datetime.now(UTC) + timedelta(days=self._settings.job_days)
             self._finisher.write_manifest(state, status)

@@ -53,6 +53,16 @@ class Finisher:
         except (CamError, OSError) as error:
             _log.error("summaries not written", job=job, reason=str(error))
 
+    def remove_half_written(self, state: JobState) -> None:
+        """What workers that were killed left in the folders of the job's models."""
+        try:
+            output = self._places.output(state.record.request)
+            for model in state.record.models:
+                output.remove_half_written(model.name)
+        except (CamError, OSError) as error:
+            job, reason = state.record.id, str(error)
+            _log.warning("half written files not removed", job=job, reason=reason)
+
     def write_manifest(self, state: JobState, status: str) -> None:
         """The run's manifest with its end."""
         try:

@@ -142,6 +142,9 @@ class ObjectFolder:
             for name in _SUMMARY_FILES:
                 self._objects.write(f"{self._key}/{name}", folder / name)
 
+    def remove_half_written(self, model: str) -> None:
+        """Nothing: an object is there whole or not at all."""
+
     def write_run(self, job: str, manifest: bytes, *, finished: bool) -> None:
         """A run's manifest; unfinished ones are also marked, so that they are found again."""
         if not finished:

@@ -22,6 +22,7 @@ from cam_engine.outputs import (
     ModelSummary,
     PicturePaths,
     make_folder,
+    remove_half_written,
     write_atomically,
     write_merged_summary,
     write_model_summary,
@@ -95,6 +96,9 @@ class OutputFolder(Protocol):
 
     def write_summaries(self, summaries: Sequence[ModelSummary]) -> None:
         """Each model's, and the merged ones of all models in the folder."""
+
+    def remove_half_written(self, model: str) -> None:
+        """Clear what killed workers left in the folder of a model that nobody writes to now."""
 
     def write_run(self, job: str, manifest: bytes, *, finished: bool) -> None:
         """A run's manifest."""
@@ -203,6 +207,10 @@ class PosixFolder:
         for summary in summaries:
             write_model_summary(self._path / summary.facts.model, summary)
         write_merged_summary(self._path)
+
+    def remove_half_written(self, model: str) -> None:
+        """Files under temporary names. Raises OutputNotWritable."""
+        remove_half_written(self._path / model)
 
     def write_run(self, job: str, manifest: bytes, *, finished: bool) -> None:
         """A run's manifest. Raises OSError or OutputNotWritable."""
