@@ -111,7 +111,7 @@ def test_filters_let_through_what_the_service_says_and_stand_in_the_address(
     page.reload()
     expect_shown(page, wrong)
     page.get_by_label("Prediction", exact=True).select_option("")
-    page.get_by_label("models differ").check()
+    page.get_by_role("checkbox", name="models differ").check()
     expect_shown(page, differing)
     page.get_by_label("Class", exact=True).select_option("ring")
     if not ring & differing:
