@@ -95,11 +95,15 @@ def acquire(folder: Path, holder: Holder) -> None:
 
 
 def release(folder: Path, holder: Holder) -> None:
-    """Let the folder go; nothing happens where another has it. Raises OSError."""
+    """Let the folder go; nothing happens where another has it.
+
+    A lock that cannot be removed, on a full disk for one, is soon void: see above.
+    """
     path = folder / LOCK_FILE
-    for _ in range(_TRIES):
-        if _remove(path, holder):
-            return
+    with suppress(OSError):
+        for _ in range(_TRIES):
+            if _remove(path, holder):
+                return
 
 
 class HeldFolder:

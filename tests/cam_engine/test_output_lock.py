@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -97,6 +98,19 @@ def test_letting_go_leaves_the_lock_of_another(tmp_path: Path) -> None:
     acquire(tmp_path, ELSEWHERE)
     release(tmp_path, this_process())
     assert (tmp_path / LOCK_FILE).is_file()
+
+
+def test_letting_go_on_a_full_disk_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    acquire(tmp_path, for_job("ended"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", full)
+        release(tmp_path, for_job("ended"))
+    acquire(tmp_path, this_process())  # void, as no manifest says that the job goes on
 
 
 def test_of_many_at_once_one_gets_it(tmp_path: Path, hasty_threads: None) -> None:
