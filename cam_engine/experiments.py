@@ -202,7 +202,7 @@ def pick_images(
     ("errors" needs the classifier's predictions: see `pick_by_errors`.)
     """
     if pick == "random":
-        return random.Random(seed).sample(list(items), min(count, len(items)))  # noqa: S311
+        return random.Random(seed).sample(list(items), min(count, len(items)))  # noqa: S311 (no secret)
     if pick == "balanced":
         return _balanced(items)[:count]
     return list(items[:count])

@@ -41,7 +41,7 @@ def save_paper_figure(
     options: CamOptions,
     facts: FigureFacts,
     *,
-    format: Literal["pdf", "png"] = "pdf",  # noqa: A002
+    format: Literal["pdf", "png"] = "pdf",  # noqa: A002 (as savefig names it)
     dpi: int = 300,
     text: Mapping[str, str] | None = None,
 ) -> None:

@@ -104,6 +104,7 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
     for convolution, norm in _foldable_pairs(folded):
         conv = folded.get_submodule(convolution)
         batch_norm = folded.get_submodule(norm)
+        # get_submodule answers any Module; the pairs hold a convolution and its batch norm.
         fused = fuse_conv_bn_eval(conv, batch_norm)  # type: ignore[arg-type, type-var]
         folded.set_submodule(convolution, fused)
         folded.set_submodule(norm, _rest_of_norm(batch_norm))

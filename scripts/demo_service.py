@@ -36,7 +36,7 @@ def everything(data: Path, output: Path, log_file: Path) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="gradcam-demo-") as state:
         command = [sys.executable, "-m", "service", "up", "--data", str(data), "--port", "0"]
         with log_file.open("wb") as log:
-            process = subprocess.Popen(  # noqa: S603
+            process = subprocess.Popen(  # noqa: S603 (ours)
                 [*command, "--state", state], stdout=log, stderr=log, env=environment
             )
         try:
@@ -54,7 +54,7 @@ def explain(url: str, cell: Path, overlay: Path) -> None:
     """Run `gradcam explain`. Raises DemoFailed."""
     overlay.unlink(missing_ok=True)  # an old one must not pass for a new one
     command = [sys.executable, "-m", "service", "explain", str(cell), "--url", url]
-    done = subprocess.run([*command, "-o", str(overlay)], env=_environment(), check=False)  # noqa: S603
+    done = subprocess.run([*command, "-o", str(overlay)], env=_environment(), check=False)  # noqa: S603 (ours)
     if done.returncode or not overlay.is_file():
         raise DemoFailed(f"gradcam explain ended with status {done.returncode}")
 
@@ -62,7 +62,7 @@ def explain(url: str, cell: Path, overlay: Path) -> None:
 def do_job(url: str, words: list[str]) -> None:
     """Run `gradcam jobs submit`, with its progress bar. Raises DemoFailed."""
     command = [sys.executable, "-m", "service", "jobs", "submit", *words, "--url", url]
-    done = subprocess.run(command, env=_environment(), check=False)  # noqa: S603
+    done = subprocess.run(command, env=_environment(), check=False)  # noqa: S603 (ours)
     if done.returncode:
         raise DemoFailed(f"gradcam jobs submit ended with status {done.returncode}")
 

@@ -33,7 +33,7 @@ def service(data: Path) -> Iterator[str]:
         command = [sys.executable, "-m", "service", "up", "--data", str(data), "--port", "0"]
         environment = {**os.environ, "GRADCAM_OUTPUT_ROOT": f"{scratch}/output"}
         with log_file.open("wb") as log:
-            process = subprocess.Popen(  # noqa: S603
+            process = subprocess.Popen(  # noqa: S603 (ours)
                 [*command, "--state", f"{scratch}/state"], stdout=log, stderr=log, env=environment
             )
         try:

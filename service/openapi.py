@@ -29,6 +29,7 @@ def describe(app: FastAPI, parts: Components) -> None:
                 app.openapi_schema["servers"] = [{"url": parts.settings.root_path}]
         return app.openapi_schema
 
+    # FastAPI's documented way to extend its schema.
     app.openapi = document  # type: ignore[method-assign]
 
 

@@ -53,7 +53,7 @@ class Child:
     def start(self) -> None:
         """Start it."""
         self.started = time.monotonic()
-        self.process = subprocess.Popen(  # noqa: S603
+        self.process = subprocess.Popen(  # noqa: S603 (commands of our own)
             list(self.command),
             env=dict(self.environment),
             start_new_session=True,  # Ctrl-C is for us: children are ended in order

@@ -43,6 +43,7 @@ def small_network(seed: int = 0, classes: int = 3) -> ThreeStages:
     network = ThreeStages(classes)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
+            # Typed as perhaps None, which they are only without running statistics.
             nn.init.uniform_(module.running_mean, -0.2, 0.2)  # type: ignore[arg-type]
             nn.init.uniform_(module.running_var, 0.5, 1.5)  # type: ignore[arg-type]
     return network.eval()

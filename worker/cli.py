@@ -38,7 +38,7 @@ def worker_command(arguments: argparse.Namespace) -> int:
         value = getattr(arguments, name)
         if value is not None:
             os.environ[f"GRADCAM_{name.upper()}"] = str(value)
-    from worker.app import app  # noqa: PLC0415
+    from worker.app import app  # noqa: PLC0415 (reads the environment when imported)
 
     words = ["--quiet", "worker", "--without-gossip", "--without-mingle"]
     if arguments.name is not None:

@@ -226,7 +226,7 @@ def _serving(site: Path, port: int) -> Iterator[None]:
 class _Quiet(SimpleHTTPRequestHandler):
     extensions_map: ClassVar = {".html": "text/html", ".mjs": "text/javascript", "": "text/plain"}
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (http.server names it so)
         pass
 
 

@@ -34,7 +34,7 @@ class Truth:
         self.image: RgbImage = read_image(cell)
         self.explainer = Explainer(load_classifier(checkpoint))
 
-    @cache  # noqa: B019
+    @cache  # noqa: B019 (lives as long as the tests)
     def explanation(self, options: CamOptions) -> Explanation:
         [one] = self.explainer.explain([self.image], options)
         return one

@@ -55,7 +55,7 @@ class Mangled:
 
 def mangled(seed: int, number: int) -> Mangled:
     """The request of that number."""
-    chance = random.Random(f"{seed} {number}")  # noqa: S311
+    chance = random.Random(f"{seed} {number}")  # noqa: S311 (to be repeated)
     return _KINDS[number % len(_KINDS)](chance)
 
 
