@@ -23,6 +23,7 @@ from cam_engine.experiments import (
     pick_by_errors,
     pick_images,
 )
+from cam_engine.figures import picture_files
 from cam_engine.images import ImageLimits
 from cam_engine.options import STAGES, CamOptions, FigureStyle
 from cam_engine.output_lock import HeldFolder
@@ -35,6 +36,7 @@ from cam_engine.outputs import (
     write_model_summary,
 )
 from cam_engine.pipeline import RunRequest, run, truth_margins
+from cam_engine.provenance import remove_made_otherwise
 from cam_engine.records import run_facts, to_json
 
 
@@ -199,8 +201,21 @@ def _run_model(job: _Job, session: _Session) -> ModelSummary:
         with session.console.progress(job.model.name, len(items)) as advance:
             outcome = run(explainer, facts, request, advance)
         summary = ModelSummary(facts, outcome.rows, outcome.seconds, outcome.resumed)
+        _remove_others(job.folder, summary, session.console)
         write_model_summary(job.folder, summary)
     return summary
+
+
+def _remove_others(folder: Path, summary: ModelSummary, console: Console) -> None:
+    """What other recipes made in the folder goes, once there is something in its place."""
+    facts = summary.facts
+    made = {
+        file
+        for row in summary.succeeded
+        for file in picture_files(folder, row.name, facts.options, facts.figures)
+    }
+    if made:
+        console.replaced(facts.model, remove_made_otherwise(folder, {facts.digest}, made))
 
 
 def _load(checkpoint: Path, arguments: argparse.Namespace) -> Classifier:

@@ -59,6 +59,11 @@ class Console:
         """Say where the figures are."""
         self._say(f"figures in {folder}")
 
+    def replaced(self, model: str, pictures: int) -> None:
+        """Say that pictures which another recipe made were removed; nothing where none were."""
+        if pictures:
+            self._say(f"{model}: {_count(pictures, 'picture')} of another recipe removed")
+
     def problem(self, where: str, code: str, detail: str) -> None:
         """Say what went wrong with one part while the rest goes on; also when quiet."""
         self._errors.print(f"{where}: error [{code}]: {detail}", markup=False)

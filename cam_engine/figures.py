@@ -6,10 +6,26 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cam_engine.engine import PreparedImage
+from cam_engine.options import CamOptions, FigureStyle
 from cam_engine.outputs import PicturePaths, row_to_json, write_atomically
 from cam_engine.pictures import DEFAULT_PAPER_DPI, Pictures, PictureSource, ShownImage
 from cam_engine.records import Recipes, RunFacts, Succeeded, succeeded_row, to_json
 from cam_engine.results import Explanation, LayerMap
+
+
+def picture_files(
+    folder: Path, name: str, options: CamOptions, style: FigureStyle
+) -> list[Path]:
+    """All files that are made for an image of this name, the main figure last."""
+    layers = [*options.layers, *(["fused"] if options.fused else [])]
+    kinds = ["heatmap", "overlay", *(["map"] if style.save_maps else [])]
+    paths = PicturePaths(folder, name)
+    paper = [paths.main("pdf")] if style.paper_format == "pdf" else []
+    return [
+        *(paths.component(layer, kind) for layer in layers for kind in kinds),
+        *paper,
+        paths.main(),
+    ]
 
 
 class FigureWriter:
@@ -50,19 +66,6 @@ class FigureWriter:
         row = succeeded_row(image, name, true_class, explanation, pictures.maps)
         self._write_main(paths, pictures, {"Row": to_json(row_to_json(row))})
         return row
-
-    def expected_files(self, name: str) -> list[Path]:
-        """All files that `write` makes for an image of this name."""
-        options, style = self._facts.options, self._style
-        layers = [*options.layers, *(["fused"] if options.fused else [])]
-        kinds = ["heatmap", "overlay", *(["map"] if style.save_maps else [])]
-        paths = PicturePaths(self._folder, name)
-        paper = [paths.main("pdf")] if style.paper_format == "pdf" else []
-        return [
-            *(paths.component(layer, kind) for layer in layers for kind in kinds),
-            *paper,
-            paths.main(),
-        ]
 
     def _components(self, pictures: Pictures) -> Iterator[tuple[str, Callable[[LayerMap], bytes]]]:
         yield "heatmap", pictures.heatmap

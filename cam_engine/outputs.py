@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,15 @@ def remove_half_written(folder: Path) -> None:
             part.unlink(missing_ok=True)
     except OSError as error:
         raise _not_writable(folder, error) from error
+
+
+def remove_files(files: Iterable[Path]) -> None:
+    """Remove them, those that are gone already included. Raises OutputNotWritable."""
+    for file in files:
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise _not_writable(file, error) from error
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -17,11 +17,12 @@ from cam_engine.decoding import DEFAULT_LIMITS, ImageLimits, decode_image, read_
 from cam_engine.engine import Explainer, PreparedImage
 from cam_engine.errors import CamError
 from cam_engine.experiments import ImageItem
-from cam_engine.figures import FigureWriter
+from cam_engine.figures import FigureWriter, picture_files
 from cam_engine.options import CamOptions
 from cam_engine.outputs import PicturePaths, row_from_json
 from cam_engine.pictures import ShownImage, at_most_output
 from cam_engine.png import is_whole_png, read_png_text
+from cam_engine.provenance import provenance_of
 from cam_engine.records import Failed, Row, RunFacts, Succeeded
 from cam_engine.results import Explanation, RgbImage
 
@@ -139,11 +140,16 @@ class _Run:
         self.computing_seconds = 0.0
 
     def rows(self, on_row: OnRow) -> Iterator[Row]:
-        """Rows in order; at most two batches are being loaded and two being written."""
+        """Rows in order, each as soon as it and those before it are done.
+
+        At most two batches are being loaded and two being written.
+        """
         pending: deque[Future[Row] | Row] = deque()
         for batch in self._loaded_batches():
             pending.extend(self._start_batch(batch))
-            while len(pending) > 2 * self._explainer.batch_size:
+            while pending and (
+                len(pending) > 2 * self._explainer.batch_size or _is_done(pending[0])
+            ):
                 yield _finish(pending.popleft(), on_row)
         while pending:
             yield _finish(pending.popleft(), on_row)
@@ -201,15 +207,16 @@ class _Run:
 
     def _row_already_there(self, item: ImageItem, digest: str) -> Succeeded | None:
         """The row of pictures that are all there, whole, and made in just this way."""
-        paths = PicturePaths(self._request.folder, item.name)
+        facts, folder = self._facts, self._request.folder
+        files = picture_files(folder, item.name, facts.options, facts.figures)
         try:
-            text = read_png_text(paths.main())
-            made = json.loads(text["Recipe"])
+            text = read_png_text(PicturePaths(folder, item.name).main())
             row = row_from_json(json.loads(text["Row"]))
         except (CamError, KeyError, TypeError, ValueError):
             return None  # no figure, or not one of ours
-        files = self._writer.expected_files(item.name)
-        same = made.get("run") == self._writer.run_digest and made.get("image_sha256") == digest
+        made = provenance_of(text)
+        wanted = (self._writer.run_digest, digest)
+        same = made is not None and (made.run, made.image_sha256) == wanted
         whole = same and all(_is_whole(file) for file in files)
         return row if whole and isinstance(row, Succeeded) else None
 
@@ -225,6 +232,10 @@ class _Run:
         return (
             item.path.relative_to(root).as_posix() if root in item.path.parents else item.path.name
         )
+
+
+def _is_done(row: Future[Row] | Row) -> bool:
+    return not isinstance(row, Future) or row.done()
 
 
 def _finish(row: Future[Row] | Row, on_row: OnRow) -> Row:
