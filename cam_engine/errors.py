@@ -130,9 +130,13 @@ class OutputNotWritable(CamError):
 
 
 class OutputBusy(CamError):
-    """Another job or command is writing into the same output folder."""
+    """Another job or command is writing into the same output folder; `job` is the job's id."""
 
     code = "output-busy"
+
+    def __init__(self, message: str, job: str | None = None) -> None:
+        super().__init__(message)
+        self.job = job
 
 
 class PathOutsideRoot(CamError):

@@ -13,9 +13,7 @@ from cam_engine.records import Recipes, RunFacts, Succeeded, succeeded_row, to_j
 from cam_engine.results import Explanation, LayerMap
 
 
-def picture_files(
-    folder: Path, name: str, options: CamOptions, style: FigureStyle
-) -> list[Path]:
+def picture_files(folder: Path, name: str, options: CamOptions, style: FigureStyle) -> list[Path]:
     """All files that are made for an image of this name, the main figure last."""
     layers = [*options.layers, *(["fused"] if options.fused else [])]
     kinds = ["heatmap", "overlay", *(["map"] if style.save_maps else [])]

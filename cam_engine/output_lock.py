@@ -63,7 +63,8 @@ def busy(folder: str, other: Holder) -> OutputBusy:
     """The error for a folder of that name which another holds."""
     return OutputBusy(
         f"{folder} is being written by {other.describe()}; wait until it has finished, or choose "
-        "another output folder"
+        "another output folder",
+        other.job,
     )
 
 

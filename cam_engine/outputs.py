@@ -78,8 +78,13 @@ def file_part(layer: str) -> str:
 
 def make_folder(folder: Path) -> None:
     """Create the folder, and the one for components in it. Raises OutputNotWritable."""
+    make_plain_folder(folder / COMPONENTS)
+
+
+def make_plain_folder(folder: Path) -> None:
+    """Create the folder and those around it. Raises OutputNotWritable."""
     try:
-        (folder / COMPONENTS).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _not_writable(folder, error) from error
 

@@ -28,12 +28,16 @@ from cam_engine.results import Explanation, RgbImage
 
 OnRow = Callable[[Row], None]
 
+_FIRST_PASS = 4  # images, where passes are to be short and it is not known how long they take
+
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
     """What to do with a classifier: which images, from where, drawn how, written where.
 
-    images_root: images are named relative to it in summaries.
+    images_root: images are named relative to it in summaries. pass_seconds: how long a pass of the
+    network should take at most, so that rows come as often; None: passes are as large as they can
+    be.
     """
 
     items: tuple[ImageItem, ...]
@@ -42,6 +46,7 @@ class RunRequest:
     options: CamOptions
     resume: bool = False
     limits: ImageLimits = DEFAULT_LIMITS
+    pass_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +141,8 @@ class _Run:
         self._request = request
         self._pool = pool
         self._writer = FigureWriter(facts, request.folder)
+        largest = explainer.batch_size
+        self._images_a_pass = largest if request.pass_seconds is None else min(_FIRST_PASS, largest)
         self.resumed = 0
         self.computing_seconds = 0.0
 
@@ -156,7 +163,8 @@ class _Run:
 
     def _loaded_batches(self) -> Iterator[list[_Load]]:
         ahead: deque[list[Future[_Load]]] = deque()
-        for chunk in _chunks(self._request.items, self._explainer.batch_size):
+        items = iter(self._request.items)
+        while chunk := list(islice(items, self._images_a_pass)):
             ahead.append([self._pool.submit(self._load, item) for item in chunk])
             if len(ahead) > 1:
                 yield [future.result() for future in ahead.popleft()]
@@ -180,7 +188,9 @@ class _Run:
         prepared = [one.prepared for one in batch if isinstance(one, _Loaded)]
         start = time.perf_counter()
         answers = iter(self._explainer.explain_each(prepared, self._request.options))
-        self.computing_seconds += time.perf_counter() - start
+        seconds = time.perf_counter() - start
+        self.computing_seconds += seconds
+        self._images_a_pass = self._next_pass(len(prepared), seconds)
         for one in batch:
             match one:
                 case Failed():
@@ -194,6 +204,17 @@ class _Run:
                         yield self._failed(one.item, answer)
                     else:
                         yield self._pool.submit(self._write, one, answer)
+
+    def _next_pass(self, images: int, seconds: float) -> int:
+        """How many images the pass after next should have: a power of two.
+
+        Kernels are compiled for each size of a batch, so there should be few of them.
+        """
+        wanted = self._request.pass_seconds
+        if wanted is None or images == 0:
+            return self._images_a_pass
+        fitting = max(1, int(wanted * images / max(seconds, 1e-6)))
+        return min(1 << (fitting.bit_length() - 1), self._explainer.batch_size)
 
     def _write(self, loaded: _Loaded, explanation: Explanation) -> Row:
         return self._writer.write(

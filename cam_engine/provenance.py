@@ -34,9 +34,7 @@ def provenance_of(text: Mapping[str, str]) -> Provenance | None:
     """From a picture's text chunks; None where it is not one of ours."""
     try:
         recipe = json.loads(text["Recipe"])
-        found = Provenance(
-            recipe["run"], recipe["image"], recipe["image_sha256"], recipe["facts"]
-        )
+        found = Provenance(recipe["run"], recipe["image"], recipe["image_sha256"], recipe["facts"])
     except (KeyError, TypeError, ValueError):
         return None
     words = (found.run, found.image, found.image_sha256)
@@ -52,9 +50,7 @@ def read_provenance(picture: Path) -> Provenance | None:
         return None
 
 
-def remove_made_otherwise(
-    folder: Path, runs: Collection[str], ours: Collection[Path] = ()
-) -> int:
+def remove_made_otherwise(folder: Path, runs: Collection[str], ours: Collection[Path] = ()) -> int:
     """Remove the pictures in a model's folder that runs other than these made; how many files.
 
     ours: files that need not be looked at. Nothing is touched but pictures that carry our recipe.

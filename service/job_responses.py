@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
+from urllib.parse import quote
 
 from pydantic import BaseModel, Field
 
+from service.job_results import ItemPage as Page
+from service.job_results import JobItem
+from service.jobs import JobPlan as Plan
+from service.jobs import PlannedFolder
 from worker.contract import (
+    Below,
     ItemState,
     JobError,
     JobModel,
@@ -31,9 +38,11 @@ class Job(BaseModel):
     progress: Progress
     request: JobRequest
     models: list[JobModel]
-    output: str = Field(
-        description="folder of the pictures, below the data root, output root or store"
+    output: str = Field(description="folder of the pictures")
+    output_below: Below = Field(
+        description="what the folder is below: the data root, GRADCAM_OUTPUT_ROOT, or the store"
     )
+    activity: str | None = Field(description="what a worker does for it at the moment, in words")
     error: JobError | None
     notice: str | None = Field(description="something that a person should know")
     links: dict[str, str]
@@ -59,12 +68,15 @@ class Item(BaseModel):
     """One image with one model."""
 
     model: str
-    image: str
-    name: str
+    image: str | None = Field(description="null until it is chosen (pick=errors)")
+    name: str | None
     true_class: str | None
     status: ItemState
     error: ItemError | None
-    links: dict[str, str]
+    replaced: str | None = Field(description="why its picture is not the job's any more, in words")
+    links: dict[str, str] = Field(
+        description="figure and thumbnail where they are the job's own; replaced_by: another job"
+    )
 
 
 class ItemPage(BaseModel):
@@ -74,6 +86,81 @@ class ItemPage(BaseModel):
     total: int
     offset: int
     limit: int
+
+
+class Standing(BaseModel):
+    """An output folder, and what is there of the job's models."""
+
+    output: str
+    output_below: Below
+    holds: Literal["empty", "same", "other"] = Field(
+        description="pictures of this job's recipe (same), or also of another recipe (other)"
+    )
+    figures: int = Field(description="main figures")
+    made_by: str | None = Field(description="method and layers of what is there")
+
+
+class JobPlan(BaseModel):
+    """POST /v1/jobs/plan."""
+
+    models: list[str] = Field(description="their folders")
+    images: int = Field(description="images a model")
+    available: int = Field(description="images that these are chosen from")
+    items: int
+    destination: Standing = Field(description="where the pictures would go")
+    usual: Standing = Field(description="where they would go if nothing were there")
+
+
+def job_plan(plan: Plan) -> JobPlan:
+    """A plan as JSON has it."""
+    return JobPlan(
+        models=[model.name for model in plan.models],
+        images=plan.image_count,
+        available=plan.available,
+        items=plan.image_count * len(plan.models),
+        destination=_standing(plan.chosen),
+        usual=_standing(plan.usual),
+    )
+
+
+def item_page(page: Page, job: str, base: str, offset: int, limit: int) -> ItemPage:
+    """Items as JSON has them; base: what links begin with."""
+    address = f"{base}/v1/jobs"
+    items = [_item(item, f"{address}/{job}", address) for item in page.items]
+    return ItemPage(items=items, total=page.total, offset=offset, limit=limit)
+
+
+def _item(item: JobItem, own: str, jobs: str) -> Item:
+    links = {}
+    if item.figure is not None:
+        path = quote(item.figure)
+        links = {"figure": f"{own}/files/{path}", "thumbnail": f"{own}/thumbnails/{path}"}
+    if item.replaced_by is not None:
+        links["replaced_by"] = f"{jobs}/{item.replaced_by}"
+    why, image = item.failure, item.image
+    return Item(
+        model=item.model,
+        image=image.path if image else None,
+        name=image.name if image else None,
+        true_class=image.true_class if image else None,
+        status=item.state,
+        error=None if why is None else ItemError(code=why.code, detail=why.detail),
+        replaced=item.replaced,
+        links=links,
+    )
+
+
+def _standing(planned: PlannedFolder) -> Standing:
+    example = planned.found.example
+    options = example.facts.get("options", {}) if example is not None else {}
+    layers = [*options.get("layers", []), *(["fused"] if options.get("fused") else [])]
+    return Standing(
+        output=planned.shown,
+        output_below=planned.folder.below,
+        holds=planned.found.standing,
+        figures=planned.found.figures,
+        made_by=f"{options.get('method')}: {', '.join(layers)}" if options else None,
+    )
 
 
 def job(state: JobState, base: str, *, workers: bool) -> Job:
@@ -92,6 +179,8 @@ def job(state: JobState, base: str, *, workers: bool) -> Job:
         request=record.request,
         models=list(record.models),
         output=record.output,
+        output_below=record.folder.below if record.folder else "data",
+        activity=state.activity,
         error=state.error,
         notice=None if workers or state.finished else NO_WORKER,
         links={"self": address, **{part: f"{address}/{part}" for part in parts}},

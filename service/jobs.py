@@ -9,16 +9,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 
+from cam_engine.errors import OutputBusy
 from cam_engine.experiments import Experiment, ImageItem, ModelFolder, pick_images
 from service.catalog import FileStamp, stamp_of
+from service.job_results import JobResults
 from service.problems import ServiceError
-from worker.contract import JobImage, JobModel, JobRecord, JobRequest, JobState
+from worker.contract import JobFolder, JobImage, JobModel, JobRecord, JobRequest, JobState
 from worker.store import manifests
 from worker.store.coordination import Coordinator
 from worker.store.places import Places
+from worker.store.placing import Found, JobRecipe, look, places, recipe_of
 from worker.store.records import JobStore
 from worker.store.storage import OutputFolder
 from worker.store.webhooks import Webhooks
+
+_NO_JOB = "0" * 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,30 @@ class Accepted:
 
     state: JobState
     new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFolder:
+    """A folder that pictures may go to, and what is there."""
+
+    folder: JobFolder
+    shown: str
+    found: Found
+
+
+@dataclass(frozen=True, slots=True)
+class JobPlan:
+    """What would become of a request.
+
+    image_count: images a model, of `available` ones. chosen: where its pictures would go.
+    usual: where they would go if nothing were there.
+    """
+
+    models: tuple[JobModel, ...]
+    available: int
+    image_count: int
+    chosen: PlannedFolder
+    usual: PlannedFolder
 
 
 class Jobs:
@@ -39,6 +68,7 @@ class Jobs:
         self.coordinator = coordinator
         self.places = places
         self.webhooks = webhooks
+        self.results = JobResults(store, places)
 
     def accept(self, request: JobRequest, idempotency_key: str | None) -> Accepted:
         """Check the request, write the job down, take its folders, and give out first chunks.
@@ -90,7 +120,8 @@ class Jobs:
             raise ServiceError("job-unfinished", "the job has not ended yet; cancel it first")
         if state.progress.succeeded == state.progress.total:
             raise ServiceError("nothing-to-retry", "every item of the job has succeeded")
-        output = self.places.output(state.record.request)
+        output = self.places.output(state.record)
+        self._refuse_others(output, state)
         manifests.write_status(output, job, state, "queued")
         with ExitStack() as undo:
             undo.callback(manifests.write_status, output, job, state, state.status)
@@ -117,30 +148,80 @@ class Jobs:
             )
         return state
 
+    def plan(self, request: JobRequest) -> JobPlan:
+        """What would become of the request. Raises what `accept` raises, and leaves nothing."""
+        asked = self._asked(request)
+        found = [
+            PlannedFolder(folder, output.shown, look(output, asked.models, asked.recipe))
+            for folder in places(request, self.places.storage.place(request), _NO_JOB)
+            for output in (self.places.storage.open(folder),)
+        ]
+        chosen = next((one for one in found if _may_go_to(request, one.found)), None)
+        if chosen is None:
+            raise _holds_others(found[-1].shown)
+        self.places.storage.open(chosen.folder).check_writable()
+        return JobPlan(asked.models, asked.available, asked.count, chosen, found[0])
+
     def _create(self, job: str, request: JobRequest) -> JobState:
-        request.cam_options()
+        asked = self._asked(request)
+        for folder in places(request, self.places.storage.place(request), job):
+            if self._created(job, request, asked, folder):
+                self.coordinator.dispatch()
+                return self.get(job)
+        raise _holds_others(folder.path)
+
+    def _asked(self, request: JobRequest) -> _Asked:
+        recipe = recipe_of(request)
         if request.webhook is not None and (why := self.webhooks.refusal(request.webhook)):
             raise ServiceError("webhook-not-allowed", why)
         experiment = self.places.experiment(request)
-        output = self.places.output(request)
-        models = experiment.models(request.models)
-        images = _picked(experiment, request)
+        models = tuple(_job_model(self.places, one) for one in experiment.models(request.models))
+        items = experiment.images()
+        images = _candidates(experiment, items, request)
+        return _Asked(request, recipe, models, images, len(items))
+
+    def _created(self, job: str, request: JobRequest, asked: _Asked, folder: JobFolder) -> bool:
+        """Accept the job with that folder; False where another recipe's pictures are in it."""
+        output = self.places.storage.open(folder)
+        if not _may_go_to(request, look(output, asked.models, asked.recipe)):
+            return False
+        output.check_writable()
         record = JobRecord(
             id=job,
             created_at=datetime.now(UTC),
             request=request,
-            models=tuple(_job_model(self.places, one) for one in models),
-            image_count=len(images),
+            models=asked.models,
+            image_count=asked.count,
             output=output.shown,
+            folder=folder,
         )
         with ExitStack() as undo:
             undo.callback(output.remove_run, job)
-            manifests.write_accepted(output, record, images)
-            self._take_folders(output, record, undo)
-            self.store.create(record, images)
+            manifests.write_accepted(output, record, asked.images)
+            try:
+                self._take_folders(output, record, undo)
+            except OutputBusy as busy:
+                if request.replace or self._is_of(busy.job, asked.recipe):
+                    raise
+                return False
+            # Another job may have come and gone before the folders were taken.
+            if not _may_go_to(request, look(output, asked.models, asked.recipe)):
+                return False
+            self.store.create(record, asked.images)
             undo.pop_all()
-        self.coordinator.dispatch()
-        return self.get(job)
+        return True
+
+    def _is_of(self, job: str | None, recipe: JobRecipe) -> bool:
+        """Whether a job makes such pictures; also where that is not known."""
+        state = self.store.state(job) if job is not None else None
+        return state is None or recipe_of(state.record.request) == recipe
+
+    def _refuse_others(self, output: OutputFolder, state: JobState) -> None:
+        """A retry must not put its pictures among another recipe's."""
+        request = state.record.request
+        found = look(output, state.record.models, recipe_of(request))
+        if not _may_go_to(request, found):
+            raise _holds_others(output.shown)
 
     def _take_folders(self, output: OutputFolder, record: JobRecord, undo: ExitStack) -> None:
         for model in record.models:
@@ -148,9 +229,40 @@ class Jobs:
             undo.callback(output.release, model.name, record.id)
 
 
-def _picked(experiment: Experiment, request: JobRequest) -> list[JobImage]:
-    items: list[ImageItem] = experiment.images()
-    if request.max_images is not None:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request that can be done: with these models, on images from these, of `available` ones."""
+
+    request: JobRequest
+    recipe: JobRecipe
+    models: tuple[JobModel, ...]
+    images: list[JobImage]
+    available: int
+
+    @property
+    def count(self) -> int:
+        """Images that each model explains."""
+        most = self.request.max_images
+        return len(self.images) if most is None else min(most, len(self.images))
+
+
+def _may_go_to(request: JobRequest, found: Found) -> bool:
+    return found.standing != "other" or request.replace
+
+
+def _holds_others(folder: str) -> ServiceError:
+    return ServiceError(
+        "output-holds-others",
+        f"{folder} holds pictures of these models that another recipe made; give the job another "
+        "name, or say replace=true",
+    )
+
+
+def _candidates(
+    experiment: Experiment, items: list[ImageItem], request: JobRequest
+) -> list[JobImage]:
+    """The images to explain; those to choose from where each model chooses its own."""
+    if request.max_images is not None and request.pick != "errors":
         items = pick_images(items, request.max_images, request.pick, request.seed)
     return [
         JobImage(

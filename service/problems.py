@@ -50,6 +50,10 @@ _ROWS = (
     ProblemType("request-timeout", 408, "Body came too slowly", "Send it again."),
     ProblemType("model-ambiguous", 409, "Several models match", "Give the whole id."),
     ProblemType("output-busy", 409, "Output in use", "Wait, or name another output."),
+    ProblemType(
+        "output-holds-others", 409, "Output holds other pictures", "Name another, or replace."
+    ),
+    ProblemType("result-replaced", 410, "Picture was replaced", "Submit the job again."),
     ProblemType("job-unfinished", 409, "Job has not ended", "Cancel it first."),
     ProblemType("nothing-to-retry", 409, "Nothing to retry", "All items have succeeded."),
     ProblemType("explanation-gone", 410, "Explanation is gone", "POST the image again."),

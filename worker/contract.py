@@ -7,13 +7,18 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from cam_engine.options import STAGES, CamOptions, FigureStyle
+from cam_engine.options import STAGES, CamOptions, FigureStyle, Pick
 from worker.options import CamFields, LayerName, whole
 
 JobStatus = Literal["queued", "running", "canceling", "succeeded", "partial", "failed", "canceled"]
 FINAL: frozenset[str] = frozenset({"succeeded", "partial", "failed", "canceled"})
 ItemState = Literal["pending", "succeeded", "failed", "skipped"]
 
+# What a folder of pictures is below: the data root, GRADCAM_OUTPUT_ROOT, or the store's prefix.
+Below = Literal["data", "output", "store"]
+SETS = "sets"
+
+_SET_NAME = "[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"
 ModelFilter = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -32,8 +37,10 @@ class JobRequest(CamFields):
     max_images: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         10, description="images a model; null: all"
     )
-    pick: Literal["balanced", "first", "random"] = Field(
-        "balanced", description="which, where there are more"
+    pick: Pick = Field(
+        "balanced",
+        description="which, where there are more; errors: for each model those in whose true class "
+        "it trusts least",
     )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="of pick=random")
     layers: tuple[LayerName, ...] = Field(
@@ -49,6 +56,14 @@ class JobRequest(CamFields):
     resume: bool = Field(False, description="keep pictures that are there, whole and made so")
     output: Annotated[str, Field(min_length=1, max_length=500)] | None = Field(
         None, description="folder below the output root; default: the experiment's own"
+    )
+    name: Annotated[str, Field(pattern=f"^{_SET_NAME}$")] | None = Field(
+        None,
+        description="pictures go into a set of this name within the output folder; default: into "
+        "the folder itself, or where another recipe's pictures are, into a set of their own",
+    )
+    replace: bool = Field(
+        False, description="replace another recipe's pictures that are in the models' folders"
     )
     webhook: Annotated[str, Field(max_length=2000, pattern="^https?://")] | None = Field(
         None, description="address that is told how the job ended"
@@ -70,6 +85,17 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class JobFolder(_Part):
+    """Where pictures are: a path below one of the places that settings name."""
+
+    below: Below
+    path: Annotated[str, Field(min_length=1, max_length=1000)]
+
+    def set_named(self, name: str) -> JobFolder:
+        """The set of that name within it."""
+        return JobFolder(below=self.below, path=f"{self.path}/{SETS}/{name}")
+
+
 class JobModel(_Part):
     """A model of a job; name: its folder, into which its pictures go."""
 
@@ -88,8 +114,8 @@ class Progress(_Part):
 
     @property
     def done(self) -> int:
-        """Items that have their state."""
-        return self.succeeded + self.failed + self.skipped
+        """Items that were worked on."""
+        return self.succeeded + self.failed
 
 
 class JobError(_Part):
@@ -109,7 +135,10 @@ class JobImage(_Part):
 
 
 class JobRecord(_Part):
-    """What does not change once the job is accepted; it also stands in the run's manifest."""
+    """What does not change once the job is accepted; it also stands in the run's manifest.
+
+    folder: None in older records, whose place follows from the request.
+    """
 
     id: str
     created_at: datetime
@@ -117,6 +146,7 @@ class JobRecord(_Part):
     models: tuple[JobModel, ...]
     image_count: int
     output: str
+    folder: JobFolder | None = None
 
     @property
     def total(self) -> int:
@@ -125,7 +155,7 @@ class JobRecord(_Part):
 
 
 class JobState(_Part):
-    """A job as it stands."""
+    """A job as it stands; activity: what a worker does for it at the moment, in words."""
 
     record: JobRecord
     status: JobStatus
@@ -134,6 +164,7 @@ class JobState(_Part):
     expires_at: datetime | None
     progress: Progress
     error: JobError | None
+    activity: str | None = None
 
     @property
     def finished(self) -> bool:

@@ -5,22 +5,24 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import structlog
 
 from cam_engine.checkpoints import load_classifier
+from cam_engine.decoding import DEFAULT_LIMITS
 from cam_engine.engine import Explainer
 from cam_engine.errors import CamError, CheckpointInvalid, OutOfMemory, OutputNotWritable
-from cam_engine.experiments import ImageItem
-from cam_engine.figures import FigureWriter
+from cam_engine.experiments import ImageItem, pick_by_errors
+from cam_engine.figures import picture_files
 from cam_engine.memory import trim
-from cam_engine.pipeline import RunRequest, run
+from cam_engine.pipeline import RunRequest, run, truth_margins
 from cam_engine.records import Failed, Row, RunFacts, run_facts, to_json
-from worker.contract import Chunk, ItemFailure, JobImage, JobRecord
+from worker.contract import Chunk, ItemFailure, JobImage, JobRecord, JobRequest, JobState
 from worker.settings import WorkerSettings
 from worker.store.coordination import Coordinator
 from worker.store.places import Places
@@ -30,6 +32,7 @@ from worker.store.storage import Workspace
 _log = structlog.get_logger(__name__)
 
 _REPORT_SECONDS = 1.0
+_PASS_SECONDS = 1.0
 _LEAST_MEASURED = 16
 _SYSTEM_ERRORS = (OutputNotWritable, OutOfMemory)
 
@@ -115,10 +118,9 @@ class ChunkRunner:
             return None
         record = state.record
         report = _Report(self._store, chunk, record, self._worker, self._settings.lease_seconds)
-        images = self._store.images(chunk.job)
         with report:
             try:
-                self._explain(chunk, record, images, report)
+                self._explain(chunk, state, report)
             except _Stopped as stopped:
                 return None if stopped.verdict != "go" else report.rest_from
             except _SYSTEM_ERRORS as error:
@@ -128,25 +130,20 @@ class ChunkRunner:
                 report.fail_rest(error)
         return None
 
-    def _explain(
-        self, chunk: Chunk, record: JobRecord, images: list[JobImage], report: _Report
-    ) -> None:
+    def _explain(self, chunk: Chunk, state: JobState, report: _Report) -> None:
+        record = state.record
         request, model = record.request, record.models[chunk.model]
+        self._tell(chunk, f"loading {model.name}")
         explainer = self._models.get(model.checkpoint_sha256, self._places, record, chunk.model)
         options = request.cam_options()
         facts = run_facts(model.name, explainer, options, request.figure_style())
-        self._store.remember_facts(chunk.job, chunk.model, to_json(facts))
-        items = [
-            ImageItem(
-                self._places.root.inside(f"{request.experiment}/{one.path}"),
-                one.name,
-                one.true_class,
-            )
-            for one in images[chunk.start : chunk.end]
-        ]
+        self._store.remember_facts(chunk.job, chunk.model, to_json(facts), facts.digest)
+        images = self._chosen(chunk, state, explainer)
+        items = self._items(request, images[chunk.start : chunk.end])
+        self._tell(chunk, f"explaining with {model.name}")
         # What an earlier attempt or a killed worker left whole is not made again.
         resume = request.resume or chunk.attempt > 1
-        with self._places.output(request).workspace(model.name) as workspace:
+        with self._places.output(record).workspace(model.name) as workspace:
             if resume:
                 made = workspace.made_before(facts.digest, items)
                 report.skip(made)
@@ -157,8 +154,38 @@ class ChunkRunner:
                 folder=workspace.folder,
                 options=options,
                 resume=resume,
+                pass_seconds=_PASS_SECONDS,
             )
             self._run(explainer, facts, run_request, workspace, report)
+
+    def _tell(self, chunk: Chunk, activity: str) -> None:
+        self._store.tell_activity(chunk.job, activity)
+
+    def _items(self, request: JobRequest, images: Sequence[JobImage]) -> list[ImageItem]:
+        root = self._places.root
+        return [
+            ImageItem(root.inside(f"{request.experiment}/{one.path}"), one.name, one.true_class)
+            for one in images
+        ]
+
+    def _chosen(self, chunk: Chunk, state: JobState, explainer: Explainer) -> list[JobImage]:
+        """The images of the chunk's model; where it chooses its own, it does so at its first chunk.
+
+        Two workers that begin at once both choose, and the same.
+        """
+        chosen = self._store.chosen_images(state, chunk.model)
+        if chosen is not None:
+            return chosen
+        record = state.record
+        self._tell(chunk, f"looking for errors of {record.models[chunk.model].name}")
+        images = self._store.images(chunk.job)
+        items = self._items(record.request, images)
+        margins = truth_margins(explainer, items, record.request.cam_options(), DEFAULT_LIMITS)
+        order = {item.path: index for index, item in enumerate(items)}
+        picked = pick_by_errors(items, margins, record.image_count)
+        choice = [order[item.path] for item in picked]
+        self._store.remember_choice(chunk.job, chunk.model, choice)
+        return [images[index] for index in choice]
 
     def _run(
         self,
@@ -168,10 +195,10 @@ class ChunkRunner:
         workspace: Workspace,
         report: _Report,
     ) -> None:
-        figures = FigureWriter(facts, workspace.folder)
-
         def on_row(row: Row) -> None:
-            files = [] if isinstance(row, Failed) else figures.expected_files(row.name)
+            files: list[Path] = []
+            if not isinstance(row, Failed):
+                files = picture_files(workspace.folder, row.name, facts.options, facts.figures)
             workspace.publish(files, partial(report.row, row))
             if self._asked_to_stop():
                 workspace.wait()
@@ -281,5 +308,13 @@ class _Report:
         )
 
     def _keep_lease(self) -> None:
-        while not self._ended.wait(self._lease_seconds / 4):
-            self.flush()
+        """Also tell what has gathered: the next row may be long in coming."""
+        longest = self._lease_seconds / 4
+        while not self._ended.wait(min(_REPORT_SECONDS, longest)):
+            silent = time.monotonic() - self._told
+            if silent >= longest or (self._gathered and silent >= _REPORT_SECONDS):
+                self.flush()
+
+    @property
+    def _gathered(self) -> bool:
+        return bool(self._succeeded or self._failed)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from itertools import chain
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path, PurePosixPath
 from typing import Annotated, ParamSpec, TypeVar
 
@@ -13,9 +12,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
-from zipstream import ZIP_STORED, ZipStream
 
-from cam_engine.outputs import MANIFEST, SUMMARY_CSV, SUMMARY_JSON, PicturePaths
 from service import job_responses as answers
 from service.jobs import Jobs
 from service.problems import ServiceError
@@ -35,6 +32,28 @@ _LOOK_SECONDS = 0.5
 _KEEP_ALIVE_SECONDS = 15.0
 _LONGEST_WAIT_SECONDS = 60
 _MISSING = (*BASIC, "jobs-unavailable", "job-not-found")
+_OF_FILES = ("path-outside-root", "file-not-found", "result-replaced")
+_REFUSED = (
+    *BASIC,
+    "jobs-unavailable",
+    "malformed-body",
+    "invalid-request",
+    "body-too-large",
+    "path-outside-root",
+    "experiment-not-found",
+    "no-models-found",
+    "no-images-found",
+    "output-holds-others",
+    "webhook-not-allowed",
+    "model-not-found",
+    "output-not-writable",
+)
+_JOB_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {JSON: {"schema": JobRequest.model_json_schema()}},
+    }
+}
 
 
 async def jobs_of(parts: Parts) -> Jobs:
@@ -71,6 +90,14 @@ class WaitQuery(BaseModel):
     )
 
 
+class ThumbnailQuery(BaseModel):
+    """How large a thumbnail."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    size: int = Field(640, ge=16, le=1280, description="pixels of the longer side at most")
+
+
 class ItemQuery(JobQuery):
     """Which of a job's items."""
 
@@ -84,28 +111,8 @@ class ItemQuery(JobQuery):
     summary="Explain many images with many models",
     dependencies=[Depends(without_query)],
     response_model=answers.Job,
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {JSON: {"schema": JobRequest.model_json_schema()}},
-        }
-    },
-    responses=problems(
-        *BASIC,
-        "jobs-unavailable",
-        "malformed-body",
-        "invalid-request",
-        "body-too-large",
-        "path-outside-root",
-        "experiment-not-found",
-        "no-models-found",
-        "no-images-found",
-        "output-busy",
-        "idempotency-conflict",
-        "webhook-not-allowed",
-        "model-not-found",
-        "output-not-writable",
-    ),
+    openapi_extra=_JOB_BODY,
+    responses=problems(*_REFUSED, "output-busy", "idempotency-conflict"),
 )
 async def submit(
     request: Request,
@@ -113,14 +120,32 @@ async def submit(
     jobs: JobsHere,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
 ) -> answers.Job:
-    """Checked at once, computed by workers; the pictures land beside the experiment.
+    """Checked at once, computed by workers; `output` says where the pictures are.
 
-    The same `Idempotency-Key` with the same body answers with the same job.
+    They never replace another recipe's, unless `replace` says so: where such pictures are, they go
+    into a set of their own. The same `Idempotency-Key` with the same body answers with the same
+    job.
     """
     wanted = parse(JobRequest, await read_json(request))
     accepted = await _blocking(jobs.accept, wanted, idempotency_key)
     response.headers["Location"] = f"{_base(request)}/v1/jobs/{accepted.state.record.id}"
     return await _job(request, jobs, accepted.state)
+
+
+@router.post(
+    "/plan",
+    operation_id="plan_job",
+    summary="What would become of a job",
+    dependencies=[Depends(without_query)],
+    openapi_extra=_JOB_BODY,
+    responses=problems(*_REFUSED),
+)
+async def plan(request: Request, jobs: JobsHere) -> answers.JobPlan:
+    """The body of a job, checked as for one: how much it is, where its pictures would go, and
+    what is there. Nothing is accepted or written.
+    """
+    wanted = parse(JobRequest, await read_json(request))
+    return answers.job_plan(await _blocking(jobs.plan, wanted))
 
 
 @router.get(
@@ -208,7 +233,13 @@ async def items(
     job: str, request: Request, query: Annotated[ItemQuery, Query()], jobs: JobsHere
 ) -> answers.ItemPage:
     """Ordered by model and image, with the error of those that failed."""
-    return await _blocking(_items, jobs, job, query, _base(request))
+    base = _base(request)
+
+    def work() -> answers.ItemPage:
+        page = jobs.results.items(jobs.get(job), query.status, query.offset, query.limit)
+        return answers.item_page(page, job, base, query.offset, query.limit)
+
+    return await _blocking(work)
 
 
 _FILES: Documented = {
@@ -226,20 +257,36 @@ _FILES: Documented = {
     "/{job}/files/{path:path}",
     summary="One of a job's files",
     response_class=FileResponse,
-    responses={**_FILES, **problems(*_MISSING, "path-outside-root", "file-not-found")},
+    responses={**_FILES, **problems(*_MISSING, *_OF_FILES)},
 )
 async def file(job: str, path: str, jobs: JobsHere) -> Response:
     """A picture or a summary by its path below the job's output folder."""
 
     def find() -> Response:
-        record = jobs.get(job).record
-        found = jobs.places.output(record.request).file(path)
-        theirs = {model.name for model in record.models} | {SUMMARY_CSV, SUMMARY_JSON}
-        if found is None or path.split("/", 1)[0] not in theirs:
-            raise ServiceError("file-not-found", f"the job has no file {path!r}")
-        return _file_response(found)
+        return _file_response(jobs.results.file(jobs.get(job), path))
 
     return await _blocking(find)
+
+
+@router.get(
+    "/{job}/thumbnails/{path:path}",
+    summary="A small JPEG of one of a job's pictures",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/jpeg": {"schema": {"type": "string"}}}},
+        **problems(*_MISSING, *_OF_FILES, "invalid-image", "invalid-request"),
+    },
+)
+async def thumbnail(
+    job: str, path: str, query: Annotated[ThumbnailQuery, Query()], jobs: JobsHere
+) -> Response:
+    """`path` as of its file; never larger than the picture itself."""
+
+    def draw() -> bytes:
+        return jobs.results.thumbnail(jobs.get(job), path, query.size)
+
+    headers = {"Cache-Control": "private, max-age=60"}
+    return Response(await _blocking(draw), media_type="image/jpeg", headers=headers)
 
 
 @router.get(
@@ -252,24 +299,8 @@ async def file(job: str, path: str, jobs: JobsHere) -> Response:
     },
 )
 async def archive(job: str, jobs: JobsHere) -> StreamingResponse:
-    """Streams while it is made: no copy is kept anywhere."""
-
-    def pack() -> Iterator[bytes]:
-        state = jobs.get(job)
-        output = jobs.places.output(state.record.request)
-        merged = (output.file(name) for name in (SUMMARY_CSV, SUMMARY_JSON, MANIFEST))
-        files = chain(*(output.files(model.name) for model in state.record.models), merged)
-        zipped = ZipStream(compress_type=ZIP_STORED)
-        for one in files:
-            if one is None:
-                continue
-            if isinstance(one.content, Path):
-                zipped.add_path(one.content, one.path)
-            else:
-                zipped.add(one.content(), one.path, size=one.size)
-        return iter(zipped)
-
-    chunks = await _blocking(pack)
+    """Streams while it is made. Pictures that were replaced since are named in it, not put in."""
+    chunks = jobs.results.archive(await _blocking(jobs.get, job))
     headers = {"Content-Disposition": f'attachment; filename="gradcam_{job}.zip"'}
     return StreamingResponse(chunks, media_type="application/zip", headers=headers)
 
@@ -289,7 +320,9 @@ async def cancel(job: str, request: Request, jobs: JobsHere) -> answers.Job:
     "/{job}/retry",
     status_code=202,
     summary="Run what failed again",
-    responses=problems(*_MISSING, "job-unfinished", "nothing-to-retry", "output-busy"),
+    responses=problems(
+        *_MISSING, "job-unfinished", "nothing-to-retry", "output-busy", "output-holds-others"
+    ),
 )
 async def retry(job: str, request: Request, jobs: JobsHere) -> answers.Job:
     """Failed and skipped items of an ended job are queued again."""
@@ -325,32 +358,6 @@ async def _events(jobs: Jobs, job: str, after: str, base: str) -> AsyncIterator[
             quiet_since = time.monotonic()
             yield ": still here\n\n"
         await asyncio.sleep(_LOOK_SECONDS)
-
-
-def _items(jobs: Jobs, job: str, query: ItemQuery, base: str) -> answers.ItemPage:
-    state = jobs.get(job)
-    record, images = state.record, jobs.store.images(job)
-    states = jobs.store.item_states(job, record.total, ended=state.finished)
-    failures = jobs.store.failures(job)
-    chosen = [i for i, one in enumerate(states) if query.status in {None, one}]
-    found = []
-    for index in chosen[query.offset : query.offset + query.limit]:
-        model, image = record.models[index // len(images)], images[index % len(images)]
-        why = failures.get(index) if states[index] == "failed" else None
-        figure = PicturePaths(Path(model.name), image.name).main().as_posix()
-        links = {"figure": f"{base}/v1/jobs/{job}/files/{figure}"}
-        found.append(
-            answers.Item(
-                model=model.id,
-                image=image.path,
-                name=image.name,
-                true_class=image.true_class,
-                status=states[index],
-                error=None if why is None else answers.ItemError(code=why.code, detail=why.detail),
-                links=links if states[index] == "succeeded" else {},
-            )
-        )
-    return answers.ItemPage(items=found, total=len(chosen), offset=query.offset, limit=query.limit)
 
 
 def _file_response(file: StoredFile) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,17 +55,27 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path, s3: S3Server) -> Out
 
 @pytest.fixture
 def output(storage: OutputStorage) -> OutputFolder:
-    return storage.folder(named("here"))
+    return output_of(storage, "here")
 
 
 @pytest.fixture
 def in_s3(s3: S3Server, tmp_path: Path) -> OutputFolder:
     storage = ObjectStorage(f"s3://{BUCKET}/{tmp_path.name}", DataRoot(tmp_path))
-    return storage.folder(named("here"))
+    return output_of(storage, "here")
 
 
 def named(name: str) -> JobRequest:
     return JobRequest(experiment="experiment_x", output=name)
+
+
+def output_of(storage: OutputStorage, name: str) -> OutputFolder:
+    return storage.open(storage.place(named(name)))
+
+
+def made_by(run: str, image_sha256: str = "0" * 64) -> dict[str, str]:
+    """The recipe of a picture, as far as it is looked at."""
+    recipe = {"run": run, "image": "x.jpg", "image_sha256": image_sha256, "facts": {}}
+    return {"Recipe": json.dumps(recipe)}
 
 
 def content(file: StoredFile | None) -> bytes:
@@ -126,13 +137,16 @@ def test_of_many_who_want_a_folder_one_has_it(output: OutputFolder) -> None:
 
 
 def test_unfinished_runs_are_found_again(storage: OutputStorage, output: OutputFolder) -> None:
-    other = storage.folder(named("elsewhere/deep"))
+    other = output_of(storage, "elsewhere/deep")
+    place = storage.place(named("here"))
+    in_a_set = storage.open(place.set_named("gradcam++-0123"))
     output.write_run("one", RUNNING, finished=False)
     other.write_run("two", RUNNING, finished=False)
+    in_a_set.write_run("four", RUNNING, finished=False)
     output.write_run("three", RUNNING, finished=False)
     output.write_run("three", ENDED, finished=True)
     found = [one for one in storage.run_manifests() if json.loads(one)["status"] == "running"]
-    assert len(found) == 2
+    assert len(found) == 3
     assert output.read_run("three") == ENDED
     output.remove_run("one")
     output.remove_run("one")
@@ -145,17 +159,13 @@ def test_published_pictures_are_files_of_the_output(output: OutputFolder) -> Non
     output.write_run("one", RUNNING, finished=False)
     output.acquire("cls_a", "one")
     publish(output, "cls_a", "cell #1 [ä] 50%", {"Row": "r"})
-    files = list(output.files("cls_a"))
-    assert [one.path for one in files] == [
-        "cls_a/components/cell #1 [ä] 50%_late_heatmap.png",
-        "cls_a/improved_gradcam_cell #1 [ä] 50%.png",
-    ]
-    for one in files:
-        again = output.file(one.path)
-        assert content(again) == content(one)
-        assert again is not None
-        assert (again.size, again.media_type) == (len(content(one)), "image/png")
-    assert content(files[0]) == b"component"
+    assert output.figures("cls_a") == ["cell #1 [ä] 50%"]
+    assert output.figures("cls_b") == []
+    component = output.file("cls_a/components/cell #1 [ä] 50%_late_heatmap.png")
+    assert content(component) == b"component"
+    figure = output.file("cls_a/improved_gradcam_cell #1 [ä] 50%.png")
+    assert figure is not None
+    assert (figure.size, figure.media_type) == (len(content(figure)), "image/png")
     (text,) = output.figure_texts("cls_a", ["cell #1 [ä] 50%"])
     assert text["Row"] == "r"
     assert output.file("cls_a/.gradcam.lock") is None
@@ -190,6 +200,42 @@ def facts(model: str) -> RunFacts:
     )
 
 
+def test_pictures_are_known_by_their_recipes(output: OutputFolder) -> None:
+    for name, text in (("one", made_by("r1")), ("two", made_by("r2")), ("foreign", {"Row": "r"})):
+        publish(output, "cls_a", name, text)
+    publish(output, "cls_b", "one", made_by("r1"))
+    figure = "cls_a/improved_gradcam_{}.png".format
+    paths = [figure(name) for name in ("two", "foreign", "missing", "one")]
+    found = list(output.provenance(paths))
+    assert [one and one.run for one in found] == ["r2", None, None, "r1"]
+    assert output.remove_made_otherwise("cls_a", {"r2"}) == 1
+    assert output.figures("cls_a") == ["foreign", "two"]
+    assert output.figures("cls_b") == ["one"]
+
+
+def test_a_jobs_own_summaries_stay_when_another_job_writes_its_own(output: OutputFolder) -> None:
+    row = Failed("x.jpg", "x", "ring", "invalid-image", "not an image")
+    other = Failed("y.jpg", "y", "ring", "image-too-large", "too large")
+    for job, one in (("one", row), ("two", other)):
+        output.write_run(job, RUNNING, finished=False)
+        output.acquire("cls_a", job)
+        summaries = [ModelSummary(facts("cls_a"), (one,), 0.0)]
+        output.write_summaries(summaries)
+        output.write_results(job, summaries)
+        output.write_run(job, ENDED, finished=True)
+    kept = {file.path: content(file) for file in output.results("one")}
+    assert sorted(kept) == [
+        *("cls_a/manifest.json", "cls_a/summary.csv", "cls_a/summary.json"),
+        *("manifest.json", "summary.csv", "summary.json"),
+    ]
+    assert b"invalid-image" in kept["summary.csv"]
+    assert b"image-too-large" not in kept["summary.csv"]
+    assert b"image-too-large" in content(output.file("cls_a/summary.csv"))
+    output.remove_run("one")
+    assert list(output.results("one")) == []
+    assert len(list(output.results("two"))) == 6
+
+
 def test_summaries_of_jobs_come_together(output: OutputFolder) -> None:
     for model in ("cls_a", "cls_b"):
         output.acquire(model, "one")
@@ -211,8 +257,7 @@ def test_what_was_made_in_this_way_is_known(in_s3: OutputFolder, tmp_path: Path)
         ("other_way", "r0", digest),
         ("other_image", "r1", "0" * 64),
     ):
-        recipe = json.dumps({"run": run, "image_sha256": sha256})
-        publish(in_s3, "cls_a", name, {"Recipe": recipe})
+        publish(in_s3, "cls_a", name, made_by(run, sha256))
     names = ["other_way", "same", "missing", "other_image"]
     items = [ImageItem(image, name, None) for name in names]
     with in_s3.workspace("cls_a") as workspace:
@@ -245,12 +290,13 @@ def test_a_failed_upload_is_said_and_leaves_no_main_figure(in_s3: OutputFolder) 
         with pytest.raises(OutputNotWritable):
             told_of(workspace, [missing, paths.main()], told)
     assert told == []
-    assert list(in_s3.files("cls_a")) == []
+    assert in_s3.figures("cls_a") == []
+    assert in_s3.file("cls_a/components/x_late_heatmap.png") is None
 
 
 def test_a_store_that_is_not_there_is_said(s3: S3Server, tmp_path: Path) -> None:
     storage = ObjectStorage("s3://no-such-bucket", DataRoot(tmp_path))
-    output = storage.folder(named("here"))
+    output = output_of(storage, "here")
     with pytest.raises(OutputNotWritable, match="output store"):
         output.write_run("one", RUNNING, finished=False)
     with pytest.raises(OutputNotWritable):
@@ -261,7 +307,7 @@ def test_a_store_that_is_not_there_is_said(s3: S3Server, tmp_path: Path) -> None
 def test_an_output_cannot_leave_the_prefix(s3: S3Server, tmp_path: Path, name: str) -> None:
     storage = ObjectStorage(f"s3://{BUCKET}/{tmp_path.name}", DataRoot(tmp_path))
     with pytest.raises((PathOutsideRoot, InvalidOption)):
-        storage.folder(named(name))
+        storage.place(named(name))
 
 
 def test_without_a_store_outputs_are_folders(tmp_path: Path) -> None:
@@ -317,7 +363,8 @@ def test_a_store_that_comes_back_is_waited_for(
 ) -> None:
     port = free_port()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-    late = ObjectStorage(f"s3://{BUCKET}/{tmp_path.name}", DataRoot(tmp_path)).folder(named("here"))
+    storage = ObjectStorage(f"s3://{BUCKET}/{tmp_path.name}", DataRoot(tmp_path))
+    late = output_of(storage, "here")
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(late.write_run, "one", RUNNING, finished=False)
         time.sleep(2)
@@ -325,3 +372,54 @@ def test_a_store_that_comes_back_is_waited_for(
         with serving(port):  # of one process, all servers have the same buckets
             writing.result(timeout=30)
     assert in_s3.read_run("one") == RUNNING
+
+
+def test_the_output_root_is_where_all_jobs_pictures_go(lifecycle: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(lifecycle, data / lifecycle.name, copy_function=os.symlink)
+    request = JobRequest(experiment=lifecycle.name)
+    beside = PosixStorage(DataRoot(data), None).place(request)
+    assert (beside.below, beside.path) == ("data", f"{lifecycle.name}/gradcam_visualizations")
+    outputs = tmp_path / "outputs"
+    storage = PosixStorage(DataRoot(data), outputs)
+    place = storage.place(request)
+    assert (place.below, place.path) == ("output", f"{lifecycle.name}/gradcam_visualizations")
+    storage.open(place).write_run("one", RUNNING, finished=False)
+    assert (outputs / place.path / "runs/one/manifest.json").is_file()
+    assert not (data / lifecycle.name / "gradcam_visualizations").exists()
+    with pytest.raises(InvalidOption, match="GRADCAM_OUTPUT_ROOT"):
+        PosixStorage(DataRoot(data), None).open(place)
+
+
+def test_what_cannot_be_written_is_known_beforehand(tmp_path: Path) -> None:
+    output = output_of(PosixStorage(DataRoot(tmp_path), tmp_path / "outputs"), "new/deep")
+    output.check_writable()
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs").chmod(0o555)  # which root would pass
+    with pytest.raises(OutputNotWritable, match="outputs is marked read-only"):
+        output.check_writable()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+def test_a_read_only_mount_is_known_also_as_root(tmp_path: Path) -> None:
+    """In a mount namespace of its own, where the process that looks is the only one."""
+    (tmp_path / "outputs").mkdir()
+    code = (
+        "from pathlib import Path\n"
+        "from cam_engine.data_root import DataRoot\n"
+        "from worker.contract import JobFolder\n"
+        "from worker.store.storage import PosixStorage\n"
+        f"storage = PosixStorage(DataRoot(Path('{tmp_path}')), Path('{tmp_path}/outputs'))\n"
+        "storage.open(JobFolder(below='output', path='new')).check_writable()\n"
+    )
+    mount = f'mount -t tmpfs -o ro none {tmp_path}/outputs && exec {sys.executable} -c "$CODE"'
+    ended = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", mount],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "CODE": code},
+    )
+    if "mount" in ended.stderr and "OutputNotWritable" not in ended.stderr:
+        pytest.skip(f"nothing may be mounted here: {ended.stderr}")
+    assert "its file system is mounted read-only" in ended.stderr

@@ -32,31 +32,44 @@ class Finisher:
         """summary.csv, summary.json and manifest.json of each model, and merged at the root."""
         record = state.record
         job, count = record.id, record.image_count
-        images = self._store.images(job)
         states = self._store.item_states(job, record.total, ended=True)
         failures = self._store.failures(job)
         summaries = []
         try:
-            output = self._places.output(record.request)
+            output = self._places.output(record)
             for index, model in enumerate(record.models):
                 facts = self._store.facts(job, index)
                 if facts is None:
                     continue  # it was never loaded: nothing of it was made
+                images = self._store.chosen_images(state, index)
+                if images is None:
+                    continue  # none was chosen for it: nothing of it was made
                 first = index * count
                 mine = states[first : first + count]
                 why = {i - first: one for i, one in failures.items() if 0 <= i - first < count}
                 rows = tuple(_rows(output, model.name, images, mine, why))
-                if rows:
-                    summaries.append(ModelSummary(_facts(json.loads(facts)), rows, 0.0))
+                if not rows:
+                    continue
+                summaries.append(ModelSummary(_facts(json.loads(facts)), rows, 0.0))
+                if record.request.replace and summaries[-1].succeeded:
+                    self._remove_others(output, state, index)
             if summaries:
                 output.write_summaries(summaries)
+                output.write_results(job, summaries)
         except (CamError, OSError) as error:
             _log.error("summaries not written", job=job, reason=str(error))
+
+    def _remove_others(self, output: OutputFolder, state: JobState, model: int) -> None:
+        """What other recipes made in a model's folder, which the job asked to replace."""
+        job, name = state.record.id, state.record.models[model].name
+        removed = output.remove_made_otherwise(name, self._store.runs(job, model))
+        if removed:
+            _log.info("pictures of another recipe removed", job=job, model=name, pictures=removed)
 
     def remove_half_written(self, state: JobState) -> None:
         """What workers that were killed left in the folders of the job's models."""
         try:
-            output = self._places.output(state.record.request)
+            output = self._places.output(state.record)
             for model in state.record.models:
                 output.remove_half_written(model.name)
         except (CamError, OSError) as error:
@@ -66,7 +79,7 @@ class Finisher:
     def write_manifest(self, state: JobState, status: str) -> None:
         """The run's manifest with its end."""
         try:
-            output = self._places.output(state.record.request)
+            output = self._places.output(state.record)
             manifests.write_status(output, state.record.id, state, status)
         except (CamError, OSError, ValueError) as error:
             _log.error("manifest not written", job=state.record.id, reason=str(error))
@@ -74,14 +87,14 @@ class Finisher:
     def remove_manifest(self, state: JobState) -> None:
         """The run's manifest, and its folder."""
         try:
-            self._places.output(state.record.request).remove_run(state.record.id)
+            self._places.output(state.record).remove_run(state.record.id)
         except (CamError, OSError) as error:  # the experiment itself is gone, for one
             _log.warning("manifest not removed", job=state.record.id, reason=str(error))
 
     def let_go(self, state: JobState) -> None:
         """Free the folders of the job's models."""
         try:
-            output = self._places.output(state.record.request)
+            output = self._places.output(state.record)
             for model in state.record.models:
                 output.release(model.name, state.record.id)
         except (CamError, OSError) as error:  # void all the same once the manifest says "ended"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +17,7 @@ from cam_engine.experiments import DEFAULT_OUTPUT, ImageItem
 from cam_engine.output_lock import FINISHED, LOCK_FILE, RUN_MANIFEST, RUNS, busy, for_job
 from cam_engine.outputs import (
     COMPONENTS,
+    MAIN_PREFIX,
     MANIFEST,
     SUMMARY_CSV,
     SUMMARY_JSON,
@@ -26,10 +27,17 @@ from cam_engine.outputs import (
     write_model_summary,
 )
 from cam_engine.png import read_png_text
-from worker.contract import JobRequest
+from cam_engine.provenance import Provenance, provenance_of
+from worker.contract import JobFolder, JobRequest
 from worker.store.objects import Objects, not_writable
 from worker.store.scratch import scratch_folder
-from worker.store.storage import OutputFolder, StoredFile, Workspace
+from worker.store.storage import (
+    RESULTS,
+    OutputFolder,
+    StoredFile,
+    Workspace,
+    write_summaries_into,
+)
 
 _UNFINISHED = ".unfinished"
 _TEXT_BYTES = 65_536  # a figure's text stands before its pixels, and is nearly always shorter
@@ -49,7 +57,7 @@ class ObjectStorage:
         self._root = root
         self._objects = Objects(address)
 
-    def folder(self, request: JobRequest) -> OutputFolder:
+    def place(self, request: JobRequest) -> JobFolder:
         """After the experiment, or the name that the request gives. Raises CamError."""
         if request.output is None:
             experiment = self._root.experiment(request.experiment)
@@ -59,7 +67,12 @@ class ObjectStorage:
             key = PurePosixPath(request.output).as_posix()
             if any(part.startswith(".") for part in key.split("/")):
                 raise InvalidOption("output: no part of the name may begin with a dot")
-        return ObjectFolder(self._objects, key)
+        return JobFolder(below="store", path=key)
+
+    def open(self, folder: JobFolder) -> OutputFolder:
+        """Raises PathOutsideRoot."""
+        check_form(folder.path)
+        return ObjectFolder(self._objects, folder.path)
 
     def run_manifests(self) -> Iterator[bytes]:
         """Those of jobs that have not ended."""
@@ -82,6 +95,9 @@ class ObjectFolder:
     def shown(self) -> str:
         """Its key below the store's prefix."""
         return self._key
+
+    def check_writable(self) -> None:
+        """Nothing: only the store can tell, when the manifest is put."""
 
     def acquire(self, model: str, job: str) -> None:
         """Raises OutputBusy or OutputNotWritable.
@@ -127,6 +143,34 @@ class ObjectFolder:
         with ThreadPoolExecutor(_READS) as pool:
             yield from pool.map(partial(_figure_text, self._objects), keys)
 
+    def figures(self, model: str) -> list[str]:
+        """By the objects' keys. Raises OSError."""
+        start = f"{self._key}/{model}/{MAIN_PREFIX}"
+        keys = (key for key, _ in self._objects.below(f"{self._key}/{model}"))
+        return [
+            PurePosixPath(key).stem.removeprefix(MAIN_PREFIX)
+            for key in keys
+            if key.startswith(start) and key.endswith(".png")
+        ]
+
+    def provenance(self, paths: Sequence[str]) -> Iterator[Provenance | None]:
+        """Several at a time, of which only the beginning is read."""
+        with ThreadPoolExecutor(_READS) as pool:
+            yield from pool.map(self._provenance, paths)
+
+    def remove_made_otherwise(self, model: str, runs: Collection[str]) -> int:
+        """Raises OSError or OutputNotWritable."""
+        keys = [key for key, _ in self._objects.below(f"{self._key}/{model}")]
+        paths = [key.removeprefix(f"{self._key}/") for key in keys if key.endswith(".png")]
+        stale = [
+            path
+            for path, made in zip(paths, self.provenance(paths), strict=True)
+            if made is not None and made.run not in runs
+        ]
+        for path in stale:
+            self._objects.remove(f"{self._key}/{path}")
+        return len(stale)
+
     def write_summaries(self, summaries: Sequence[ModelSummary]) -> None:
         """Each model's first, so that of two jobs which end at once the last one merges all."""
         with scratch_folder() as folder:
@@ -141,6 +185,20 @@ class ObjectFolder:
             write_merged_summary(folder)
             for name in _SUMMARY_FILES:
                 self._objects.write(f"{self._key}/{name}", folder / name)
+
+    def write_results(self, job: str, summaries: Sequence[ModelSummary]) -> None:
+        """Raises OutputNotWritable."""
+        with scratch_folder() as folder:
+            write_summaries_into(folder, summaries)
+            for path in sorted(folder.rglob("*")):
+                if path.is_file():
+                    self._objects.write(f"{self._results(job)}/{path.relative_to(folder)}", path)
+
+    def results(self, job: str) -> Iterator[StoredFile]:
+        """[] before the job has ended. Raises OSError."""
+        for key, size in self._objects.below(self._results(job)):
+            path = key.removeprefix(f"{self._results(job)}/")
+            yield StoredFile(path, size, partial(self._objects.stream, key))
 
     def remove_half_written(self, model: str) -> None:
         """Nothing: an object is there whole or not at all."""
@@ -158,7 +216,9 @@ class ObjectFolder:
         return self._objects.read(_manifest(self._key, job))
 
     def remove_run(self, job: str) -> None:
-        """A run's manifest, if it is there. Raises OutputNotWritable."""
+        """All objects of the run. Raises OSError or OutputNotWritable."""
+        for key in [key for key, _ in self._objects.below(self._results(job))]:
+            self._objects.remove(key)
         self._objects.remove(_manifest(self._key, job))
         self._objects.remove(f"{_UNFINISHED}/{job}")
 
@@ -169,12 +229,14 @@ class ObjectFolder:
         size = self._objects.size(key) if _is_shown(path) else None
         return None if size is None else StoredFile(path, size, partial(self._objects.stream, key))
 
-    def files(self, model: str) -> Iterator[StoredFile]:
-        """All objects of the model's folder."""
-        for key, size in self._objects.below(f"{self._key}/{model}"):
-            path = key.removeprefix(f"{self._key}/")
-            if _is_shown(path):
-                yield StoredFile(path, size, partial(self._objects.stream, key))
+    def _provenance(self, path: str) -> Provenance | None:
+        try:
+            return provenance_of(_figure_text(self._objects, f"{self._key}/{path}"))
+        except (CamError, OSError):
+            return None
+
+    def _results(self, job: str) -> str:
+        return f"{self._key}/{RUNS}/{job}/{RESULTS}"
 
     def _holder(self, lock: str) -> tuple[str | None, str | None]:
         """(job, tag) of the lock: nobody where it is free, no tag where there is none."""
@@ -250,12 +312,10 @@ class _Uploads:
 
     def _is_made(self, run: str, item: ImageItem) -> bool:
         try:
-            text = _figure_text(self._objects, _main(self._key, item.name))
-            recipe = json.loads(text["Recipe"])
-            same = recipe["run"] == run
-            return bool(same and recipe["image_sha256"] == _digest(item.path))
-        except (CamError, OSError, KeyError, TypeError, ValueError):
-            return False  # no figure, or not one of ours
+            made = provenance_of(_figure_text(self._objects, _main(self._key, item.name)))
+            return made is not None and (made.run, made.image_sha256) == (run, _digest(item.path))
+        except (CamError, OSError):
+            return False
 
 
 def _figure_text(objects: Objects, key: str) -> Mapping[str, str]:

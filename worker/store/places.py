@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cam_engine.data_root import DataRoot
 from cam_engine.experiments import Experiment, ModelFolder
-from worker.contract import JobRecord, JobRequest
+from worker.contract import JobFolder, JobRecord, JobRequest
 from worker.store.settings import JobSettings
 from worker.store.storage import OutputFolder, OutputStorage, PosixStorage
 
@@ -21,15 +21,21 @@ class Places:
         """The job's experiment. Raises PathOutsideRoot or ExperimentNotFound."""
         return self.root.experiment(request.experiment)
 
-    def output(self, request: JobRequest) -> OutputFolder:
+    def output(self, record: JobRecord) -> OutputFolder:
         """The job's output folder. Raises what `experiment` raises, or InvalidOption."""
-        return self.storage.folder(request)
+        return self.storage.open(record.folder or self._as_once(record.request))
 
     def model(self, record: JobRecord, index: int) -> ModelFolder:
         """The checkpoint of a job's model as it is now. Raises NoModelsFound."""
         name = record.models[index].name
         models = self.experiment(record.request).models([name])
         return next(one for one in models if one.name == name)
+
+    def _as_once(self, request: JobRequest) -> JobFolder:
+        """Where older versions put the pictures, which did not record it."""
+        place = self.storage.place(request)
+        beside = request.output is None and place.below == "output"
+        return JobFolder(below="data", path=place.path) if beside else place
 
 
 def _storage(settings: JobSettings, root: DataRoot) -> OutputStorage:

@@ -6,6 +6,7 @@ ranges of what is left to do, and the failures.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 import zlib
@@ -136,6 +137,7 @@ class JobStore(SharedState):
                 total=record.total, succeeded=succeeded, failed=failed, skipped=skipped
             ),
             error=JobError.model_validate_json(error) if error else None,
+            activity=_activity(fields, status),
         )
 
     def job_ids(self, offset: int, limit: int) -> tuple[list[str], int]:
@@ -199,7 +201,10 @@ class JobStore(SharedState):
 
     def forget(self, job: str) -> None:
         """Remove the record and all that belongs to it."""
-        parts = ("pending", "out", "images", "succeeded", "failed", "failures", "events", "facts")
+        parts = ["pending", "out", "images", "succeeded", "failed", "failures", "events", "facts"]
+        state = self.state(job)
+        models = len(state.record.models) if state is not None else 0
+        parts += ["choices", *(f"runs:{model}" for model in range(models))]
         with self.client.pipeline(transaction=True) as pipe:
             pipe.delete(self._key(job), *(self._key(job, part) for part in parts))
             pipe.zrem(self._name("jobs"), job)
@@ -221,7 +226,15 @@ class JobStore(SharedState):
         """Begin a chunk: "go", or why not."""
         keys = [self._key(chunk.job), self._key(chunk.job, "out"), self._lease(chunk)]
         now = datetime.now(UTC).timestamp()
-        return self._verdict("TAKE", keys, [chunk.key, worker, lease_seconds, now])
+        verdict = self._verdict("TAKE", keys, [chunk.key, worker, lease_seconds, now])
+        if verdict == "go":
+            self._announce(chunk.job, now=True)
+        return verdict
+
+    def tell_activity(self, job: str, activity: str) -> None:
+        """What a worker does for the job at the moment, in words; the last one told is shown."""
+        self.client.hset(self._key(job), "activity", activity)
+        self._announce(job, now=True)
 
     def mark(
         self,
@@ -250,9 +263,38 @@ class JobStore(SharedState):
         rest = "" if rest_from is None else _entry(chunk, rest_from, chunk.attempt)
         self._run("HAND_IN", keys, [chunk.key, worker, rest])
 
-    def remember_facts(self, job: str, model: int, facts: str) -> None:
-        """What is known of a model once it is loaded, for its summary."""
-        self.client.hset(self._key(job, "facts"), str(model), facts)
+    def remember_facts(self, job: str, model: int, facts: str, run: str) -> None:
+        """What is known of a model once it is loaded, for its summary; run: their digest.
+
+        Workers with other devices have other facts: all of their digests are remembered.
+        """
+        with self.client.pipeline(transaction=True) as pipe:
+            pipe.hset(self._key(job, "facts"), str(model), facts)
+            pipe.sadd(self._key(job, f"runs:{model}"), run)
+            pipe.execute()
+
+    def runs(self, job: str, model: int) -> frozenset[str]:
+        """Digests that the recipes of the job's pictures of a model have."""
+        found = cast("set[bytes]", self.client.smembers(self._key(job, f"runs:{model}")))
+        facts = self.facts(job, model)
+        if not found and facts is not None:  # of a job that an older version did
+            return frozenset({hashlib.sha256(facts.encode()).hexdigest()})
+        return frozenset(one.decode() for one in found)
+
+    def remember_choice(self, job: str, model: int, images: Sequence[int]) -> None:
+        """Which of the job's images a model explains, where each model has its own (errors)."""
+        packed = zlib.compress(json.dumps(list(images)).encode())
+        self.client.hset(self._key(job, "choices"), str(model), packed)
+
+    def chosen_images(self, state: JobState, model: int) -> list[JobImage] | None:
+        """The images that a model explains, in order; None until they have been chosen."""
+        images = self.images(state.record.id)
+        if state.record.request.pick != "errors":
+            return images
+        packed = cast(
+            "bytes | None", self.client.hget(self._key(state.record.id, "choices"), str(model))
+        )
+        return None if packed is None else [images[i] for i in json.loads(zlib.decompress(packed))]
 
     def facts(self, job: str, model: int) -> str | None:
         """What `remember_facts` was told."""
@@ -394,6 +436,11 @@ def _runs(wanted: Sequence[bool]) -> Iterator[tuple[int, int]]:
         elif not one and start is not None:
             yield start, index
             start = None
+
+
+def _activity(fields: Mapping[bytes, bytes], status: JobStatus) -> str | None:
+    told = fields.get(b"activity")
+    return told.decode() if told and status == "running" else None
 
 
 def _time(value: bytes | None) -> datetime | None:

@@ -121,7 +121,8 @@ return 1
 RETRY = """
 local status = redis.call('HGET', KEYS[1], 'status')
 if status ~= 'partial' and status ~= 'failed' and status ~= 'canceled' then return 0 end
-redis.call('HSET', KEYS[1], 'status', 'queued', 'error', '', 'finished', '', 'expires', '')
+redis.call('HSET', KEYS[1], 'status', 'queued', 'error', '', 'finished', '', 'expires', '',
+  'activity', '')
 redis.call('DEL', KEYS[3], KEYS[4], KEYS[5])
 for at = 2, #ARGV do redis.call('RPUSH', KEYS[3], ARGV[at]) end
 redis.call('ZADD', KEYS[2], 0, ARGV[1])
