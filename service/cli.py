@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from cam_engine import cli as engine_cli
-from cam_engine.options import COLORMAPS, METHODS
+from cam_engine.options import COLORMAPS, METHODS, PICKS
 from worker import cli as worker_cli
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -127,8 +127,15 @@ def _add_submit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", nargs="+", default=[], metavar="NAME", help="(all)")
     parser.add_argument("--max-images", type=int, default=10, help="a model (%(default)s)")
     parser.add_argument("--all", action="store_true", help="all images")
+    parser.add_argument(
+        "--pick", choices=PICKS, help="which images, where there are more (balanced)"
+    )
     parser.add_argument("--method", choices=METHODS, help="CAM method (gradcam++)")
     parser.add_argument("--fused", action="store_true", help="also the fused map")
+    parser.add_argument("--name", help="put the pictures into a set of this name")
+    parser.add_argument(
+        "--replace", action="store_true", help="replace another recipe's pictures in the folder"
+    )
     parser.add_argument("--output", help="folder below the output root")
     parser.add_argument("--webhook", help="address that is told how the job ended")
     parser.add_argument("--key", help="Idempotency-Key: submitted again, it is the same job")

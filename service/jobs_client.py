@@ -31,8 +31,9 @@ def submit(arguments: argparse.Namespace) -> int:
         "models": arguments.models,
         "max_images": None if arguments.all else arguments.max_images,
         "fused": arguments.fused,
+        "replace": arguments.replace,
     }
-    optional = ("method", "output", "webhook")
+    optional = ("method", "pick", "name", "output", "webhook")
     body |= {name: value for name in optional if (value := getattr(arguments, name)) is not None}
     headers = {"Idempotency-Key": arguments.key} if arguments.key else {}
     with _client(arguments) as client:
@@ -122,8 +123,9 @@ def _watch(client: httpx.Client, job: dict[str, Any], arguments: argparse.Namesp
         shown = bar.add_task(job["status"], total=job["progress"]["total"])
         for state in _states(client, job):
             job = state
-            done = sum(job["progress"][name] for name in ("succeeded", "failed", "skipped"))
-            notice = f" ({job['notice']})" if job["notice"] else ""
+            done = sum(job["progress"][name] for name in ("succeeded", "failed"))
+            said = job["notice"] or job["activity"]
+            notice = f" ({said})" if said else ""
             bar.update(shown, completed=done, description=f"{job['status']}{notice}")
     return _show(job, arguments)
 
