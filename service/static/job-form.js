@@ -1,16 +1,19 @@
 /** The form for a new job, which says beforehand what will run. */
 
 import { api, base, el, showProblem } from "./api.js";
+import { sentence } from "./job-words.js";
 import { METHODS, many, percent } from "./models.js";
+import { pause } from "./waiting.js";
 
 const $ = (id) => document.getElementById(id);
 const COLORMAPS = ["inferno", "viridis", "turbo", "magma", "cividis", "jet"];
-const OUTPUT = "gradcam_visualizations";
+const REST_MILLISECONDS = 250;
 const checked = (selector) => [...$("form").querySelectorAll(`${selector}:checked`)];
 
 let experiments = [];
 let models = [];
 let fill = "";
+let asking = new AbortController();
 
 /** Show the form. @param {string|null} wanted the experiment to begin with */
 export async function setUpForm(wanted) {
@@ -29,6 +32,9 @@ export async function setUpForm(wanted) {
   $("experiment").addEventListener("change", offerModels);
   $("max_images").addEventListener("input", () => {
     $("form").elements.amount.value = "some";
+  });
+  $("name").addEventListener("input", () => {
+    $("form").elements.folder.value = "named";
   });
   $("form").addEventListener("input", changed);
   $("form").addEventListener("submit", submit);
@@ -70,7 +76,8 @@ function request() {
     colormap: $("colormap").value,
     alpha: $("alpha").valueAsNumber,
   };
-  for (const name of ["fused", "clahe", "save_maps", "resume"]) wanted[name] = $(name).checked;
+  for (const name of ["fused", "clahe", "save_maps", "resume", "replace"]) wanted[name] = $(name).checked;
+  if (isNamed()) wanted.name = $("name").value;
   if (wanted.layers.length === 0) wanted.layers = ["fused"];
   return wanted;
 }
@@ -82,11 +89,15 @@ function running(wanted) {
   return own().map((one) => one.name).filter(takes);
 }
 
+const isNamed = () => $("form").elements.folder.value === "named";
+
 function missing(wanted) {
   if (experiments.length === 0) return "The data root holds no experiment.";
   if (checked("[name=model]").length === 0) return "Choose a model.";
   if (available() === 0) return "This experiment has no test images.";
   if (checked("[name=layers]").length === 0 && !wanted.fused) return "Choose a layer.";
+  if (isNamed() && !$("name").value) return "Give the set a name.";
+  if (!$("name").checkValidity()) return "A set’s name has letters, digits and . _ + - only.";
   if (!$("form").checkValidity()) return "A number is missing or out of its range.";
   return null;
 }
@@ -109,9 +120,47 @@ function changed() {
     added.length > 0 && wanted.models.length > 0
       ? ` (with ${added.join(", ")}, whose name contains a chosen one)`
       : "",
-    ". Pictures go to ",
-    el("code", {}, `${wanted.experiment}/${OUTPUT}`),
-    ".",
+    ". ",
+    el("span", { id: "destination" }, "Looking where the pictures go …"),
+  );
+  askPlan(wanted);
+}
+
+/** Ask the service where the pictures would go, and what is there, once the form rests. */
+async function askPlan(wanted) {
+  asking.abort();
+  asking = new AbortController();
+  const { signal } = asking;
+  try {
+    await pause(REST_MILLISECONDS, signal);
+    sayWhere(await api("/v1/jobs/plan", { json: wanted, as: "json", signal }));
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    $("replace-field").hidden = error.code !== "output-holds-others";
+    $("submit").disabled = true;
+    $("destination").replaceChildren(el("b", { class: "wrong" }, sentence(error.detail ?? error.message)));
+  }
+}
+
+/** Where the pictures go, and what becomes of those that are there. */
+function sayWhere({ usual, destination }) {
+  const folder = el("code", {}, destination.output);
+  const below = { data: "", output: " below the output root", store: " in the output store" }[destination.output_below];
+  const apart = usual.output !== destination.output;
+  $("replace-field").hidden = !(apart || (usual.holds === "other" && $("replace").checked));
+  const there = `${many(usual.figures, "figure")} (${usual.made_by})`;
+  const said = {
+    empty: ", which holds none of these models yet.",
+    same: `, which holds ${there} of the same kind.`,
+    other: `, and replace ${there} that another recipe made there.`,
+  };
+  $("destination").replaceChildren(
+    "Pictures go to ",
+    folder,
+    below,
+    ...(apart
+      ? [", since ", el("code", {}, usual.output), ` holds ${there}, made in another way; those stay.`]
+      : [said[usual.holds]]),
   );
 }
 

@@ -1,14 +1,17 @@
 /** One job: its progress as it happens, its errors, its pictures. */
 
-import { announce, api, el, showProblem } from "./api.js";
+import { announce, api, base, el, showProblem } from "./api.js";
+import { EnlargedFigure } from "./enlarged-figure.js";
 import { follow } from "./job-events.js";
-import { countOf, ended, percentage, sentence, stateOf, titleOf, when } from "./job-words.js";
+import { countOf, ended, percentage, recipeOf, sentence, stateOf, titleOf, when } from "./job-words.js";
 import { many } from "./models.js";
 import { Pictures } from "./pictures.js";
 
 const $ = (id) => document.getElementById(id);
 const FIGURES = 12;
 const FAILURES = 50;
+const THUMBNAIL_PIXELS = 640;
+const BELOW = { data: "", output: " below the output root", store: " in the output store" };
 const SAID_EVERY = 25; // per cent
 const NOTICE_MILLISECONDS = 5000;
 
@@ -26,7 +29,6 @@ export async function showJob(id) {
   $("zip").addEventListener("click", download);
   $("more-figures").addEventListener("click", () => more(figures).catch(refuse));
   $("more-failures").addEventListener("click", () => more(failures).catch(refuse));
-  $("close-large").addEventListener("click", () => $("large").close());
   take(await api(`/v1/jobs/${encodeURIComponent(id)}`, { as: "json" }));
   $("one").hidden = false;
   stay();
@@ -64,14 +66,15 @@ function take(now) {
   job = now;
   document.title = `${ended(job) ? stateOf(job) : `${percentage(job)} %`} · ${titleOf(job)}`;
   $("job-title").textContent = titleOf(job);
-  const { method, max_images: most } = job.request;
   const images = job.progress.total / Math.max(1, job.models.length);
+  const all = job.request.max_images === null ? " (all)" : "";
   $("job-about").textContent =
-    `${many(job.models.length, "model")} × ${many(images, "image")}${most === null ? " (all)" : ""}, ` +
-    `${method ?? "gradcam++"}, submitted ${when(job.created_at)}; pictures in ${job.output}`;
+    `${many(job.models.length, "model")} × ${many(images, "image")}${all}, ${recipeOf(job)}, ` +
+    `submitted ${when(job.created_at)}; pictures in ${job.output}${BELOW[job.output_below]}`;
   $("job-status").textContent = stateOf(job);
   $("job-count").textContent = countOf(job);
   $("job-progress").value = percentage(job) / 100;
+  $("activity").textContent = sentence(job.activity ?? "");
   $("job-error").textContent = sentence(job.error?.detail ?? "");
   $("cancel").hidden = ended(job) || job.status === "canceling";
   $("retry").hidden = !ended(job) || job.progress.succeeded >= job.progress.total;
@@ -124,6 +127,28 @@ async function more(list) {
   (list === figures ? drawFigures : drawFailures)();
 }
 
+/** The figures at hand; more of them are fetched when `index` is the last one. */
+async function figureAt(index) {
+  if (index >= figures.found.length && index < figures.total) await more(figures);
+  return figures.found[index];
+}
+
+const enlarged = new EnlargedFigure({
+  at: figureAt,
+  total: () => figures.total,
+  about: (item) => `${item.name}, ${modelName(item.model)}`,
+  look: lookAddress,
+});
+
+/** Where the page Look explains the item's image in the job's way. */
+function lookAddress(item) {
+  const { experiment, method, target, clahe, colormap, alpha } = job.request;
+  const wanted = { experiment, image: item.image, model: item.model, method, target, colormap };
+  const asked = { ...wanted, opacity: alpha, clahe: clahe ? null : "off" };
+  const named = Object.entries(asked).filter(([, value]) => value !== null && value !== undefined);
+  return `${base}/?${new URLSearchParams(named)}`;
+}
+
 const modelName = (id) => job.models.find((one) => one.id === id)?.name ?? id;
 const count = (list) => (list.found.length < list.total ? `${list.found.length} of ${list.total}` : list.total);
 
@@ -146,23 +171,25 @@ function drawFigures() {
   $("results").hidden = figures.total === 0;
   $("results-title").textContent = `Pictures: ${count(figures)}`;
   const wanted = new Map();
-  const figure = (item) => {
-    const label = `${item.name}, ${modelName(item.model)}`;
+  const figure = (item, index) => {
+    const caption = el("figcaption", {}, item.name, el("small", {}, modelName(item.model)));
+    if (!item.links.figure) return el("figure", { class: "replaced" }, whyReplaced(item), caption);
     const image = el("img", { alt: "" });
-    wanted.set(item.links.figure, image);
-    const button = el("button", { type: "button", "aria-label": `Enlarge ${label}`, onclick: () => enlarge(image, label) }, image);
-    return el("figure", {}, button, el("figcaption", {}, item.name, el("small", {}, modelName(item.model))));
+    wanted.set(`${item.links.thumbnail}?size=${THUMBNAIL_PIXELS}`, image);
+    const label = `Enlarge ${item.name}, ${modelName(item.model)}`;
+    const open = () => enlarged.open(index);
+    return el("figure", {}, el("button", { type: "button", "aria-label": label, onclick: open }, image), caption);
   };
   $("figures").replaceChildren(...figures.found.map(figure));
   $("more-figures").hidden = figures.found.length >= figures.total;
   pictures.want(wanted);
 }
 
-function enlarge(image, label) {
-  if (!image.src) return;
-  $("large-picture").src = image.src;
-  $("large-picture").alt = label;
-  $("large").showModal();
+/** In the place of a picture that is another job's or command's now. */
+function whyReplaced(item) {
+  const other = item.links.replaced_by?.split("/").at(-1);
+  const link = other && el("a", { href: `${base}/jobs?${new URLSearchParams({ id: other })}` }, "Open that job");
+  return el("p", { class: "notice" }, sentence(item.replaced ?? ""), " ", link);
 }
 
 // ---- the zip

@@ -19,8 +19,8 @@ export const ended = (job) => FINAL.has(job.status);
 /** A job's state in words. */
 export const stateOf = (job) => STATES[job.status] ?? job.status;
 
-/** Items that have their state. */
-export const done = ({ progress }) => progress.succeeded + progress.failed + progress.skipped;
+/** Items that were worked on. */
+export const done = ({ progress }) => progress.succeeded + progress.failed;
 
 /** How far a job is, 0 to 100. */
 export const percentage = (job) => Math.floor((100 * done(job)) / Math.max(1, job.progress.total));
@@ -31,6 +31,13 @@ export function countOf(job) {
   const rest = [failed && `${failed} failed`, skipped && `${skipped} skipped`].filter(Boolean);
   const said = `${percentage(job)} %, ${done(job)} of ${many(total, "item")}`;
   return [said, ...rest].join("; ");
+}
+
+/** By which method and for which layers: "gradcam++: early, mid, late". */
+export function recipeOf({ request }) {
+  const layers = request.layers.filter((one) => one !== "fused");
+  if (request.fused || layers.length < request.layers.length) layers.push("fused");
+  return `${request.method ?? "gradcam++"}: ${layers.join(", ")}`;
 }
 
 /** What the service says, as a sentence of its own. */

@@ -3,7 +3,7 @@
 import { api, base, el, showProblem } from "./api.js";
 import { setUpForm } from "./job-form.js";
 import { showJob } from "./job-view.js";
-import { countOf, done, ended, sentence, stateOf, titleOf, when } from "./job-words.js";
+import { countOf, done, ended, recipeOf, sentence, stateOf, titleOf, when } from "./job-words.js";
 import { many } from "./models.js";
 
 const $ = (id) => document.getElementById(id);
@@ -71,8 +71,10 @@ function row(job) {
       el("a", { href: address }, titleOf(job), el("span", { class: "unseen" }, ` ${job.id}`)),
       el("b", { class: "job-state" }, stateOf(job)),
     ),
+    el("p", {}, recipeOf(job)),
     el("p", { class: "soft" }, `${many(job.models.length, "model")}, ${countOf(job)}; ${when(job.created_at)}`),
     !ended(job) && bar,
+    job.activity && el("p", { class: "soft" }, sentence(job.activity)),
     job.notice && el("p", { class: "notice" }, sentence(job.notice)),
   );
 }
