@@ -135,7 +135,7 @@ def test_what_was_forgotten_is_asked_for_again(
         return route.fulfill(status=410, content_type="application/problem+json", body=body)
 
     with open_page("/docs", expected=("410",)) as page:
-        page.route("**/v1/explanations/*", gone_once)
+        page.route("**/v1/explanations/*/image?*", gone_once)
         show(page, experiment=experiment_of(lifecycle), image=CELL)
         assert len(refused) == 1
         assert page.evaluate("viewer.facts") is not None
