@@ -133,11 +133,13 @@ svg path { vector-effect: non-scaling-stroke; stroke-linecap: round; }
 .message.over { inset: auto auto 0.5rem 0.5rem; display: flex; align-items: center;
   padding: 0.25rem 0.625rem; background: var(--_control); border-radius: var(--_radius); }
 .message.over strong { font-size: inherit; }
-.message.failed { inset: 0.5rem 0.5rem auto; display: flex; flex-wrap: wrap; align-items: center;
-  justify-content: space-between; gap: 0.25rem 0.75rem; padding: 0.375rem 0.625rem; text-align: left;
-  background: var(--_control); border: 1px solid var(--_bad); border-radius: var(--_radius); }
+.message.failed { inset: 0.5rem 0.5rem auto; grid-template-columns: 1fr max-content;
+  place-content: initial; justify-items: start; align-items: center; gap: 0 0.75rem; text-align: left;
+  padding: 0.375rem 0.625rem; background: var(--_control); border: 1px solid var(--_bad);
+  border-radius: var(--_radius); }
 .message.failed strong { font-size: inherit; }
-.message.failed p { flex: 1 1 12rem; }
+.message.failed p { grid-row: 2; max-width: none; }
+.message.failed button { grid-column: 2; grid-row: 1 / span 2; }
 .spinner { width: 1.75rem; height: 1.75rem; border: 3px solid var(--_line);
   border-top-color: var(--_accent); border-radius: 50%; animation: turn 1s linear infinite; }
 .over .spinner { width: 1rem; height: 1rem; border-width: 2px; }
@@ -1693,13 +1695,13 @@ export class CamViewer extends HTMLElement {
   #figureLines() {
     const { prediction, target, image, model } = this.facts;
     const { name, facts } = this.#layer();
-    const known = image.true_class ? ` · true class ${image.true_class}` : "";
+    const known = image.true_class ? `. True class: ${image.true_class}` : "";
     const cells = facts.grid.join(" × ");
     const about = `${title(name)}: ${facts.label} · ${facts.method} · ${cells} cells`;
     return [
       { text: "of the layer’s maximum", soft: true },
-      { text: `Predicted ${prediction.name}, ${percent(prediction.probability)}${known}`, bold: true },
-      { text: `Explained: ${target.name}, ${percent(target.probability)}` },
+      { text: `Predicted ${prediction.name}, ${percent(prediction.probability)}`, bold: true },
+      { text: `Explained: ${target.name}, ${percent(target.probability)}${known}` },
       ...(facts.empty ? [{ text: NO_EVIDENCE, bad: true }] : []),
       { text: about },
       { text: `${model.name} · ${image.name.split(/[/\\]/).pop()}`, soft: true },

@@ -111,7 +111,7 @@ def test_the_picture_has_the_screens_size_and_a_caption(view: Page) -> None:
     prediction = view.evaluate("viewer.facts.prediction")
     for words in (
         f"Predicted {prediction['name']}, ",
-        "true class schizont",
+        "True class: schizont",
         "Explained: schizont",
         "Fused: ",
         "layercam · 28 × 28 cells",
