@@ -1,6 +1,6 @@
 /**
- * The viewer in a portal's frame. Its attributes stand in the query, and `scheme` (light|dark;
- * default: the user's). The token comes in the fragment or by message, and what happens is told to
+ * The viewer in a portal's frame. Its attributes stand in the query, `scheme` (light|dark; default:
+ * the user's) and `link` (a page of the portal, to which the view is added). The token comes in the fragment or by message, and what happens is told to
  * the page around, if that is of an origin which the service lets in.
  */
 
@@ -36,6 +36,19 @@ function start() {
   for (const [name, value] of query) if (names.includes(name)) viewer.setAttribute(name, value);
   waiting.textContent = "";
   viewer.hidden = false;
+}
+
+/**
+ * What Link copies: the portal's own page with the view in its query. null where the portal names
+ * none, or one of another origin: the service's own page wants the key.
+ */
+function linkOf(given) {
+  if (!URL.canParse(given) || !ancestors.includes(new URL(given).origin)) return null;
+  return (view) => {
+    const address = new URL(given);
+    for (const [name, value] of view) address.searchParams.set(name, value);
+    return address.href;
+  };
 }
 
 /** Use a token from now on: {token, expires_at}, as the service made it. */
@@ -87,6 +100,7 @@ new ResizeObserver(() => {
   tell("height", { height: Math.ceil(document.body.getBoundingClientRect().height) });
 }).observe(document.body);
 
+viewer.linkTo = linkOf(query.get("link"));
 const scheme = query.get("scheme");
 if (["light", "dark"].includes(scheme)) document.documentElement.style.colorScheme = scheme;
 if (!takeFromFragment()) {

@@ -35,4 +35,3 @@ def test_pressed_buttons_and_bars_are_told_apart(
         bar = page.locator("cam-viewer .share").first
         shot = page.screenshot(clip=bar.bounding_box())
         assert len(np.unique(decoded(shot).reshape(-1, 3), axis=0)) > 2
-

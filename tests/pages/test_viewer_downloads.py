@@ -125,7 +125,9 @@ def test_the_picture_has_the_screens_size_and_a_caption(view: Page) -> None:
 
 
 def test_contours_and_other_views_are_said(view: Page) -> None:
-    view.evaluate("() => { viewer.state = { mode: 'contour', threshold: '0.3', zoom: '2,0.5,0.5' }; }")
+    view.evaluate(
+        "() => { viewer.state = { mode: 'contour', threshold: '0.3', zoom: '2,0.5,0.5' }; }"
+    )
     name, png = _picture(view)
     assert name.endswith("_layercam_fused.png")
     said = _texts(view)

@@ -173,9 +173,7 @@ def test_another_image_is_not_shown_as_the_one_before(view: Page) -> None:
     view.wait_for_function("() => viewer.facts !== null")
 
 
-def test_an_image_beneath_that_fails_is_asked_for_once_a_pause(
-    bare: Page, lifecycle: Path
-) -> None:
+def test_an_image_beneath_that_fails_is_asked_for_once_a_pause(bare: Page, lifecycle: Path) -> None:
     bare.route(ENHANCED, BUSY)
     show(bare, experiment=experiment_of(lifecycle), image=CELL)
     bare.wait_for_load_state("networkidle")
