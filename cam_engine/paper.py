@@ -48,7 +48,8 @@ def save_paper_figure(
     """Write the figure to a path or an open binary file; equal inputs give equal bytes.
 
     dpi: resolution of a PNG, and of the pictures in a PDF. text: how the figure was made; a PNG's
-    text chunks, a PDF's keywords, beside its title and subject. The rest is as for `render_panel`. Raises OSError.
+    text chunks, a PDF's keywords, beside its title and subject. The rest is as for `render_panel`.
+    Raises OSError.
     """
     width = round(WIDTH_INCHES * dpi)
     drawing = compose_panel(

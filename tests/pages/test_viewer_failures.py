@@ -12,10 +12,9 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.pages.conftest import until
-from tests.pages.viewing import CELL, drawn, experiment_of, insert, requests_of, show
+from tests.pages.viewing import CELL, POST, Held, drawn, experiment_of, insert, requests_of, show
 
 OTHER = "crops_gt_crops/crops/test/ring/cell_001.jpg"
-POST = "**/v1/explanations"
 ENHANCED = "**/image?enhanced=true"
 _DOWNLOADS = ("Download the picture", "Download the panel", "Download the maps", "Copy the link")
 
@@ -217,15 +216,12 @@ def test_nothing_is_offered_that_there_is_not(bare: Page, lifecycle: Path) -> No
     insert(bare)
     nothing = [False, False, False, False, True]  # the help is there
     assert enabled() == nothing
-    held: list[Route] = []
-    bare.route(POST, lambda route: held.append(route))
+    held = Held(bare)
     attributes = {"experiment": experiment_of(lifecycle), "image": CELL}
     insert(bare, **attributes)
     until(bare, "viewer.shadowRoot.querySelector('.stage').dataset.state === 'loading'")
     assert enabled() == nothing
-    while not held:
-        bare.wait_for_timeout(20)
-    held[0].continue_()
+    held.let_go()
     bare.wait_for_function("() => viewer.facts !== null")
     assert enabled() == [True] * 5
     bare.evaluate("viewer.removeAttribute('image')")

@@ -12,13 +12,12 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 from tests.pages.conftest import until
-from tests.pages.viewing import decoded, drawn, insert, noise, requests_of, settled
+from tests.pages.viewing import Held, decoded, drawn, insert, noise, requests_of, settled
 from tests.serving import Server
 
-POST = "**/v1/explanations"
 _GIVE = """([data, name]) => {
   const bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));
   viewer.file = new File([bytes], name);
@@ -37,21 +36,6 @@ _PREVIEW = """() => {
   return { size: [width, height], first: at(2, 2), last: at(width - 3, height - 3),
     opacity: getComputedStyle(canvas).opacity };
 }"""
-
-
-class Held:
-    """Requests to explain something, until they are let go."""
-
-    def __init__(self, page: Page) -> None:
-        self.page, self.routes = page, list[Route]()
-        page.route(POST, lambda route: self.routes.append(route))
-
-    def let_go(self) -> None:
-        while not self.routes:
-            self.page.wait_for_timeout(20)
-        for route in self.routes:
-            route.continue_()
-        self.page.unroute(POST)
 
 
 @pytest.fixture
