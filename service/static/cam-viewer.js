@@ -350,16 +350,29 @@ async function readPixels(blob) {
   return new Int32Array(context.getImageData(0, 0, width, height).data.buffer);
 }
 
+const previews = new WeakMap(); // file -> promise of its picture, until it is explained
+
+/** A copy of a file's own picture, decoded once for all viewers of it; null where it has none. */
+async function previewOf(file) {
+  if (!previews.has(file)) previews.set(file, pictureOf(file));
+  const picture = await previews.get(file);
+  if (!picture) return null;
+  const { width, height } = picture;
+  const canvas = make("canvas", { class: "preview", width, height, "aria-hidden": "true" });
+  canvas.getContext("2d").drawImage(picture, 0, 0);
+  return canvas;
+}
+
 /**
  * A file's picture at most MOST_SIDE large, upright, on a canvas; null where the browser cannot
  * decode it, as a TIFF.
  */
-async function previewOf(file) {
+async function pictureOf(file) {
   try {
     const bitmap = await createImageBitmap(file);
     const scale = Math.min(1, MOST_SIDE / Math.max(bitmap.width, bitmap.height));
     const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
-    const canvas = make("canvas", { class: "preview", width, height, "aria-hidden": "true" });
+    const canvas = make("canvas", { width, height });
     canvas.getContext("2d").drawImage(bitmap, 0, 0, width, height);
     bitmap.close();
     return canvas;
@@ -558,9 +571,12 @@ function numberOf(file) {
   return file ? fileNumbers.get(file) : null;
 }
 
+const keyOf = (service, fields, file) =>
+  JSON.stringify([service.base, service.headers, fields, numberOf(file)]);
+
 /** Ask once for what several viewers of a page show. */
 async function explanationOf(service, fields, file, kind, fresh) {
-  const key = JSON.stringify([service.base, service.headers, fields, numberOf(file)]);
+  const key = keyOf(service, fields, file);
   const known = fresh ? null : kept.get(key);
   const entry = known ?? { promise: fetchExplanation(service, fields, file, kind) };
   kept.delete(key);
@@ -610,11 +626,11 @@ const isGone = (error) => [404, 410].includes(error.status);
  * (original|enhanced), `overlay` ("off"), `grid` ("on"), `zoom` ("scale,x,y"). `controls` ("none"
  * hides all but picture, caption and colour bar), `alt`. Children stand beneath the colour bar.
  *
- * Events: cam-load {facts}, cam-error {problem}, and by the user's doing cam-change {state},
+ * Events: cam-load {facts}, cam-error {problem, kept}, and by the user's doing cam-change {state},
  * cam-transform {transform}, cam-cursor {cursor}, cam-navigate {step}.
  *
  * What is on show stays when the service fails on a change of it, with a notice and another try;
- * cam-error tells of it once.
+ * cam-error tells of it once, with `kept` true.
  */
 export class CamViewer extends HTMLElement {
   static observedAttributes = ["service", ...COMPUTED, ...Object.keys(VIEW), "controls", "alt"];
@@ -784,11 +800,12 @@ export class CamViewer extends HTMLElement {
     if (!quiet) {
       this.#failed = null;
       this.#show("loading");
-      this.#showPreview(run);
     }
     const headers = JSON.stringify(this.#headers);
     const service = new Service(this.getAttribute("service") || OWN_SERVICE, this.#headers);
     const fields = this.#fields("native");
+    const atHand = kept.get(keyOf(service, fields, this.#file))?.explanation;
+    if (!quiet && !atHand) this.#showPreview(run);
     try {
       const found = await explanationOf(service, fields, this.#file, this.#view("base"), fresh);
       if (run === this.#run) this.#take(service, found, fields);
@@ -918,6 +935,7 @@ export class CamViewer extends HTMLElement {
     this.#subject = this.#wantedSubject();
     this.#failed = this.#preview = this.#missing = null;
     this.#tries = 0;
+    if (this.#file) previews.delete(this.#file);
     this.#said = this.#lined = "";
     Object.assign(canvas, { width, height });
     this.#out = context.createImageData(width, height);
@@ -978,7 +996,10 @@ export class CamViewer extends HTMLElement {
     if (!keeps) this.#explanation = null;
     if (!known) this.#show(keeps ? "ready" : "error");
     if (keeps) this.#showValues();
-    if (!known) this.#emit("cam-error", { problem: { status, code, title: name, detail, errors } });
+    if (!known) {
+      const told = { status, code, title: name, detail, errors };
+      this.#emit("cam-error", { problem: told, kept: keeps });
+    }
     if (problem.passes) this.#tryLater(problem.retryAfter);
   }
 

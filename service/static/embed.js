@@ -76,8 +76,8 @@ function wait() {
   tell("token-wanted");
 }
 
-function failed({ status, code, title, detail }) {
-  tell("error", { status, code, title, detail });
+function failed({ status, code, title, detail }, kept) {
+  tell("error", { status, code, title, detail, kept });
   if (status !== 401) return;
   refusals += 1;
   if (refusals <= MOST_REFUSALS) tell("token-wanted");
@@ -92,7 +92,7 @@ viewer.addEventListener("cam-load", ({ detail }) => {
   refusals = 0;
   tell("loaded", { facts: detail.facts });
 });
-viewer.addEventListener("cam-error", ({ detail }) => failed(detail.problem));
+viewer.addEventListener("cam-error", ({ detail }) => failed(detail.problem, detail.kept));
 viewer.addEventListener("cam-change", () => {
   tell("change", { state: Object.fromEntries(viewer.link()) });
 });

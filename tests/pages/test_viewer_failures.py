@@ -73,6 +73,7 @@ def test_a_change_that_fails_keeps_what_is_on_show(view: Page) -> None:
     assert view.evaluate("viewer.facts") == facts
     assert view.get_by_label("Method").input_value() == ""
     assert [one["code"] for one in _errors(view)] == ["queue-full"]
+    assert [detail["kept"] for said, detail in view.evaluate("heard") if said == "error"] == [True]
     for name in _DOWNLOADS:
         expect(view.get_by_role("button", name=name)).to_be_enabled()
     view.unroute(POST)

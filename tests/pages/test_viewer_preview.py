@@ -129,6 +129,33 @@ def test_another_file_takes_the_place_of_the_one_before(bare: Page) -> None:
     bare.wait_for_function("() => viewer.facts.options.method === 'gradcam'")
 
 
+def test_viewers_of_one_file_decode_it_once(bare: Page) -> None:
+    bare.evaluate(
+        "() => { window.files = 0; const { createImageBitmap } = window;"
+        " window.createImageBitmap = (source, ...rest) => {"
+        " if (source instanceof File) window.files += 1;"
+        " return createImageBitmap(source, ...rest); };"
+        " window.other = document.createElement('cam-viewer');"
+        " other.setAttribute('method', 'gradcam'); document.body.append(other); }"
+    )
+    held = Held(bare)
+    _give(bare, noise(90, 60))
+    bare.evaluate("() => { other.file = viewer.file; }")
+    _shows(bare, (90, 60))
+    until(bare, "Boolean(other.shadowRoot.querySelector('.preview'))")
+    assert bare.evaluate("window.files") == 1
+    while len(held.routes) < 2:
+        bare.wait_for_timeout(20)
+    held.let_go()
+    bare.wait_for_function("() => viewer.facts !== null && other.facts !== null")
+    bare.evaluate(
+        "async () => { const small = document.createElement('cam-viewer');"
+        " small.file = viewer.file; document.body.append(small);"
+        " await new Promise((done) => small.addEventListener('cam-load', done)); }"
+    )
+    assert bare.evaluate("window.files") == 1
+
+
 def test_what_cannot_be_explained_is_not_shown_as_if_it_were(bare: Page) -> None:
     _give(bare, noise(64, 64)[:-200] + b"\0" * 200)
     expect(bare.get_by_role("button", name="Try again")).to_be_visible()
