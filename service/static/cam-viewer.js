@@ -37,7 +37,9 @@ const EDGE = 1 / 1024; // width of an edge, as a share of the colour's
 const MOST_ZOOM = 16;
 const MOST_TOP = 5; // so many most probable classes at most are in an answer
 const KEPT_BYTES = 96 * 2 ** 20; // explanations at hand for viewers of the same image
-const MOST_SIDE = 2048; // px of a picture that is downloaded, or shown before it is explained
+const MOST_SIDE = 2048; // px, of a picture that is downloaded
+const LARGE_FILE = 2 ** 18; // bytes
+const PREVIEW_WIDTH = 1024; // px, of a large file
 const OFFLINE = { code: "offline", title: "The service cannot be reached" };
 const PASSING = [429, 502, 503, 504]; // such refusals pass: it is tried again
 const FIRST_PAUSE = 2; // s before that, and twice as long each time
@@ -364,12 +366,14 @@ async function previewOf(file) {
 }
 
 /**
- * A file's picture at most MOST_SIDE large, upright, on a canvas; null where the browser cannot
+ * A file's picture, upright and not too large, on a canvas; null where the browser cannot
  * decode it, as a TIFF.
  */
 async function pictureOf(file) {
   try {
-    const bitmap = await createImageBitmap(file);
+    // Where it may be large it is made small away from the page's own thread.
+    const options = file.size > LARGE_FILE ? { resizeWidth: PREVIEW_WIDTH, resizeQuality: "medium" } : {};
+    const bitmap = await createImageBitmap(file, options);
     const scale = Math.min(1, MOST_SIDE / Math.max(bitmap.width, bitmap.height));
     const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
     const canvas = make("canvas", { width, height });
@@ -1353,8 +1357,8 @@ export class CamViewer extends HTMLElement {
 
   /** Whether an explanation is on show, and not a file's own picture or words. */
   get #hasPicture() {
-    const previews = this.#parts.stage.dataset.state === "loading" && this.#preview;
-    return this.facts !== null && !previews;
+    const early = this.#parts.stage.dataset.state === "loading" && this.#preview;
+    return this.facts !== null && !early;
   }
 
   /** Downloads and the link, where there is something that they are good for. */
@@ -1372,9 +1376,9 @@ export class CamViewer extends HTMLElement {
     const { stage, plane, scale, about, canvas } = this.#parts;
     stage.dataset.state = state;
     stage.setAttribute("aria-busy", String(state === "loading"));
-    const previews = state === "loading" && this.#preview;
+    const early = state === "loading" && this.#preview;
     stage.querySelector(".preview")?.remove();
-    if (previews) plane.before(this.#preview.canvas);
+    if (early) plane.before(this.#preview.canvas);
     for (const part of [plane, scale, about]) part.hidden = !this.#hasPicture;
     this.#showControls();
     this.#showMessage();
