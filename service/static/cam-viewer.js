@@ -1693,9 +1693,13 @@ export class CamViewer extends HTMLElement {
 
   /** The maps at the picture's size, as the service has them. */
   async #saveArray() {
-    const headers = { Accept: "application/x-npy" };
+    const type = "application/x-npy";
     const path = `/v1/explanations/${this.facts.digest}`;
-    await this.#saveAnswer("array", this.#service.ask(path, { headers }), "maps", ".npy");
+    const answer = this.#service.ask(path, { headers: { Accept: type } }).catch((error) => {
+      if (!isGone(error)) throw error;
+      return this.#service.explain({ ...this.#asked, view: "maps" }, this.#file, type);
+    });
+    await this.#saveAnswer("array", answer, "maps", ".npy");
   }
 
   /** The service's figure of all layers, in the colours and opacity of this view. */

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from cam_engine.png import is_whole_png, read_png_text
 from tests.pages.viewing import CELL, decoded, drawn, experiment_of, noise, png_of, show, upload
@@ -179,6 +180,23 @@ def test_panel_and_array_have_telling_names(view: Page, site: Server) -> None:
     np.testing.assert_array_equal(maps, np.load(io.BytesIO(answer.content)))
     late = np.array(view.evaluate("[...viewer.maps.layers.late.values]")).reshape(224, 224)
     assert np.abs(maps[2] / 65535 - late).max() < 1e-4
+
+
+def test_an_array_that_was_forgotten_is_made_again(
+    open_page: Callable[..., Any], lifecycle: Path
+) -> None:
+    body = json.dumps({"code": "explanation-gone", "title": "Explanation is gone"})
+
+    def gone(route: Route) -> None:
+        route.fulfill(status=410, content_type="application/problem+json", body=body)
+
+    with open_page("/docs", expected=("410",)) as page:
+        show(page, experiment=experiment_of(lifecycle), image=CELL, method="gradcam")
+        page.wait_for_load_state("networkidle")
+        page.route(re.compile("/v1/explanations/[0-9a-f]+$"), gone)
+        name, npy = _download(page, "Download the maps")
+        assert name == f"{_STEM}_gradcam_maps.npy"
+        assert np.load(io.BytesIO(npy)).shape == (4, 224, 224)
 
 
 def test_names_are_made_of_what_files_may_be_called(bare: Page) -> None:
