@@ -104,18 +104,29 @@ def test_choosing_it_once_more_is_another_try(view: Page) -> None:
     view.wait_for_function("() => viewer.facts.options.method === 'hirescam'")
 
 
+def _watch_pauses(page: Page) -> None:
+    """Keep what timers of a second and more are set to, in milliseconds, in `pauses`."""
+    page.evaluate(
+        "() => { window.pauses = []; const { setTimeout } = window;"
+        " window.setTimeout = (call, after, ...rest) => {"
+        " if (after >= 1000) window.pauses.push(after);"
+        " return setTimeout(call, after, ...rest); }; }"
+    )
+
+
 def test_it_tries_again_by_itself_after_growing_pauses(view: Page) -> None:
     asked = requests_of(view)
     view.route(POST, BUSY)
+    _watch_pauses(view)
     view.evaluate("viewer.setAttribute('method', 'layercam')")
     expect(_notice(view)).to_contain_text("tried again by itself")
-    for number, seconds in enumerate((2, 4, 8, 16, 30, 30), start=1):
+    seconds = [2, 4, 8, 16, 30, 30]
+    for number, pause in enumerate(seconds, start=1):
+        until(view, f"window.pauses.length === {number}")
         assert _posts(asked) == number
-        view.clock.fast_forward(1000 * seconds - 500)
-        assert _posts(asked) == number
-        with view.expect_response(POST):
-            view.clock.fast_forward(1000)
-        view.evaluate("new Promise((done) => queueMicrotask(done))")
+        view.clock.fast_forward(1000 * pause + 1)
+    until(view, f"window.pauses.length === {len(seconds) + 1}")
+    assert view.evaluate("window.pauses") == [1000 * one for one in [*seconds, 30]]
     assert len(_errors(view)) == 1
     view.unroute(POST)
     view.clock.fast_forward(31_000)
@@ -124,14 +135,11 @@ def test_it_tries_again_by_itself_after_growing_pauses(view: Page) -> None:
 
 
 def test_it_waits_as_long_as_the_service_says(view: Page) -> None:
-    asked = requests_of(view)
     view.route(POST, _refusing(503, "queue-full", "Too busy", **{"Retry-After": "7"}))
+    _watch_pauses(view)
     view.evaluate("viewer.setAttribute('method', 'layercam')")
     expect(_notice(view)).to_contain_text("Too busy")
-    view.clock.fast_forward(6500)
-    assert _posts(asked) == 1
-    with view.expect_response(POST):
-        view.clock.fast_forward(1000)
+    assert view.evaluate("window.pauses") == [7000]
 
 
 def test_a_fault_within_is_not_tried_again_by_itself(view: Page) -> None:
