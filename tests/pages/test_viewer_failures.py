@@ -177,7 +177,7 @@ def test_another_image_is_not_shown_as_the_one_before(view: Page) -> None:
     assert view.evaluate("viewer.facts") is None
     expect(view.get_by_role("img")).to_be_hidden()
     view.unroute(POST)
-    view.clock.fast_forward(2100)
+    _notice(view).get_by_role("button", name="Try again").click()
     view.wait_for_function("() => viewer.facts !== null")
 
 
