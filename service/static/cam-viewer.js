@@ -1565,7 +1565,9 @@ export class CamViewer extends HTMLElement {
     this.shadowRoot.addEventListener("pointerdown", use);
     stage.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
     stage.addEventListener("pointerdown", (event) => {
-      if (!this.facts || event.button || event.composedPath().includes(this.#parts.zoom)) return;
+      const { zoom, message } = this.#parts; // what has buttons of its own
+      const path = event.composedPath();
+      if (!this.facts || event.button || path.includes(zoom) || path.includes(message)) return;
       this.#pointers.set(event.pointerId, event);
       stage.setPointerCapture(event.pointerId);
     });
