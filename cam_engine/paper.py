@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
 from matplotlib import rcParams
 from matplotlib.axes import Axes
@@ -25,7 +25,7 @@ from cam_engine.options import CamOptions
 from cam_engine.panel import WIDTH_INCHES, compose_panel
 from cam_engine.png import encode_png
 from cam_engine.results import Explanation, FloatMap, RgbImage
-from cam_engine.wording import FigureFacts
+from cam_engine.wording import FigureFacts, probability_text
 
 _POINTS_PER_INCH = 72
 _TRUETYPE = 42
@@ -48,7 +48,8 @@ def save_paper_figure(
     """Write the figure to a path or an open binary file; equal inputs give equal bytes.
 
     dpi: resolution of a PNG, and of the pictures in a PDF. text: how the figure was made; a PNG's
-    text chunks, a PDF's keywords. The rest is as for `render_panel`. Raises OSError.
+    text chunks, a PDF's keywords, beside its title and subject. The rest is as for `render_panel`.
+    Raises OSError.
     """
     width = round(WIDTH_INCHES * dpi)
     drawing = compose_panel(
@@ -57,7 +58,24 @@ def save_paper_figure(
     if format == "png":
         _write(target, encode_png(drawing.to_pixels(), text=text, dpi=dpi))
     else:
-        _save_pdf(target, drawing, facts.title, text or {})
+        _save_pdf(target, drawing, _about(explanation, facts), text or {})
+
+
+class _About(NamedTuple):
+    """What a list of documents shows of a PDF."""
+
+    title: str
+    subject: str
+
+
+def _about(explanation: Explanation, facts: FigureFacts) -> _About:
+    predicted = explanation.predicted
+    layers = ", ".join(layer.name for layer in explanation.layers)
+    probability = probability_text(predicted.probability)
+    return _About(
+        f"{facts.title}: predicted {predicted.name}, probability {probability}",
+        f"Class activation maps of {explanation.target.name} by {facts.model_name}: {layers}",
+    )
 
 
 def _write(target: Path | BinaryIO, data: bytes) -> None:
@@ -68,7 +86,7 @@ def _write(target: Path | BinaryIO, data: bytes) -> None:
 
 
 def _save_pdf(
-    target: Path | BinaryIO, drawing: Drawing, title: str, text: Mapping[str, str]
+    target: Path | BinaryIO, drawing: Drawing, about: _About, text: Mapping[str, str]
 ) -> None:
     """Draw with matplotlib's objects only: pyplot keeps figures and is bound to one thread."""
     inches_per_unit = WIDTH_INCHES / drawing.width
@@ -85,7 +103,13 @@ def _save_pdf(
     axes.set(xlim=(0, drawing.width), ylim=(drawing.height, 0))
     axes.set_axis_off()
     keywords = "; ".join(f"{key}: {value}" for key, value in text.items())
-    metadata = {"Title": title, "Keywords": keywords, "CreationDate": None}
+    metadata = {
+        "Title": about.title,
+        "Subject": about.subject,
+        "Keywords": keywords,
+        "Creator": text.get("Software"),
+        "CreationDate": None,
+    }
     with _truetype_fonts():
         FigureCanvasPdf(figure).print_figure(target, format="pdf", metadata=metadata)
 

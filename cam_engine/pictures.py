@@ -56,7 +56,9 @@ class Pictures:
         source: PictureSource,
         shown: ShownImage,
         explanation: Explanation,
+        maps: dict[str, FloatMap] | None = None,
     ) -> None:
+        """maps: full-size ones that are drawn already, by layer; others are added to them."""
         self.explanation = explanation
         self._recipes = recipes
         self._options = options
@@ -64,7 +66,7 @@ class Pictures:
         self._shown = shown
         self._size = output_size(shown.original)
         self._original: RgbImage | None = None
-        self._maps: dict[str, FloatMap] = {}
+        self._maps = {} if maps is None else maps
 
     @property
     def maps(self) -> Mapping[str, FloatMap]:

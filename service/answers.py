@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, replace
 
 from cam_engine.options import CamOptions
 from cam_engine.pictures import ShownImage
 from cam_engine.records import Recipes
 from cam_engine.results import Explanation
+from service.large_images import LargeImage
 from service.model_cache import LoadedModel
 from service.problems import ServiceError
 from service.schemas import ExplanationOptions
@@ -20,7 +21,10 @@ _OVERHEAD_BYTES = 2048  # objects around files and maps
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
-    """An image as it came: its file's bytes and their digest, and what it is called."""
+    """An image as it came: its file's bytes and their digest, and what it is called.
+
+    data: empty in an answer that is kept, where a LargeImage stands for it.
+    """
 
     data: bytes
     sha256: str
@@ -38,12 +42,20 @@ class ImageSource:
 class Explained:
     """One image and its explanation.
 
-    shown: its pixels, where they are at hand; else they are decoded from the file's bytes again.
+    size: (H, W) in pixels of its pictures. large: what is kept of a large image. shown: the pixels
+    of another, where they are at hand; else they are decoded from the file's bytes again.
     """
 
     source: ImageSource
     explanation: Explanation
+    size: tuple[int, int]
+    large: LargeImage | None = None
     shown: ShownImage | None = None
+
+    def without_pixels(self) -> Explained:
+        """The same, to be kept for long."""
+        source = self.source if self.large is None else replace(self.source, data=b"")
+        return replace(self, source=source, shown=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +90,16 @@ class Answer:
 
     def without_pixels(self) -> Answer:
         """The same, to be kept for long."""
-        return replace(self, items=tuple(replace(one, shown=None) for one in self.items))
+        return replace(self, items=tuple(one.without_pixels() for one in self.items))
+
+    @property
+    def large_images(self) -> tuple[LargeImage, ...]:
+        """What is kept of its large images; other answers may hold the same."""
+        return tuple(one.large for one in self.items if one.large is not None)
 
     @property
     def bytes_used(self) -> int:
-        """Bytes held: files and maps, and something for the rest."""
+        """Bytes held: files and maps, and something for the rest; large images not counted."""
         maps = (layer.values.nbytes for one in self.items for layer in one.explanation.layers)
         files = (len(one.source.data) for one in self.items)
         return sum(maps) + sum(files) + _OVERHEAD_BYTES
@@ -114,14 +131,24 @@ class AnswerCache:
         self._most_bytes = most_bytes
         self._used = 0
         self._answers: OrderedDict[str, Answer] = OrderedDict()
+        self._holders: Counter[LargeImage] = Counter()  # in how many answers each one is
         # Digests of answers that were here, so that "gone" and "never seen" can be told apart.
         self._gone: OrderedDict[str, None] = OrderedDict()
+
+    @property
+    def bytes_used(self) -> int:
+        """Bytes held by all of them; what several answers share counts once."""
+        return self._used
 
     def put(self, answer: Answer) -> None:
         """Keep the answer; the least recently used ones make room for it."""
         self._forget(answer.digest)
-        self._answers[answer.digest] = answer.without_pixels()
-        self._used += answer.bytes_used
+        kept = answer.without_pixels()
+        self._answers[answer.digest] = kept
+        self._used += kept.bytes_used
+        for image in kept.large_images:
+            self._used += 0 if self._holders[image] else image.bytes_used
+            self._holders[image] += 1
         self._gone.pop(answer.digest, None)
         while self._used > self._most_bytes:
             oldest = next(iter(self._answers))
@@ -148,5 +175,11 @@ class AnswerCache:
 
     def _forget(self, digest: str) -> None:
         answer = self._answers.pop(digest, None)
-        if answer is not None:
-            self._used -= answer.bytes_used
+        if answer is None:
+            return
+        self._used -= answer.bytes_used
+        for image in answer.large_images:
+            self._holders[image] -= 1
+            if not self._holders[image]:
+                del self._holders[image]
+                self._used -= image.bytes_used

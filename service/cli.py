@@ -16,7 +16,7 @@ from cam_engine.options import COLORMAPS, METHODS, PICKS
 from worker import cli as worker_cli
 
 DEFAULT_URL = "http://127.0.0.1:8000"
-VIEWS = ("overlay", "heatmap", "panel", "map", "array", "maps")
+VIEWS = ("overlay", "heatmap", "panel", "map", "array", "maps", "native")
 API_KEY_VARIABLE = "GRADCAM_API_KEY"
 
 

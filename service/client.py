@@ -14,7 +14,7 @@ from cam_engine.errors import CamError, ImageNotFound
 from cam_engine.outputs import write_atomically
 from cam_engine.wording import probability_text
 
-_SUFFIXES = {"array": "npy", "maps": "npy"}
+_SUFFIXES = {"array": "npy", "maps": "npy", "native": "json"}
 _FIELDS = ("view", "model", "layer", "method", "target", "colormap", "alpha")
 
 

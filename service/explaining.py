@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
-from typing import ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -20,10 +21,12 @@ from cam_engine.errors import CamError
 from cam_engine.experiments import ImageItem, pick_images
 from cam_engine.options import CamOptions
 from cam_engine.pictures import ShownImage, at_most_output
+from cam_engine.rendering import output_size
 from cam_engine.targets import resolve_class
 from service.answers import Answer, Explained, ImageSource, make_answer
 from service.batching import Batcher, Computed
 from service.catalog import Catalog, ExperimentEntry, FileStamp, ModelEntry
+from service.large_images import ImageKey, LargeImage, is_large, keep
 from service.model_cache import LoadedModel, ModelCache, fresh_stamp
 from service.problems import ServiceError
 from service.representations import (
@@ -34,8 +37,6 @@ from service.representations import (
 )
 from service.schemas import ExplanationOptions, StoredImageRequest, UploadFields
 from service.tracing import tracer
-
-_PIXELS_KEPT_BYTES = 4 * 2**20
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -92,6 +93,8 @@ class Explaining:
         self._default_model = default_model
         self._limits = limits
         self._sync_max_images = sync_max_images
+        # Those that an answer still holds: another method or model finds its image prepared.
+        self._large: WeakValueDictionary[ImageKey, LargeImage] = WeakValueDictionary()
 
     async def upload(
         self, data: bytes, name: str, fields: UploadFields, media_type: str, work: Work
@@ -192,29 +195,45 @@ class Explaining:
         work.model_id = model.id
         start = time.perf_counter()
         with tracer.start_as_current_span("decode"), self._batcher.announced(model.id):
-            prepared, shown = await self._blocking(self._prepare, model, options, source)
-        if not plain:
-            prepared = replace(prepared, plain_input=None)
+            ready = await self._prepared(model, options, source)
+        prepared = ready.waiting if plain else replace(ready.waiting, plain_input=None)
         work.timings.decode = max(work.timings.decode, time.perf_counter() - start)
         with tracer.start_as_current_span("network", attributes={"gradcam.model": model.id}):
             computed = await self._batcher.explain(model, options, prepared)
         work.timings.add(computed)
-        return Explained(source, computed.explanation, shown)
+        return Explained(source, computed.explanation, ready.size, ready.large, ready.shown)
+
+    async def _prepared(
+        self, model: LoadedModel, options: CamOptions, source: ImageSource
+    ) -> _Ready:
+        input_size = model.explainer.classifier.preprocessing.input_size
+        key = ImageKey(source.sha256, options.clahe, input_size)
+        ready = await self._blocking(self._prepare, model, options, source, self._large.get(key))
+        if ready.large is not None:
+            self._large[key] = ready.large
+        return ready
 
     def _prepare(
-        self, model: LoadedModel, options: CamOptions, source: ImageSource
-    ) -> tuple[PreparedImage, ShownImage | None]:
+        self,
+        model: LoadedModel,
+        options: CamOptions,
+        source: ImageSource,
+        known: LargeImage | None,
+    ) -> _Ready:
         """Check what is asked for, then decode: a batch must not fail for one request's fault."""
         explainer = model.explainer
         explainer.plan(options)
         if options.target is not None:
             resolve_class(options.target, explainer.classifier.class_names)
+        if known is not None:
+            return _Ready(known.prepared, known.size, large=known)
         prepared = explainer.prepare_image(decode_image(source.data, self._limits), options)
         shown = at_most_output(ShownImage(prepared.original, prepared.enhanced))
-        # Large pixels do not wait in line with the network's input: they are decoded again.
-        small = shown.original.nbytes <= _PIXELS_KEPT_BYTES
+        if is_large(prepared.original):
+            large = keep(prepared, shown)
+            return _Ready(large.prepared, large.size, large=large)
         waiting = replace(prepared, original=prepared.network_input, enhanced=None)
-        return waiting, shown if small else None
+        return _Ready(waiting, output_size(shown.original), shown=shown)
 
     def _choose(self, wanted: str | None) -> tuple[ModelEntry, FileStamp]:
         entry = self.default_model() if wanted is None else self._catalog.model(wanted)
@@ -299,6 +318,18 @@ class Explaining:
     ) -> _Result:
         call = functools.partial(function, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+
+class _Ready(NamedTuple):
+    """An image that may wait for the network, and what its pictures are to be drawn from.
+
+    size: (H, W) in pixels of the pictures.
+    """
+
+    waiting: PreparedImage
+    size: tuple[int, int]
+    large: LargeImage | None = None
+    shown: ShownImage | None = None
 
 
 @dataclass(frozen=True, slots=True)

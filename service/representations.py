@@ -7,6 +7,7 @@ import io
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import quote
@@ -17,9 +18,16 @@ import numpy as np
 from cam_engine.decoding import ImageLimits, decode_image
 from cam_engine.images import enhance
 from cam_engine.outputs import MAIN_PREFIX, file_part
-from cam_engine.pictures import Pictures, PictureSource, ShownImage, at_most_output, to_integers
+from cam_engine.pictures import (
+    Pictures,
+    PictureSource,
+    ShownImage,
+    at_most_output,
+    to_integers,
+)
 from cam_engine.png import encode_png
-from cam_engine.results import LayerMap
+from cam_engine.rendering import full_size_map
+from cam_engine.results import FloatMap, LayerMap
 from cam_engine.sheet import SheetItem, render_sheet
 from service import responses
 from service.answers import Answer, Explained
@@ -32,7 +40,10 @@ ZIP = "application/zip"
 NPY = "application/x-npy"
 
 _SUFFIXES: Mapping[str, str] = MappingProxyType({PNG: "png", JSON: "json", ZIP: "zip", NPY: "npy"})
-_ARRAY_VIEWS = frozenset({"array", "maps"})
+# What a view is answered with, most wanted first; a picture where nothing else is said.
+_OWN_TYPES: Mapping[View, tuple[str, ...]] = MappingProxyType(
+    {"array": (NPY,), "maps": (NPY,), "native": (JSON, NPY)}
+)
 _ONE_DATE = (2000, 1, 1, 0, 0, 0)  # the same answer gives the same bytes
 
 
@@ -46,8 +57,8 @@ class Representation:
 
 
 def negotiate(view: View, accept: str | None) -> str:
-    """The media type for a view: its own first, then JSON and zip. Raises "not-acceptable"."""
-    offers = [NPY if view in _ARRAY_VIEWS else PNG, JSON, ZIP]
+    """The media type for a view: its own ones first, then JSON, zip. Raises "not-acceptable"."""
+    offers = list(dict.fromkeys((*_OWN_TYPES.get(view, (PNG,)), JSON, ZIP)))
     if not accept:
         return offers[0]
     try:
@@ -102,6 +113,9 @@ def base_image(answer: Answer, limits: ImageLimits, *, enhanced: bool) -> bytes:
         raise ServiceError(
             "image-not-found", "enhanced: CLAHE is off in this explanation; ask for enhanced=false"
         )
+    large = answer.items[0].large
+    if large is not None:
+        return large.enhanced if enhanced and large.enhanced is not None else large.original
     pictures = _DrawnImage(answer, answer.items[0], limits).pictures
     shown = pictures.enhanced if enhanced else None
     return encode_png(pictures.original if shown is None else shown)
@@ -111,18 +125,32 @@ class _DrawnImage:
     """One image of an answer, its pictures at hand."""
 
     def __init__(self, answer: Answer, item: Explained, limits: ImageLimits) -> None:
-        source = item.source
-        shown = item.shown or _decoded(source.data, answer.options.clahe, limits)
-        self.source = source
+        self._answer = answer
+        self._item = item
+        self._limits = limits
+        self._maps: dict[str, FloatMap] = {}
+        self.source = item.source
         self.explanation = item.explanation
         self.shown_layer = item.explanation.layer(answer.options.shown_layer)
-        self.pictures = Pictures(
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """Its pictures; numbers are told without decoding it for them."""
+        source, item, answer = self.source, self._item, self._answer
+        return Pictures(
             answer.recipes,
             answer.cam_options,
             PictureSource(source.title, source.name, source.sha256, source.true_class),
-            shown,
+            _shown(item, answer.options.clahe, self._limits),
             item.explanation,
+            self._maps,
         )
+
+    def values(self, layer: LayerMap) -> FloatMap:
+        """(H, W) float32 in 0..1: the layer's map at the pictures' size."""
+        if layer.name not in self._maps:
+            self._maps[layer.name] = full_size_map(layer, self._item.size)
+        return self._maps[layer.name]
 
     def picture(self, kind: View, bits: Bits) -> bytes:
         match kind:
@@ -147,7 +175,8 @@ class _DrawnImage:
             top_classes=[responses.score(one) for one in explanation.top],
             unenhanced=None if unenhanced is None else responses.score(unenhanced),
             clahe_changed_class=explanation.clahe_changed_class,
-            layers=[responses.layer(one, self.pictures.values(one)) for one in explanation.layers],
+            picture_size=self._item.size,
+            layers=[self._layer_facts(one) for one in explanation.layers],
             pictures={
                 kind: responses.EncodedPicture(
                     media_type=PNG,
@@ -156,6 +185,14 @@ class _DrawnImage:
                 for kind in answer.options.pictures
             },
         )
+
+    def _layer_facts(self, layer: LayerMap) -> responses.Layer | responses.NativeLayer:
+        facts = responses.layer(layer, self.values(layer))
+        if self._answer.options.view != "native":
+            return facts
+        source, target = self.source, self.explanation.target
+        recipe = self._answer.recipes.text(source.name, source.sha256, target, layer)
+        return responses.native(facts, layer, recipe)
 
     def files(self) -> Mapping[str, bytes]:
         """The documented tree of one image's pictures."""
@@ -177,8 +214,12 @@ class _Drawings(NamedTuple):
     images: list[_DrawnImage]
 
 
-def _decoded(data: bytes, clahe: bool, limits: ImageLimits) -> ShownImage:
-    original = decode_image(data, limits)
+def _shown(item: Explained, clahe: bool, limits: ImageLimits) -> ShownImage:
+    if item.large is not None:
+        return item.large.shown
+    if item.shown is not None:
+        return item.shown
+    original = decode_image(item.source.data, limits)
     return at_most_output(ShownImage(original, enhance(original) if clahe else None))
 
 
@@ -194,7 +235,7 @@ def _sheet(answer: Answer, drawn: _Drawings, heading: str) -> bytes:
         SheetItem(
             original=one.pictures.original,
             explanation=one.explanation,
-            values=one.pictures.values(one.shown_layer),
+            values=one.values(one.shown_layer),
             title=one.source.title,
             true_class=one.source.true_class,
         )
@@ -211,10 +252,10 @@ def _sheet(answer: Answer, drawn: _Drawings, heading: str) -> bytes:
 
 
 def _array_body(answer: Answer, drawn: _Drawings) -> bytes:
-    pictures, layers = drawn.images[0].pictures, drawn.images[0].explanation.layers
+    image = drawn.images[0]
     if answer.options.view == "array":
-        return _npy(pictures.values(drawn.images[0].shown_layer))
-    return _npy(np.stack([to_integers(pictures.values(layer)) for layer in layers]))
+        return _npy(image.values(image.shown_layer))
+    return _npy(np.stack([to_integers(image.values(one)) for one in image.explanation.layers]))
 
 
 def _npy(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> bytes:
@@ -310,6 +351,7 @@ def _prediction_headers(answer: Answer, media_type: str) -> dict[str, str]:
 
 def _disposition(answer: Answer, media_type: str) -> str:
     stem = "contact_sheet" if answer.is_sheet else answer.items[0].source.title
-    what = answer.options.view if media_type in {PNG, NPY} else "gradcam"
+    view = "maps" if answer.options.view == "native" else answer.options.view
+    what = view if media_type in {PNG, NPY} else "gradcam"
     name = quote(f"{stem}_{what}.{_SUFFIXES[media_type]}", safe="")
     return f"{'attachment' if media_type == ZIP else 'inline'}; filename*=UTF-8''{name}"

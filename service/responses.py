@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Mapping
+
 from pydantic import BaseModel, Field
 
 from cam_engine.records import border_energy
@@ -29,6 +32,17 @@ class Layer(BaseModel):
     empty: bool = Field(description="no positive evidence for the class in this layer")
     border_energy: float | None = Field(
         description="share of the map in the outer tenth at each edge; null where empty"
+    )
+
+
+class NativeLayer(Layer):
+    """The same with view=native, which also has the map itself."""
+
+    values: str = Field(
+        description="base64 of little-endian float32, 0..1: the map's cells, row by row"
+    )
+    recipe: dict[str, str] = Field(
+        description="how the map was made: the text chunks of a picture of it, by keyword"
     )
 
 
@@ -65,7 +79,8 @@ class ExplainedImage(BaseModel):
     top_classes: list[Score]
     unenhanced: Score | None = Field(description="prediction without CLAHE; null where it is off")
     clahe_changed_class: bool
-    layers: list[Layer]
+    picture_size: tuple[int, int] = Field(description="height and width of its pictures, in pixels")
+    layers: list[NativeLayer | Layer]
     pictures: dict[str, EncodedPicture] = Field(description="those asked for by `pictures`")
 
 
@@ -221,6 +236,12 @@ class Problem(BaseModel):
 def score(value: ClassScore) -> Score:
     """A class score as JSON has it."""
     return Score(index=value.index, name=value.name, probability=value.probability)
+
+
+def native(facts: Layer, value: LayerMap, recipe: Mapping[str, str]) -> NativeLayer:
+    """A layer's facts with its map; recipe: by keyword, as pictures of the layer carry it."""
+    cells = base64.b64encode(value.values.astype("<f4").tobytes()).decode()
+    return NativeLayer(**dict(facts), values=cells, recipe=dict(recipe))
 
 
 def layer(value: LayerMap, full: FloatMap) -> Layer:

@@ -14,7 +14,7 @@ from worker.options import CamFields, LayerName, whole
 
 FUSED = "fused"
 
-View = Literal["overlay", "heatmap", "panel", "map", "array", "maps"]
+View = Literal["overlay", "heatmap", "panel", "map", "array", "maps", "native"]
 Picture = Literal["overlay", "heatmap", "panel", "map"]
 Bits = Literal[8, 16]
 
@@ -39,7 +39,8 @@ class ExplanationOptions(CamFields):
     view: View = Field(
         "overlay",
         description="what the answer shows: overlay, heatmap, panel (all layers), map (grey PNG), "
-        "array (npy, float32) or maps (npy, uint16, all layers)",
+        "array (npy, float32), maps (npy, uint16, all layers) or native (JSON, all layers at their "
+        "own grids)",
     )
     layer: LayerName | None = Field(
         None,

@@ -27,8 +27,9 @@ POLICY = (
 # Headers of single files beside those of all, by file name.
 FILE_HEADERS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
-        # Portals load it from their own origins, those of GRADCAM_CORS_ORIGINS.
-        "cam-viewer.js": {"Cross-Origin-Resource-Policy": "cross-origin"},
+        # Portals load the viewer from their own origins, those of GRADCAM_CORS_ORIGINS.
+        name: {"Cross-Origin-Resource-Policy": "cross-origin"}
+        for name in ("cam-viewer.js", "cam-figure.js", "cam-maps.js")
     }
 )
 

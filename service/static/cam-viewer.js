@@ -1,13 +1,16 @@
 /**
  * <cam-viewer>: an image with its class activation maps, drawn in the browser.
  *
- * One explanation is fetched: facts, all maps, the image beneath. Opacity, threshold, colours,
- * layer, contours, zoom and pan then need no request. Attributes, properties, methods and events
+ * One explanation is fetched: facts, the cells of all maps, the image beneath. Opacity, threshold,
+ * colours, layer, contours, zoom and pan then need no request. Attributes, properties, methods and events
  * are described at the class. Looks follow the custom properties `--cam-...` (see STYLE) and the
  * page's color-scheme; `::part()` reaches toolbar, stage, caption, bar, classes, method, target.
  *
- * The file imports nothing and may be loaded from another origin.
+ * The file may be loaded from another origin; what it imports comes from beside it.
  */
+
+import { figureOf, fileName, withText } from "./cam-figure.js";
+import { cellsOf, fullSizeMap } from "./cam-maps.js";
 
 /** 256 RGB colours of each colour map, as base64; those of the service (a test compares). */
 const TABLES = {
@@ -29,12 +32,19 @@ const LAYERS = ["early", "mid", "late", "fused"];
 const METHODS = ["gradcam++", "gradcam", "hirescam", "layercam", "xgradcam", "eigencam"];
 const LEVELS = [0.25, 0.5, 0.75]; // of contour lines, as shares of the layer's maximum
 const CONTOUR_SIDE = 256; // contours are traced on at most so many samples a side
-const HIGHEST = 65535; // a uint16 map's 1
-const STEPS = 16; // levels of opacity that one colour is drawn with
+const STEPS = 16; // levels that one colour is drawn with: two at its edges, the rest within
+const EDGE = 1 / 1024; // width of an edge, as a share of the colour's
 const MOST_ZOOM = 16;
 const MOST_TOP = 5; // so many most probable classes at most are in an answer
 const KEPT_BYTES = 96 * 2 ** 20; // explanations at hand for viewers of the same image
+const MOST_SIDE = 2048; // px, of a picture that is downloaded
+const LARGE_FILE = 2 ** 18; // bytes
+const PREVIEW_WIDTH = 1024; // px, of a large file
 const OFFLINE = { code: "offline", title: "The service cannot be reached" };
+const PASSING = [429, 502, 503, 504]; // such refusals pass: it is tried again
+const FIRST_PAUSE = 2; // s before that, and twice as long each time
+const LONGEST_PAUSE = 30;
+const NO_EVIDENCE = "No positive evidence for this class in this layer.";
 
 /** What the view shows, and its defaults; all are attributes. */
 const VIEW = {
@@ -105,7 +115,8 @@ p, ul, dl { margin: 0; padding: 0; }
 .plane { position: absolute; }
 .plane canvas, .plane svg { position: absolute; inset: 0; width: 100%; height: 100%; }
 .plane[data-coarse] canvas { image-rendering: pixelated; }
-.stage[data-state="loading"] .plane { opacity: 0.45; }
+.preview { position: absolute; inset: 0; width: 100%; height: 100%; }
+.stage[data-state="loading"] :is(.plane, .preview) { opacity: 0.45; }
 svg { overflow: visible; fill: none; pointer-events: none; }
 svg path { vector-effect: non-scaling-stroke; stroke-linecap: round; }
 .halo { stroke: #000; stroke-opacity: 0.6; stroke-width: 4px; }
@@ -124,6 +135,13 @@ svg path { vector-effect: non-scaling-stroke; stroke-linecap: round; }
 .message.over { inset: auto auto 0.5rem 0.5rem; display: flex; align-items: center;
   padding: 0.25rem 0.625rem; background: var(--_control); border-radius: var(--_radius); }
 .message.over strong { font-size: inherit; }
+.message.failed { inset: 0.5rem 0.5rem auto; grid-template-columns: 1fr max-content;
+  place-content: initial; justify-items: start; align-items: center; gap: 0 0.75rem; text-align: left;
+  padding: 0.375rem 0.625rem; background: var(--_control); border: 1px solid var(--_bad);
+  border-radius: var(--_radius); }
+.message.failed strong { font-size: inherit; }
+.message.failed p { grid-row: 2; max-width: none; }
+.message.failed button { grid-column: 2; grid-row: 1 / span 2; }
 .spinner { width: 1.75rem; height: 1.75rem; border: 3px solid var(--_line);
   border-top-color: var(--_accent); border-radius: 50%; animation: turn 1s linear infinite; }
 .over .spinner { width: 1rem; height: 1rem; border-width: 2px; }
@@ -189,6 +207,18 @@ dialog h2 { margin: 0 0 0.75rem; font-size: 1.0625rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.375rem 1rem; margin-bottom: 1rem; }
 dt { font-weight: 600; }
 dd { margin: 0; }
+@media (forced-colors: active) {
+  .stage, .message.over, .message.failed { border: 1px solid CanvasText; }
+  .share { border: 1px solid CanvasText; }
+  .share i, button[aria-pressed="true"], button[aria-pressed="true"]:hover {
+    forced-color-adjust: none; background: Highlight; }
+  button[aria-pressed="true"], button[aria-pressed="true"]:hover { color: HighlightText;
+    border-color: Highlight; }
+  button[aria-pressed="true"]:focus-visible { outline: 3px solid CanvasText; }
+  button:disabled { opacity: 1; color: GrayText; border-color: GrayText; }
+  .bar canvas { border: 1px solid CanvasText; }
+  .spinner { border-color: GrayText; border-top-color: Highlight; forced-color-adjust: none; }
+}
 @container (min-width: 44rem) {
   .frame[data-controls] { gap: 1.5rem;
     grid-template-columns: minmax(0, var(--_widest)) minmax(18rem, 1fr); }
@@ -244,18 +274,33 @@ function coloursOf(name) {
 // ---- drawing: numbers in, pixels or paths out
 
 /**
- * A uint16 map in levels that a small table can hold: STEPS a colour, whose borders are those of
- * the service's colours, round(255 value). A table for all 65,536 values would not stay in the
- * processor's first cache.
+ * A map in levels that a small table can hold: STEPS a colour, whose borders are those of the
+ * service's colours, round(255 value). A table of many more would not stay in the processor's first
+ * cache.
  */
-function levelsOf(raw) {
-  return Uint16Array.from(raw, (value) => ((value + 128) * STEPS) / 257);
+function levelsOf(values) {
+  const levels = new Uint16Array(values.length);
+  for (let i = 0; i < values.length; i++) {
+    const place = 255 * values[i] + 0.5;
+    const row = place | 0;
+    const inside = place - row;
+    const step = inside < EDGE ? 0 : inside >= 1 - EDGE ? STEPS - 1 : 1 + ((inside * (STEPS - 2)) | 0);
+    levels[i] = row * STEPS + step;
+  }
+  return levels;
+}
+
+/** The value, 0..1, in the middle of a level. */
+function valueOf(level) {
+  const inside = clamp(((level % STEPS) - 0.5) / (STEPS - 2), 0, 1);
+  return clamp((Math.floor(level / STEPS) + inside - 0.5) / 255, 0, 1);
 }
 
 /**
  * What a level of the map does to a pixel: result = (keep * image + opacity * colour) / 256,
  * rounded; red and blue in one number. Opacity is the service's: adaptive is a smoothstep of the
- * value times `opacity`.
+ * value times `opacity`. So are the colours, but at the edge of one it is mixed with the next: maps
+ * agree with the service's to a millionth or so, and a value may be beyond the edge there.
  */
 function blendTable({ colormap, opacity, threshold, blend }) {
   const colours = coloursOf(colormap);
@@ -264,16 +309,23 @@ function blendTable({ colormap, opacity, threshold, blend }) {
   const redBlue = new Int32Array(count).fill(0x800080);
   const green = new Int32Array(count).fill(0x80);
   for (let level = 0; level < count; level++) {
-    const share = clamp((((level + 0.5) / STEPS) * 257 - 128) / HIGHEST, 0, 1);
+    const share = valueOf(level);
     if (share < threshold) continue;
     const weight = blend === "uniform" ? 1 : share * share * (3 - 2 * share);
     const part = Math.round(256 * opacity * weight);
-    const row = 3 * Math.floor(level / STEPS);
+    const row = Math.floor(level / STEPS);
+    const step = level % STEPS === 0 ? -1 : Number(level % STEPS === STEPS - 1);
+    const [red, greens, blue] = between(colours, row, clamp(row + step, 0, 255), part);
     keep[level] = 256 - part;
-    redBlue[level] += ((colours[row + 2] << 16) | colours[row]) * part;
-    green[level] += colours[row + 1] * part;
+    redBlue[level] += 0x10000 * blue + red;
+    green[level] += greens;
   }
   return { keep, redBlue, green };
+}
+
+/** The mean of two rows of a colour table, times a part of 256. */
+function between(colours, row, other, part) {
+  return [0, 1, 2].map((i) => Math.round(((colours[3 * row + i] + colours[3 * other + i]) * part) / 2));
 }
 
 /** Lay a map's levels over RGBA pixels (int32, little-endian) into `out`. */
@@ -288,19 +340,6 @@ function layOver(image, levels, { keep, redBlue, green }, out) {
   }
 }
 
-/** A npy file of little-endian uint16 in C order: its shape and values. */
-function readNpy(buffer) {
-  const view = new DataView(buffer);
-  const start = view.getUint8(6) === 1 ? 10 : 12;
-  const length = start === 10 ? view.getUint16(8, true) : view.getUint32(8, true);
-  const header = new TextDecoder().decode(new Uint8Array(buffer, start, length));
-  const shape = /'shape':\s*\(([\d, ]+)\)/.exec(header)?.[1].split(",").map(Number);
-  if (!shape || !/'descr':\s*'<u2'/.test(header) || /order':\s*True/.test(header)) {
-    throw new Problem(0, { code: "unknown", title: "The maps cannot be read", detail: header });
-  }
-  return { shape, values: new Uint16Array(buffer, start + length) };
-}
-
 /** A PNG's RGBA pixels, an int32 each: unsigned ones would be drawn more slowly. */
 async function readPixels(blob) {
   const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
@@ -313,8 +352,41 @@ async function readPixels(blob) {
   return new Int32Array(context.getImageData(0, 0, width, height).data.buffer);
 }
 
+const previews = new WeakMap(); // file -> promise of its picture, until it is explained
+
+/** A copy of a file's own picture, decoded once for all viewers of it; null where it has none. */
+async function previewOf(file) {
+  if (!previews.has(file)) previews.set(file, pictureOf(file));
+  const picture = await previews.get(file);
+  if (!picture) return null;
+  const { width, height } = picture;
+  const canvas = make("canvas", { class: "preview", width, height, "aria-hidden": "true" });
+  canvas.getContext("2d").drawImage(picture, 0, 0);
+  return canvas;
+}
+
+/**
+ * A file's picture, upright and not too large, on a canvas; null where the browser cannot
+ * decode it, as a TIFF.
+ */
+async function pictureOf(file) {
+  try {
+    // Where it may be large it is made small away from the page's own thread.
+    const options = file.size > LARGE_FILE ? { resizeWidth: PREVIEW_WIDTH, resizeQuality: "medium" } : {};
+    const bitmap = await createImageBitmap(file, options);
+    const scale = Math.min(1, MOST_SIDE / Math.max(bitmap.width, bitmap.height));
+    const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
+    const canvas = make("canvas", { width, height });
+    canvas.getContext("2d").drawImage(bitmap, 0, 0, width, height);
+    bitmap.close();
+    return canvas;
+  } catch {
+    return null;
+  }
+}
+
 /** Marching squares: SVG paths of where a map crosses each of LEVELS, in image pixels. */
-function contourPaths({ raw, width, height }) {
+function contourPaths({ values, width, height }) {
   const step = Math.max(1, Math.max(width, height) / CONTOUR_SIDE);
   const columns = Math.max(2, Math.round(width / step));
   const rows = Math.max(2, Math.round(height / step));
@@ -323,7 +395,7 @@ function contourPaths({ raw, width, height }) {
   for (let r = 0; r < rows; r++) {
     const line = Math.round(r * dy) * width;
     for (let c = 0; c < columns; c++) {
-      samples[r * columns + c] = raw[line + Math.round(c * dx)] / HIGHEST;
+      samples[r * columns + c] = values[line + Math.round(c * dx)];
     }
   }
   return LEVELS.map((level) => contourPath(samples, columns, rows, dx, dy, level));
@@ -366,10 +438,20 @@ function gridPath([rows, columns], width, height) {
 
 /** A refusal by the service, or (code "offline") no answer at all. */
 class Problem extends Error {
-  constructor(status, { code = "unknown", title: name, detail, errors = [] }) {
+  constructor(status, { code = "unknown", title: name, detail, errors = [] }, retryAfter = 0) {
     const heading = name ?? `The service answered ${status}`;
     super(detail || heading);
-    Object.assign(this, { status, code, title: heading, detail: this.message, errors });
+    Object.assign(this, { status, code, title: heading, detail: this.message, errors, retryAfter });
+  }
+
+  /** Whether the service is at fault or out of reach, and not what it was asked for. */
+  get isTheServices() {
+    return this.passes || this.status >= 500;
+  }
+
+  /** Whether the same request may go well a little later. */
+  get passes() {
+    return this.code === "offline" || PASSING.includes(this.status);
   }
 }
 
@@ -390,7 +472,8 @@ class Service {
       throw new Problem(0, { ...OFFLINE, detail: `No answer from ${this.base}: ${error.message}` });
     }
     if (response.ok) return response;
-    throw new Problem(response.status, await response.json().catch(() => ({})));
+    const retryAfter = Number(response.headers.get("Retry-After")) || 0; // s
+    throw new Problem(response.status, await response.json().catch(() => ({})), retryAfter);
   }
 
   /** POST /v1/explanations for a file, or (null) for the image that the fields name. */
@@ -415,26 +498,33 @@ class Service {
   }
 }
 
-/** One layer's map; all but its uint16 values is made when first asked for. */
+/** One layer's map; all but its cells is made when first asked for, as when it is shown. */
 class LayerMap {
+  #cells;
   #values = null;
   #levels = null;
   #contours = null;
 
-  constructor(grid, raw, width, height) {
-    Object.assign(this, { grid, raw, width, height });
+  constructor(grid, cells, width, height) {
+    Object.assign(this, { grid, width, height });
+    this.#cells = cells;
   }
 
   /** Float32Array of height x width, 0..1. */
   get values() {
-    this.#values ??= Float32Array.from(this.raw, (value) => value / HIGHEST);
+    this.#values ??= fullSizeMap(this.#cells, this.grid, this.height, this.width);
     return this.#values;
   }
 
   /** What layOver() draws. */
   get levels() {
-    this.#levels ??= levelsOf(this.raw);
+    this.#levels ??= levelsOf(this.values);
     return this.#levels;
+  }
+
+  /** Bytes held so far. */
+  get bytes() {
+    return this.#cells.byteLength + (this.#values?.byteLength ?? 0) + (this.#levels?.byteLength ?? 0);
   }
 
   /** SVG paths, one of each of LEVELS. */
@@ -447,48 +537,58 @@ class LayerMap {
 /** What the service said of one image: facts, maps, and the pixels beneath as they come. */
 class Explanation {
   images = new Map();
+  #coming = new Map(); // kind -> promise of its pixels
 
-  constructor(facts, npy) {
-    const { shape, values } = readNpy(npy);
-    const [, height, width] = shape;
-    const size = width * height;
-    const layers = facts.layers.map(({ name, grid }, i) => {
-      const raw = values.subarray(i * size, (i + 1) * size);
-      return [name, new LayerMap(grid, raw, width, height)];
+  constructor(facts) {
+    const [height, width] = facts.picture_size;
+    const layers = facts.layers.map(({ name, grid, values }) => {
+      return [name, new LayerMap(grid, cellsOf(values), width, height)];
     });
-    Object.assign(this, { facts, npy, maps: { width, height, layers: Object.fromEntries(layers) } });
+    Object.assign(this, { facts, maps: { width, height, layers: Object.fromEntries(layers) } });
   }
 
   get bytes() {
-    return this.npy.byteLength + 8 * this.maps.width * this.maps.height;
+    const { width, height, layers } = this.maps;
+    const made = Object.values(layers).reduce((sum, one) => sum + one.bytes, 0);
+    return made + 4 * width * height * this.images.size;
   }
 
-  /** Fetch the pixels of a kind, once. */
+  /** Fetch the pixels of a kind, once for all who want them. */
   async fetchImage(service, kind) {
-    if (!this.images.has(kind)) {
-      this.images.set(kind, await service.pixels(this.facts.digest, kind));
+    if (this.images.has(kind)) return;
+    if (!this.#coming.has(kind)) this.#coming.set(kind, service.pixels(this.facts.digest, kind));
+    try {
+      this.images.set(kind, await this.#coming.get(kind));
+    } finally {
+      this.#coming.delete(kind);
     }
   }
 }
 
-const kept = new Map(); // request -> {promise, bytes} of its Explanation, the last used last
+const kept = new Map(); // request -> {promise, explanation} of it, the last used last
 const fileNumbers = new WeakMap();
 let files = 0;
 
+/** A number for each file, the same each time; null for none. */
+function numberOf(file) {
+  if (file && !fileNumbers.has(file)) fileNumbers.set(file, (files += 1));
+  return file ? fileNumbers.get(file) : null;
+}
+
+const keyOf = (service, fields, file) =>
+  JSON.stringify([service.base, service.headers, fields, numberOf(file)]);
+
 /** Ask once for what several viewers of a page show. */
 async function explanationOf(service, fields, file, kind, fresh) {
-  if (file && !fileNumbers.has(file)) fileNumbers.set(file, (files += 1));
-  const words = [service.base, service.headers, fields, file ? fileNumbers.get(file) : null];
-  const key = JSON.stringify(words);
+  const key = keyOf(service, fields, file);
   const known = fresh ? null : kept.get(key);
-  const entry = known ?? { promise: fetchExplanation(service, fields, file, kind), bytes: 0 };
+  const entry = known ?? { promise: fetchExplanation(service, fields, file, kind) };
   kept.delete(key);
   kept.set(key, entry);
   try {
-    const explanation = await entry.promise;
-    entry.bytes = explanation.bytes;
+    entry.explanation = await entry.promise;
     makeRoom();
-    return explanation;
+    return entry.explanation;
   } catch (error) {
     if (kept.get(key) === entry) kept.delete(key);
     throw error;
@@ -496,11 +596,12 @@ async function explanationOf(service, fields, file, kind, fresh) {
 }
 
 function makeRoom() {
-  let used = [...kept.values()].reduce((sum, one) => sum + one.bytes, 0);
+  const bytesOf = ({ explanation }) => explanation?.bytes ?? 0;
+  let used = [...kept.values()].reduce((sum, one) => sum + bytesOf(one), 0);
   for (const [key, one] of kept) {
     if (used <= KEPT_BYTES || kept.size === 1) return;
     kept.delete(key);
-    used -= one.bytes;
+    used -= bytesOf(one);
   }
 }
 
@@ -508,14 +609,8 @@ async function fetchExplanation(service, fields, file, kind, again = true) {
   const answer = await service.explain(fields, file, "application/json");
   const facts = await answer.json();
   try {
-    const maps = service.ask(`/v1/explanations/${facts.digest}`, {
-      headers: { Accept: "application/x-npy" },
-    });
-    const shown = facts.options.clahe ? kind : "original";
-    const image = service.pixels(facts.digest, shown);
-    const [npy, pixels] = await Promise.all([maps.then((one) => one.arrayBuffer()), image]);
-    const explanation = new Explanation(facts, npy);
-    explanation.images.set(shown, pixels);
+    const explanation = new Explanation(facts);
+    await explanation.fetchImage(service, facts.options.clahe ? kind : "original");
     return explanation;
   } catch (error) {
     // The service may have put it out of memory between the two requests.
@@ -535,8 +630,11 @@ const isGone = (error) => [404, 410].includes(error.status);
  * (original|enhanced), `overlay` ("off"), `grid` ("on"), `zoom` ("scale,x,y"). `controls` ("none"
  * hides all but picture, caption and colour bar), `alt`. Children stand beneath the colour bar.
  *
- * Events: cam-load {facts}, cam-error {problem}, and by the user's doing cam-change {state},
+ * Events: cam-load {facts}, cam-error {problem, kept}, and by the user's doing cam-change {state},
  * cam-transform {transform}, cam-cursor {cursor}, cam-navigate {step}.
+ *
+ * What is on show stays when the service fails on a change of it, with a notice and another try;
+ * cam-error tells of it once, with `kept` true.
  */
 export class CamViewer extends HTMLElement {
   static observedAttributes = ["service", ...COMPUTED, ...Object.keys(VIEW), "controls", "alt"];
@@ -546,6 +644,14 @@ export class CamViewer extends HTMLElement {
   #file = null;
   #explanation = null;
   #service = null; // of the explanation
+  #subject = ""; // the image of the explanation
+  #preview = null; // {file, canvas} of a file that is not explained yet
+  #asked = {}; // fields of the request for the explanation
+  #failed = null; // {problem, keeps, ofImage, again}: why what is wanted is not on show
+  #missing = null; // kind of the image beneath that was asked for
+  #tries = 0; // failed ones in a row
+  #retry = 0; // timer of the next one
+  #linkTo = undefined;
   #run = 0;
   #loadQueued = false;
   #drawQueued = false;
@@ -557,23 +663,31 @@ export class CamViewer extends HTMLElement {
   #inputs = {};
   #out = null; // ImageData of the canvas
   #said = ""; // what the words were made from
+  #lined = ""; // and the lines
+  #barred = ""; // and the colour bar
   #onKey = (event) => this.#key(event);
+  #onOnline = () => this.#failed?.problem.passes && this.#failed.again();
 
   constructor() {
     super();
     this.attachShadow({ mode: "open", delegatesFocus: true }).adoptedStyleSheets = [sheet];
     this.#build();
     this.#show("empty");
-    for (const name of ["headers", "file", "state", "transform", "cursor"]) this.#upgrade(name);
+    for (const name of ["headers", "file", "state", "transform", "cursor", "linkTo"]) {
+      this.#upgrade(name);
+    }
   }
 
   connectedCallback() {
     document.addEventListener("keydown", this.#onKey);
+    window.addEventListener("online", this.#onOnline);
     this.#reload();
   }
 
   disconnectedCallback() {
     document.removeEventListener("keydown", this.#onKey);
+    window.removeEventListener("online", this.#onOnline);
+    clearTimeout(this.#retry);
   }
 
   attributeChangedCallback(name, before, now) {
@@ -606,6 +720,19 @@ export class CamViewer extends HTMLElement {
     if ((value ?? null) === this.#file) return;
     this.#file = value ?? null;
     this.#reload();
+  }
+
+  /**
+   * A function that returns the address which Link copies, or a promise of it; it is given what
+   * link() returns. null: no Link is offered. undefined: the view on the service's own page.
+   */
+  get linkTo() {
+    return this.#linkTo;
+  }
+
+  set linkTo(value) {
+    this.#linkTo = value;
+    this.#allowDownloads();
   }
 
   /** What the service said, as JSON has it; null before. */
@@ -660,26 +787,36 @@ export class CamViewer extends HTMLElement {
     return found;
   }
 
-  /** Fetch and draw; problems are shown and sent as cam-error. fresh: also what is at hand. */
-  async load({ fresh = false } = {}) {
+  /**
+   * Fetch and draw; problems are shown and sent as cam-error. fresh: also what is at hand. quiet:
+   * what is on show stays as it is until it is done.
+   */
+  async load({ fresh = false, quiet = false } = {}) {
     const run = (this.#run += 1);
     this.#loadQueued = false;
+    clearTimeout(this.#retry);
+    if (!quiet) this.#tries = 0;
     if (!this.#file && !this.getAttribute("image")) {
-      this.#explanation = null;
+      this.#explanation = this.#failed = this.#preview = null;
       this.#show("empty");
       return;
     }
-    this.#show("loading");
+    if (!quiet) {
+      this.#failed = null;
+      this.#show("loading");
+    }
     const headers = JSON.stringify(this.#headers);
     const service = new Service(this.getAttribute("service") || OWN_SERVICE, this.#headers);
+    const fields = this.#fields("native");
+    const atHand = kept.get(keyOf(service, fields, this.#file))?.explanation;
+    if (!quiet && !atHand) this.#showPreview(run);
     try {
-      const kind = this.#view("base");
-      const found = await explanationOf(service, this.#fields("maps"), this.#file, kind, fresh);
-      if (run === this.#run) this.#take(service, found);
+      const found = await explanationOf(service, fields, this.#file, this.#view("base"), fresh);
+      if (run === this.#run) this.#take(service, found, fields);
     } catch (error) {
       if (run !== this.#run) return;
       if (error.status === 401 && JSON.stringify(this.#headers) !== headers) return this.load();
-      this.#fail(error);
+      this.#fail(error, () => this.load({ quiet: true }));
     }
   }
 
@@ -695,31 +832,51 @@ export class CamViewer extends HTMLElement {
   /**
    * PNG as seen: the part in view. The whole image in colour has its own size; with lines or
    * zoomed it is drawn larger where it is small.
+   *
+   * caption: as large as it is on the screen, at least its own size and at most 2048 px, with
+   * colour bar and caption, and with text chunks that say how it was made. null before anything is
+   * shown.
    */
-  async toBlob() {
+  async toBlob({ caption = false } = {}) {
+    if (!this.#explanation) return null;
     this.draw();
     const { canvas, svg, stage } = this.#parts;
+    const longer = Math.max(canvas.width, canvas.height);
+    if (!caption) {
+      const plain = this.#transform.scale === 1 && svg.querySelectorAll("path").length === 0;
+      return pngOf(this.#picture(plain ? 1 : clamp(Math.ceil(1024 / longer), 1, 8)));
+    }
+    const shown = (stage.clientWidth * devicePixelRatio) / canvas.width;
+    const picture = this.#picture(Math.max(1, Math.min(shown, MOST_SIDE / longer)));
+    const colours = coloursOf(this.#view("colormap"));
+    const figure = { colours, threshold: this.#number("threshold"), lines: this.#figureLines() };
+    return withText(await pngOf(figureOf(picture, figure)), this.#chunks());
+  }
+
+  /** The part in view on a canvas, `factor` pixels for each of the image's. */
+  #picture(factor) {
+    const { canvas, svg, stage, plane } = this.#parts;
     const { width, height } = canvas;
     const { scale, x, y } = this.#transform;
-    const paths = svg.querySelectorAll("path");
-    const plain = scale === 1 && paths.length === 0;
-    const factor = plain ? 1 : clamp(Math.ceil(1024 / Math.max(width, height)), 1, 8);
-    const copy = make("canvas", { width: width * factor, height: height * factor });
+    const [wide, high] = [width, height].map((side) => Math.round(side * factor));
+    const copy = make("canvas", { width: wide, height: high });
     const context = copy.getContext("2d");
     const zoom = scale * factor;
     context.translate(copy.width / 2 - x * width * zoom, copy.height / 2 - y * height * zoom);
     context.scale(zoom, zoom);
+    context.imageSmoothingQuality = "high";
+    context.imageSmoothingEnabled = !plane.hasAttribute("data-coarse");
     context.drawImage(canvas, 0, 0);
     context.lineCap = "round";
     const pixel = copy.width / (stage.clientWidth || copy.width) / zoom;
-    for (const path of paths) {
+    for (const path of svg.querySelectorAll("path")) {
       const style = getComputedStyle(path);
       context.strokeStyle = style.stroke;
       context.globalAlpha = Number(style.strokeOpacity);
       context.lineWidth = parseFloat(style.strokeWidth) * pixel;
       context.stroke(new Path2D(path.getAttribute("d")));
     }
-    return new Promise((resolve) => copy.toBlob(resolve, "image/png"));
+    return copy;
   }
 
   // ---- loading
@@ -751,12 +908,39 @@ export class CamViewer extends HTMLElement {
     return fields;
   }
 
-  #take(service, explanation) {
+  /** Which image is wanted; the same for all methods, models and classes. */
+  #wantedSubject() {
+    const names = ["service", "experiment", "image"].map((name) => this.getAttribute(name));
+    return JSON.stringify(this.#file ? [numberOf(this.#file)] : names);
+  }
+
+  /** A file's own picture, until it is explained. */
+  async #showPreview(run) {
+    const file = this.#file;
+    if (!file || (this.#explanation && this.#subject === this.#wantedSubject())) return;
+    if (this.#preview?.file !== file) {
+      this.#preview = null;
+      const canvas = await previewOf(file);
+      if (run !== this.#run || this.#parts.stage.dataset.state !== "loading") return;
+      this.#preview = canvas && { file, canvas };
+    }
+    if (!this.#preview) return;
+    const { canvas } = this.#preview;
+    this.#parts.frame.style.setProperty("--_ratio", canvas.width / canvas.height);
+    this.#show("loading");
+  }
+
+  #take(service, explanation, fields) {
     const { width, height } = explanation.maps;
     const { canvas, context, svg, frame } = this.#parts;
     this.#explanation = explanation;
     this.#service = service;
-    this.#said = "";
+    this.#asked = fields;
+    this.#subject = this.#wantedSubject();
+    this.#failed = this.#preview = this.#missing = null;
+    this.#tries = 0;
+    if (this.#file) previews.delete(this.#file);
+    this.#said = this.#lined = "";
     Object.assign(canvas, { width, height });
     this.#out = context.createImageData(width, height);
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
@@ -778,26 +962,65 @@ export class CamViewer extends HTMLElement {
     if (explanation === this.#explanation) this.#redraw();
   }
 
-  /** The image that is shown, where it is not at hand. */
+  /** The image that is to be shown, where it is not at hand; asked for once. */
   async #fetchShown(kind) {
     const explanation = this.#explanation;
+    this.#missing = kind;
     try {
       await explanation.fetchImage(this.#service, kind);
-      if (explanation === this.#explanation) this.#redraw();
-    } catch (error) {
       if (explanation !== this.#explanation) return;
+      this.#foundImage();
+      this.#redraw();
+    } catch (error) {
+      if (explanation !== this.#explanation || this.#missing !== kind) return;
       if (isGone(error)) this.load({ fresh: true });
-      else this.#fail(error);
+      else this.#fail(error, () => this.#fetchShown(kind), true);
     }
   }
 
-  #fail(error) {
+  /** The wanted image beneath is there, or another one is wanted that is. */
+  #foundImage() {
+    this.#missing = null;
+    if (!this.#failed?.ofImage) return;
+    clearTimeout(this.#retry);
+    this.#failed = null;
+    this.#tries = 0;
+    this.#show("ready");
+  }
+
+  /** Say so, and keep what is on show if it is of the same image and nothing is wrong with that. */
+  #fail(error, again, ofImage = false) {
     const unknown = { title: "It could not be drawn", detail: error.message };
     const problem = error instanceof Problem ? error : new Problem(0, unknown);
     const { status, code, title: name, detail, errors } = problem;
-    this.#explanation = null;
-    this.#show("error", problem);
-    this.#emit("cam-error", { problem: { status, code, title: name, detail, errors } });
+    const same = this.#explanation && this.#subject === this.#wantedSubject();
+    const known = this.#failed?.problem.code === code;
+    const keeps = Boolean(same && problem.isTheServices);
+    this.#failed = { problem, keeps, ofImage, again };
+    if (!keeps) this.#explanation = null;
+    if (!known) this.#show(keeps ? "ready" : "error");
+    if (keeps) this.#showValues();
+    if (!known) {
+      const told = { status, code, title: name, detail, errors };
+      this.#emit("cam-error", { problem: told, kept: keeps });
+    }
+    if (problem.passes) this.#tryLater(problem.retryAfter);
+  }
+
+  /** Try again by itself, after a pause that grows. */
+  #tryLater(retryAfter) {
+    clearTimeout(this.#retry);
+    if (!this.isConnected) return;
+    const pause = Math.min(LONGEST_PAUSE, Math.max(retryAfter, FIRST_PAUSE * 2 ** this.#tries));
+    this.#tries += 1;
+    this.#retry = setTimeout(() => this.#failed?.again(), 1000 * pause);
+  }
+
+  /** Try again by the user's wish. */
+  #tryAgain() {
+    this.#tries = 0;
+    if (this.#failed?.ofImage) this.#failed.again();
+    else this.load();
   }
 
   // ---- drawing
@@ -843,7 +1066,9 @@ export class CamViewer extends HTMLElement {
   #image() {
     const { images, facts } = this.#explanation;
     const kind = facts.options.clahe ? this.#view("base") : "original";
-    if (!images.has(kind)) this.#fetchShown(kind);
+    if (images.has(kind)) {
+      if (this.#missing) this.#foundImage();
+    } else if (this.#missing !== kind) this.#fetchShown(kind);
     return images.get(kind) ?? images.values().next().value;
   }
 
@@ -862,8 +1087,13 @@ export class CamViewer extends HTMLElement {
     const { map, facts } = this.#layer();
     const { contours, grid } = this.#parts;
     const drawn = this.#isShown && this.#isContour && !facts.empty;
+    const looks = drawn && ["colormap", "threshold"].map((name) => this.#view(name));
+    const lined = this.#view("grid") === "on";
+    const wanted = JSON.stringify([facts, width, height, looks, lined]);
+    if (wanted === this.#lined) return;
+    this.#lined = wanted;
     contours.replaceChildren(...(drawn ? this.#contours(map) : []));
-    const d = this.#view("grid") === "on" ? gridPath(facts.grid, width, height) : null;
+    const d = lined ? gridPath(facts.grid, width, height) : null;
     grid.replaceChildren(...(d ? [makePath("grid-halo", d), makePath("grid", d)] : []));
     this.#drawCross();
   }
@@ -916,7 +1146,8 @@ export class CamViewer extends HTMLElement {
 
   #describe() {
     this.#showValues();
-    const names = ["layer", "alt", "colormap", "threshold"];
+    this.#drawBar();
+    const names = ["layer", "alt"];
     const said = [this.facts.digest, ...names.map((name) => this.getAttribute(name))].join("\n");
     if (said === this.#said) return;
     this.#said = said;
@@ -926,7 +1157,6 @@ export class CamViewer extends HTMLElement {
     canvas.setAttribute("aria-label", `${about}. ${this.#words()}`);
     caption.replaceChildren(...this.#captionLines(name, facts));
     empty.hidden = !facts.empty;
-    this.#drawBar();
   }
 
   #captionLines(name, layer) {
@@ -951,6 +1181,9 @@ export class CamViewer extends HTMLElement {
   }
 
   #drawBar() {
+    const barred = `${this.#view("colormap")} ${this.#number("threshold")}`;
+    if (barred === this.#barred) return;
+    this.#barred = barred;
     const context = this.#parts.bar.getContext("2d");
     const ramp = context.createImageData(256, 1);
     const colours = coloursOf(this.#view("colormap"));
@@ -965,10 +1198,10 @@ export class CamViewer extends HTMLElement {
   #read(at) {
     const { here } = this.#parts;
     if (!at) return void (here.textContent = "");
-    const { width, height, raw } = this.#layer().map;
+    const { width, height, values } = this.#layer().map;
     const column = Math.min(width - 1, Math.floor(at.x * width));
-    const value = raw[Math.min(height - 1, Math.floor(at.y * height)) * width + column];
-    here.textContent = `here ${Math.round((100 * value) / HIGHEST)} %`;
+    const value = values[Math.min(height - 1, Math.floor(at.y * height)) * width + column];
+    here.textContent = `here ${Math.round(100 * value)} %`;
   }
 
   #say(text) {
@@ -994,8 +1227,7 @@ export class CamViewer extends HTMLElement {
     const inside = [parts.plane, parts.message, parts.zoom];
     parts.stage = make("div", { class: "stage", part: "stage", ...about }, ...inside);
     parts.caption = make("div", { class: "caption", part: "caption" });
-    const none = "No positive evidence for this class in this layer.";
-    parts.empty = make("p", { class: "empty", hidden: true }, none);
+    parts.empty = make("p", { class: "empty", hidden: true }, NO_EVIDENCE);
     parts.scale = this.#buildBar();
     parts.classes = make("ul", {
       class: "classes", part: "classes", role: "list", "aria-label": "Most probable classes",
@@ -1087,14 +1319,15 @@ export class CamViewer extends HTMLElement {
   }
 
   #buildDownloads() {
-    const { link } = Object.assign(this.#parts, {
-      link: this.#button("Link", () => this.#copyLink(), LINK),
-    });
-    const row = make("div", { class: "row", role: "group", "aria-label": "Downloads and help" },
+    const link = this.#button("Link", () => this.#copyLink(), LINK);
+    const downloads = [
       this.#button("PNG", () => this.#savePng(), "Download the picture as seen, PNG"),
       this.#button("Panel", () => this.#savePanel(), "Download the panel of all layers, PNG"),
       this.#button("Array", () => this.#saveArray(), "Download the maps as an array, npy"),
-      link,
+    ];
+    Object.assign(this.#parts, { link, downloads });
+    const row = make("div", { class: "row", role: "group", "aria-label": "Downloads and help" },
+      ...downloads, link,
       this.#button("?", () => this.#parts.help.showModal(), "Keys"));
     return make("div", { class: "field wide" }, make("span", {}, "Download"), row);
   }
@@ -1118,44 +1351,83 @@ export class CamViewer extends HTMLElement {
     const had = this.facts !== null || !toolbar.hidden;
     frame.toggleAttribute("data-controls", this.#hasControls && had);
     toolbar.hidden = !this.#hasControls || !had;
-    zoom.hidden = classes.hidden = !this.#hasControls || !this.facts;
+    zoom.hidden = classes.hidden = !this.#hasControls || !this.#hasPicture;
+    this.#allowDownloads();
+  }
+
+  /** Whether an explanation is on show, and not a file's own picture or words. */
+  get #hasPicture() {
+    const early = this.#parts.stage.dataset.state === "loading" && this.#preview;
+    return this.facts !== null && !early;
+  }
+
+  /** Downloads and the link, where there is something that they are good for. */
+  #allowDownloads() {
+    const { stage, downloads, link } = this.#parts;
+    const ready = stage.dataset.state === "ready";
+    for (const button of downloads) button.disabled = !ready;
+    link.hidden = this.#linkTo === null;
+    link.disabled = !ready || Boolean(this.#file);
+    link.title = this.#file ? "An uploaded image has no address" : LINK;
   }
 
   /** One of the states empty, loading, ready and error. */
-  #show(state, problem = null) {
-    const { stage, plane, scale, about, message } = this.#parts;
-    const hasPicture = this.facts !== null;
+  #show(state) {
+    const { stage, plane, scale, about, canvas } = this.#parts;
     stage.dataset.state = state;
     stage.setAttribute("aria-busy", String(state === "loading"));
-    for (const part of [plane, scale, about]) part.hidden = !hasPicture;
+    const early = state === "loading" && this.#preview;
+    stage.querySelector(".preview")?.remove();
+    if (early) plane.before(this.#preview.canvas);
+    for (const part of [plane, scale, about]) part.hidden = !this.#hasPicture;
     this.#showControls();
-    message.hidden = state === "ready";
+    this.#showMessage();
+    const heading = this.#parts.message.querySelector("strong")?.textContent;
+    if (!this.#hasPicture) canvas.setAttribute("aria-label", heading);
+  }
+
+  /** What is to be said of the state, over the picture where there is one. */
+  #showMessage() {
+    const { stage, message } = this.#parts;
+    const { state } = stage.dataset;
+    const problem = this.#failed?.problem;
+    message.hidden = state === "ready" && !problem;
     if (message.hidden) return;
-    const over = state === "loading" && hasPicture;
-    message.className = `message ${state === "error" ? "bad" : ""} ${over ? "over" : ""}`;
-    const [heading, words] = {
-      empty: ["No image yet", "Choose one to see where the model looked."],
-      loading: ["Explaining …", over ? "" : "The model looks at the image."],
-      error: [problem?.title, problem?.detail],
+    const over = this.#hasPicture || this.#preview !== null;
+    const [kind, heading, words] = {
+      empty: ["", "No image yet", "Choose one to see where the model looked."],
+      loading: [over ? "over" : "", "Explaining …", over ? "" : "The model looks at the image."],
+      ready: ["bad failed", problem?.title, this.#stillShown()],
+      error: ["bad", problem?.title, problem?.detail],
     }[state];
+    message.className = `message ${kind}`;
     message.replaceChildren(
       ...(state === "loading" ? [make("div", { class: "spinner", "aria-hidden": "true" })] : []),
       make("strong", {}, heading),
       ...(words ? [make("p", {}, words)] : []),
-      ...(state === "error" ? [this.#button("Try again", () => this.load())] : []),
+      ...(problem ? [this.#button("Try again", () => this.#tryAgain())] : []),
     );
-    if (!hasPicture) this.#parts.canvas.setAttribute("aria-label", heading);
     if (state !== "empty") this.#say(`${heading} ${words}`);
+  }
+
+  /** What is on show while what is wanted is not to be had. */
+  #stillShown() {
+    if (!this.#failed || !this.facts) return "";
+    const { options, layers, target, model } = this.facts;
+    const kind = this.#explanation.images.has("original") ? "before CLAHE" : "after CLAHE";
+    const method = options.method ?? layers[0].method;
+    const still = this.#failed.ofImage ? `the image ${kind}` : `${method}, ${target.name}, ${model.name}`;
+    return `Still shown: ${still}.${this.#failed.problem.passes ? " It is tried again by itself." : ""}`;
   }
 
   /** Say for a while, over the picture, what did not work. */
   #notice(text) {
-    const { message, stage } = this.#parts;
+    const { message } = this.#parts;
     message.className = "message over bad";
     message.replaceChildren(make("strong", {}, text));
     message.hidden = false;
     this.#say(text);
-    setTimeout(() => (message.hidden = stage.dataset.state === "ready"), 6000);
+    setTimeout(() => message.firstChild?.textContent === text && this.#showMessage(), 6000);
   }
 
   /** What the answer offers: layers with evidence, classes, CLAHE. */
@@ -1168,8 +1440,6 @@ export class CamViewer extends HTMLElement {
       button.title = layer ? `${layer.label}${layer.empty ? ", no positive evidence" : ""}` : "";
     }
     this.#inputs.base[1].disabled = !facts.options.clahe;
-    this.#parts.link.disabled = Boolean(this.#file);
-    this.#parts.link.title = this.#file ? "An uploaded image has no address" : LINK;
     this.#fillTargets(facts.top_classes.map((one) => one.name));
     if (this.#hasControls && facts.top_classes.length >= MOST_TOP) this.#fetchTargets();
     this.#parts.classes.replaceChildren(...facts.top_classes.map((one) => {
@@ -1209,7 +1479,7 @@ export class CamViewer extends HTMLElement {
     const { name: layer } = this.#explanation ? this.#layer() : { name: this.#view("layer") };
     const { target } = this.#explanation ? this.facts : {};
     for (const [name, input] of Object.entries(this.#inputs)) {
-      let value = name === "layer" ? layer : this.#view(name) ?? "";
+      let value = name === "layer" ? layer : this.#shownValue(name);
       if (name === "target" && value) value = target?.name ?? value;
       if (Array.isArray(input)) {
         for (const one of input) one.setAttribute("aria-pressed", String(one.value === value));
@@ -1220,6 +1490,16 @@ export class CamViewer extends HTMLElement {
       this.#parts[`${name}Value`].textContent = `${Math.round(100 * this.#number(name))} %`;
     }
     this.#inputs.opacity.disabled = this.#isContour;
+  }
+
+  /** An attribute; where what it wants could not be had, what is on show instead. */
+  #shownValue(name) {
+    if (this.#failed?.keeps) {
+      const { ofImage } = this.#failed;
+      if (ofImage && name === "base") return this.#missing === "enhanced" ? "original" : "enhanced";
+      if (!ofImage && COMPUTED.includes(name)) return this.#asked[name] ?? "";
+    }
+    return this.#view(name) ?? "";
   }
 
   // ---- changing
@@ -1237,7 +1517,9 @@ export class CamViewer extends HTMLElement {
 
   /** A change by the user. */
   #choose(name, value) {
+    const again = this.#failed?.keeps && (this.getAttribute(name) ?? "") === value;
     this.#set(name, value);
+    if (again) this.#tryAgain();
     this.#emit("cam-change", { state: this.state });
     if (name === "layer" && this.#explanation) this.#say(this.#words());
   }
@@ -1283,7 +1565,9 @@ export class CamViewer extends HTMLElement {
     this.shadowRoot.addEventListener("pointerdown", use);
     stage.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
     stage.addEventListener("pointerdown", (event) => {
-      if (!this.facts || event.button || event.composedPath().includes(this.#parts.zoom)) return;
+      const { zoom, message } = this.#parts; // what has buttons of its own
+      const path = event.composedPath();
+      if (!this.facts || event.button || path.includes(zoom) || path.includes(message)) return;
       this.#pointers.set(event.pointerId, event);
       stage.setPointerCapture(event.pointerId);
     });
@@ -1394,38 +1678,105 @@ export class CamViewer extends HTMLElement {
 
   // ---- downloads
 
-  #save(blob, ending) {
-    const stem = this.facts.image.name.split(/[/\\]/).pop().replace(/\.[^.]*$/, "") || "image";
+  /** Save a file named after what is on show: image, model, class, method, and what it is. */
+  #save(blob, what, ending) {
+    const { image, model, target } = this.facts;
+    const stem = image.name.split(/[/\\]/).pop().replace(/\.[^.]*$/, "");
+    const { method } = what === this.#layer().name ? this.#layer().facts : this.facts.layers[0];
+    const name = fileName([stem, model.name, target.name, method, what], ending);
     const href = URL.createObjectURL(blob);
-    make("a", { href, download: `${stem}_${ending}` }).click();
+    make("a", { href, download: name }).click();
     setTimeout(() => URL.revokeObjectURL(href), 10_000);
   }
 
   async #savePng() {
-    this.#save(await this.toBlob(), `${this.#layer().name}.png`);
+    this.#save(await this.toBlob({ caption: true }), this.#layer().name, ".png");
   }
 
-  #saveArray() {
-    this.#save(new Blob([this.#explanation.npy]), "maps.npy");
+  /** The maps at the picture's size, as the service has them. */
+  async #saveArray() {
+    const type = "application/x-npy";
+    const path = `/v1/explanations/${this.facts.digest}`;
+    const answer = this.#service.ask(path, { headers: { Accept: type } }).catch((error) => {
+      if (!isGone(error)) throw error;
+      return this.#service.explain({ ...this.#asked, view: "maps" }, this.#file, type);
+    });
+    await this.#saveAnswer("array", answer, "maps", ".npy");
   }
 
   /** The service's figure of all layers, in the colours and opacity of this view. */
   async #savePanel() {
     const colours = { colormap: this.#view("colormap"), alpha: this.#number("opacity") };
-    const fields = { ...this.#fields("panel"), ...colours };
+    const fields = { ...this.#asked, view: "panel", ...colours };
+    const answer = this.#service.explain(fields, this.#file, "image/png");
+    await this.#saveAnswer("panel", answer, "panel", ".png");
+  }
+
+  async #saveAnswer(name, answer, what, ending) {
+    const explanation = this.#explanation;
     try {
-      const answer = await this.#service.explain(fields, this.#file, "image/png");
-      this.#save(await answer.blob(), "panel.png");
+      const blob = await (await answer).blob();
+      if (explanation === this.#explanation) this.#save(blob, what, ending);
     } catch (error) {
-      this.#notice(`No panel: ${error.title ?? error.message}`);
+      this.#notice(`No ${name}: ${error.title ?? error.message}`);
     }
   }
 
-  /** The address that reopens this view on the service's own page. */
+  /** What the picture that is downloaded says beneath its colours. */
+  #figureLines() {
+    const { prediction, target, image, model } = this.facts;
+    const { name, facts } = this.#layer();
+    const known = image.true_class ? `. True class: ${image.true_class}` : "";
+    const cells = facts.grid.join(" × ");
+    const about = `${title(name)}: ${facts.label} · ${facts.method} · ${cells} cells`;
+    return [
+      { text: "of the layer’s maximum", soft: true },
+      { text: `Predicted ${prediction.name}, ${percent(prediction.probability)}`, bold: true },
+      { text: `Explained: ${target.name}, ${percent(target.probability)}${known}` },
+      ...(facts.empty ? [{ text: NO_EVIDENCE, bad: true }] : []),
+      { text: about },
+      { text: `${model.name} · ${image.name.split(/[/\\]/).pop()}`, soft: true },
+      ...this.#viewWords().map((text) => ({ text, soft: true })),
+    ];
+  }
+
+  /** What of the view a reader of the picture would not guess. */
+  #viewWords() {
+    const { scale } = this.#transform;
+    const hidden = Math.round(100 * this.#number("threshold"));
+    const lines = LEVELS.map((one) => `${100 * one}`).join(", ");
+    const words = [
+      this.facts.options.clahe && this.#view("base") === "enhanced" && "image after CLAHE",
+      this.#isShown && this.#isContour && `lines at ${lines} % of the maximum`,
+      !this.#isShown && "overlay off",
+      this.#isShown && hidden > 0 && `below ${hidden} % hidden`,
+      scale > 1 && `a part of the image, ${Math.round(100 * scale)} %`,
+    ].filter(Boolean);
+    return words.length > 0 ? [title(words.join(" · "))] : [];
+  }
+
+  /** How the picture was made: as the service says it of its own, and what the viewer did. */
+  #chunks() {
+    const view = {
+      drawn: "in the viewer",
+      opacity: this.#number("opacity"),
+      threshold: this.#number("threshold"),
+      colormap: this.#view("colormap"),
+      mode: this.#view("mode"),
+      base: this.#view("base"),
+      overlay: this.#isShown,
+      grid: this.#view("grid") === "on",
+      zoom: this.transform,
+    };
+    return { ...this.#layer().facts.recipe, View: JSON.stringify(view) };
+  }
+
+  /** The address that reopens this view, on the service's own page where no other is named. */
   async #copyLink() {
-    const address = `${this.#service.base}/?${this.link()}`;
+    const own = () => `${this.#service.base}/?${this.link()}`;
+    const address = await (this.#linkTo ?? own)(this.link());
     const { link } = this.#parts;
-    const copied = await copyText(address, this.shadowRoot);
+    const copied = await copyText(String(address), this.shadowRoot);
     link.textContent = copied ? "Copied" : "Not copied";
     this.#say(copied ? "Link copied" : "The browser does not let the link be copied");
     setTimeout(() => (link.textContent = "Link"), 2000);
@@ -1439,6 +1790,8 @@ function within({ scale, x, y }) {
   const inside = (value) => Number(clamp(value, edge, 1 - edge).toFixed(5));
   return { scale: allowed, x: inside(x), y: inside(y) };
 }
+
+const pngOf = (canvas) => new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
 
 /** Copy; pages without TLS have no clipboard API, and the old command then does it. */
 async function copyText(text, root) {

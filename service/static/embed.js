@@ -1,6 +1,6 @@
 /**
- * The viewer in a portal's frame. Its attributes stand in the query, and `scheme` (light|dark;
- * default: the user's). The token comes in the fragment or by message, and what happens is told to
+ * The viewer in a portal's frame. Its attributes stand in the query, `scheme` (light|dark; default:
+ * the user's) and `link` (a page of the portal, to which the view is added). The token comes in the fragment or by message, and what happens is told to
  * the page around, if that is of an origin which the service lets in.
  */
 
@@ -38,6 +38,19 @@ function start() {
   viewer.hidden = false;
 }
 
+/**
+ * What Link copies: the portal's own page with the view in its query. null where the portal names
+ * none, or one of another origin: the service's own page wants the key.
+ */
+function linkOf(given) {
+  if (!URL.canParse(given) || !ancestors.includes(new URL(given).origin)) return null;
+  return (view) => {
+    const address = new URL(given);
+    for (const [name, value] of view) address.searchParams.set(name, value);
+    return address.href;
+  };
+}
+
 /** Use a token from now on: {token, expires_at}, as the service made it. */
 function take({ token, expires_at: expiresAt }) {
   if (typeof token !== "string" || !TOKEN.test(token)) return false;
@@ -63,8 +76,8 @@ function wait() {
   tell("token-wanted");
 }
 
-function failed({ status, code, title, detail }) {
-  tell("error", { status, code, title, detail });
+function failed({ status, code, title, detail }, kept) {
+  tell("error", { status, code, title, detail, kept });
   if (status !== 401) return;
   refusals += 1;
   if (refusals <= MOST_REFUSALS) tell("token-wanted");
@@ -79,7 +92,7 @@ viewer.addEventListener("cam-load", ({ detail }) => {
   refusals = 0;
   tell("loaded", { facts: detail.facts });
 });
-viewer.addEventListener("cam-error", ({ detail }) => failed(detail.problem));
+viewer.addEventListener("cam-error", ({ detail }) => failed(detail.problem, detail.kept));
 viewer.addEventListener("cam-change", () => {
   tell("change", { state: Object.fromEntries(viewer.link()) });
 });
@@ -87,6 +100,7 @@ new ResizeObserver(() => {
   tell("height", { height: Math.ceil(document.body.getBoundingClientRect().height) });
 }).observe(document.body);
 
+viewer.linkTo = linkOf(query.get("link"));
 const scheme = query.get("scheme");
 if (["light", "dark"].includes(scheme)) document.documentElement.style.colorScheme = scheme;
 if (!takeFromFragment()) {

@@ -440,3 +440,13 @@ def test_many_threads_read_the_same():
     with ThreadPoolExecutor(8) as pool:
         for image, truth in zip(pool.map(decode_image, files), alone, strict=True):
             np.testing.assert_array_equal(image, truth)
+
+
+@pytest.mark.parametrize("height", [255, 256, 257, 700])
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA"])
+def test_tall_pictures_are_whole(height, mode):
+    pixels = np.random.default_rng(2).integers(0, 256, (height, 3, 3), np.uint8)
+    picture = Image.fromarray(pixels).convert(mode)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    np.testing.assert_array_equal(decode_image(buffer.getvalue()), np.array(picture.convert("RGB")))

@@ -89,8 +89,12 @@ TIFF = WHOLE["tiff"]
 BAD = {
     "nothing": (b"", InvalidImage, "empty"),
     "text": (b"path,label\ncell.png,1\n", InvalidImage, "not an image in a format"),
-    "gif": (b"GIF89a" + bytes(40), InvalidImage, r"b'GIF89a.*JPEG, PNG, WebP, BMP, TIFF"),
-    "pdf": (b"%PDF-1.7\n", InvalidImage, "%PDF-1.7"),
+    "pdf": (b"%PDF-1.4\n%\xe2\xe3", InvalidImage, r"^a PDF document, .* save its picture as PNG"),
+    "gif": (b"GIF89a" + bytes(20), InvalidImage, "^a GIF, .*JPEG, PNG, WebP, BMP, TIFF"),
+    "heic": (b"\0\0\0\x18ftypheic" + bytes(20), InvalidImage, "^a HEIC or AVIF, "),
+    "page": (b"\n<!DOCTYPE html><p>", InvalidImage, "^a web page or other text with tags, "),
+    "zip": (b"PK\x03\x04" + bytes(20), InvalidImage, "^a zip archive or office document, "),
+    "dicom": (bytes(128) + b"DICM" + bytes(9), InvalidImage, "^a DICOM file, "),
     "one byte": (b"\xff", InvalidImage, "not an image in a format"),
     "only a signature": (PNG_SIGNATURE, InvalidImage, "PNG data is damaged"),
     "half a jpeg": (WHOLE["jpeg"][:-200], InvalidImage, "JPEG data .* truncated"),
@@ -335,3 +339,11 @@ def expect_picture_or_our_error(data):
     assert image.ndim == 3
     assert image.shape[2] == 3
     assert image.flags.c_contiguous
+
+
+@pytest.mark.parametrize("data", [b"%PDF-1.4 x", b"\xff\xfe\xfd\xfc", b"GIF89a"])
+def test_no_bytes_are_quoted(data):
+    with pytest.raises(InvalidImage) as refused:
+        decode_image(data)
+    assert "b'" not in str(refused.value)
+    assert "\\x" not in str(refused.value)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import matplotlib as mpl
@@ -52,6 +53,23 @@ def test_a_pdf_is_seven_inches_wide_and_says_how_it_was_made(inputs):
     assert b"/MediaBox [ 0 0 504 " in data
     assert "кольцо".encode("utf-16-be") in data
     assert b"/CreationDate" not in data
+
+
+def information(data: bytes, name: str) -> str:
+    """A text of a PDF's information dictionary, in which brackets are escaped."""
+    found = re.search(rb"/%s \((.*?)(?<!\\)\)" % name.encode(), data, re.DOTALL)
+    assert found is not None
+    text = re.sub(rb"\\(.)", rb"\1", found[1], flags=re.DOTALL)
+    return text.decode("utf-16" if text.startswith(b"\xfe\xff") else "latin-1")
+
+
+def test_a_pdf_has_a_title_and_a_subject_for_people(inputs):
+    data = pdf(inputs)
+    assert information(data, "Title") == "image: predicted кольцо $x_1$, probability 0.70"
+    subject = "Class activation maps of кольцо $x_1$ by cls_resnet50_ce: early, late"
+    assert information(data, "Subject") == subject
+    assert '"class": "кольцо"' in information(data, "Keywords")
+    assert information(data, "Creator") == "gradcam 1"
 
 
 def test_equal_inputs_give_equal_files(inputs):

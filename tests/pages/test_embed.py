@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Frame, Page, expect
+from playwright.sync_api import Browser, Frame, Locator, Page, expect
 
+from cam_engine.png import read_png_text
 from tests.pages.conftest import until
 from tests.redis_server import free_port
 from tests.serving import Server, running
@@ -312,3 +314,74 @@ def test_without_keys_no_token_is_needed(site: Server, visit: Callable[[str], Vi
     until(seen.page, "Boolean(document.querySelector('cam-viewer').facts)", 40)
     assert viewer.get_attribute("service") is None
     assert seen.errors == []
+
+
+def _link(seen: Visit) -> Locator:
+    return seen.frame().get_by_role("button", name="Copy the link")
+
+
+def test_a_frame_offers_no_link_that_needs_the_key(
+    portal: Portal, visit: Callable[[str], Visit]
+) -> None:
+    seen = visit(portal.url)
+    told(seen, "loaded")
+    expect(seen.frame().get_by_role("button", name="Download the picture")).to_be_visible()
+    expect(_link(seen)).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    "address", ["{portal}/slide?number=12", "https://evil.example/", "nothing"]
+)
+def test_a_link_leads_to_the_portals_own_page(
+    portal: Portal, visit: Callable[[str], Visit], address: str
+) -> None:
+    seen = visit(portal.url)
+    told(seen, "loaded")
+    seen.page.evaluate(
+        """(link) => {
+          window.got = [];
+          const frame = document.querySelector("#view");
+          const address = new URL(frame.src);
+          address.searchParams.set("link", link);
+          address.searchParams.set("layer", "early");
+          frame.allow = "clipboard-write";
+          frame.src = address;
+        }""",
+        address.format(portal=portal.url),
+    )
+    told(seen, "loaded")
+    if not address.startswith("{portal}"):
+        expect(_link(seen)).to_be_hidden()
+        return
+    seen.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    _link(seen).click()
+    expect(seen.frame().get_by_text("Copied", exact=True)).to_be_visible()
+    seen.page.bring_to_front()
+    copied = urlsplit(seen.page.evaluate("navigator.clipboard.readText()"))
+    assert f"{copied.scheme}://{copied.netloc}{copied.path}" == f"{portal.url}/slide"
+    query = parse_qs(copied.query)
+    assert (query["number"], query["layer"]) == (["12"], ["early"])
+    assert query["image"][0].endswith("ring/cell_001.jpg")
+    assert "link" not in query
+
+
+def test_the_element_is_made_of_files_that_other_origins_may_load(
+    portal: Portal, visit: Callable[[str], Visit]
+) -> None:
+    """On an origin of its own, with what the service's own pages have."""
+    seen = visit(f"{portal.url}/direct.html")
+    expect(seen.page.locator("#said")).to_have_text("ring", timeout=40_000)
+    scripts = [one for one in seen.addresses if "/static/" in one]
+    assert {one.rsplit("/", 1)[1] for one in scripts} == {
+        "cam-viewer.js",
+        "cam-figure.js",
+        "cam-maps.js",
+    }
+    for one in scripts:
+        answer = httpx.get(one, headers={"Origin": portal.url})
+        assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
+        assert answer.headers["Access-Control-Allow-Origin"] == portal.url
+    with seen.page.expect_download() as waiting:
+        seen.page.get_by_role("button", name="Download the picture").click()
+    assert "Recipe" in read_png_text(waiting.value.path())
+    expect(seen.page.get_by_role("button", name="Copy the link")).to_be_hidden()

@@ -135,7 +135,7 @@ def test_what_was_forgotten_is_asked_for_again(
         return route.fulfill(status=410, content_type="application/problem+json", body=body)
 
     with open_page("/docs", expected=("410",)) as page:
-        page.route("**/v1/explanations/*", gone_once)
+        page.route("**/v1/explanations/*/image?*", gone_once)
         show(page, experiment=experiment_of(lifecycle), image=CELL)
         assert len(refused) == 1
         assert page.evaluate("viewer.facts") is not None
@@ -310,8 +310,8 @@ def test_without_a_connection_it_says_so_and_tries_again(
             attributes,
         )
         expect(page.get_by_text("The service cannot be reached", exact=True)).to_be_visible()
-        page.context.set_offline(False)
-        page.get_by_role("button", name="Try again").click()
+        expect(page.get_by_role("button", name="Try again")).to_be_visible()
+        page.context.set_offline(False)  # which the browser tells the page of
         page.wait_for_function("() => viewer.facts !== null")
         page.wait_for_load_state("networkidle")
         page.context.set_offline(True)

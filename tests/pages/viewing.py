@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 
+POST = "**/v1/explanations"
 CELL = "crops_gt_crops/crops/test/schizont/cell_001.jpg"
 
 _INSERT = """async (attributes) => {
@@ -113,3 +114,22 @@ def requests_of(page: Page) -> list[str]:
 
     page.on("request", lambda request: notice(request.method, request.url))
     return found
+
+
+class Held:
+    """Requests to explain something, until they are let go."""
+
+    def __init__(self, page: Page) -> None:
+        self.page, self.routes = page, list[Route]()
+        page.route(POST, self._hold)
+
+    def _hold(self, route: Route) -> None:
+        self.routes.append(route)
+
+    def let_go(self) -> None:
+        """Let the first one go on, once it is there, and all others; none is held any more."""
+        while not self.routes:
+            self.page.wait_for_timeout(20)
+        for route in self.routes:
+            route.continue_()
+        self.page.unroute(POST)

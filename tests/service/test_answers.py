@@ -17,6 +17,7 @@ class Sized:
 
     digest: str
     bytes_used: int
+    large_images: tuple[()] = ()
 
     def without_pixels(self) -> Sized:
         return self
