@@ -197,7 +197,7 @@ viewer.addEventListener("cam-load", (event) => {
 });
 viewer.addEventListener("cam-error", async (event) => {
   if (event.target !== viewer) return;
-  $("layers").hidden = true;
+  $("layers").hidden = !event.detail.kept;
   if (event.detail.problem.status === 401 && (await signedIn())) {
     viewer.headers = authHeaders();
     viewer.load();

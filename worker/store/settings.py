@@ -20,7 +20,9 @@ class JobSettings(BaseSettings):
 
     data: Path = Field(Path("results"), description="data root, on storage that all share")
     output_root: Path | None = Field(
-        None, description="where jobs' `output` folders are; default: none may be named"
+        None,
+        description="where all jobs' pictures go, and where `output` may name folders; default: "
+        "beside each experiment",
     )
     output_store: str | None = Field(
         None,
