@@ -147,12 +147,14 @@ JOB_CODES = (
     *("job-not-found", "job-unfinished", "nothing-to-retry", "output-busy", "file-not-found"),
     *("idempotency-conflict", "webhook-not-allowed", "jobs-unavailable"),
 )
+RESULT_CODES = ("output-holds-others", "result-replaced")
 VIEW_TOKEN_CODES = ("view-token-invalid", "view-token-expired", "view-token-scope")
 ELSEWHERE = {
     "explanation-gone": "a test of its own in test_again.py, since it takes many answers",
     "queue-full": "below: it takes a second request at the same time",
     "request-timeout": "below: its body comes too slowly",
     **dict.fromkeys(JOB_CODES, "with a Redis, in test_job_routes.py"),
+    **dict.fromkeys(RESULT_CODES, "with a worker, in tests/system/test_jobs_results.py"),
     **dict.fromkeys(VIEW_TOKEN_CODES, "with a clock and a key, in test_view_tokens.py"),
     "output-not-writable": "a full disk: tests/system/test_jobs_faults.py",
     "internal-error": "below, in this process: there is no known way to cause one from outside",
