@@ -104,6 +104,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.components = parts
     for routes in (operations, explanations, gallery, catalog, jobs, view_tokens):
         app.include_router(routes.router)
+    app.include_router(jobs.plans)
     for routes in (docs, pages, embed):
         app.include_router(routes.router)
     describe(app, parts)

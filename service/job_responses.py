@@ -101,7 +101,7 @@ class Standing(BaseModel):
 
 
 class JobPlan(BaseModel):
-    """POST /v1/jobs/plan."""
+    """POST /v1/job-plans."""
 
     models: list[str] = Field(description="their folders")
     images: int = Field(description="images a model")

@@ -78,7 +78,8 @@ def with_examples(document: dict[str, Any], parts: Components) -> dict[str, Any]
             value = {**sheet, "image": known["image"], "view": "panel"}
             bodies["one image"] = {"summary": "An image of the root", "value": value}
         _body(document, "/v1/explanations")["examples"] = bodies
-        _body(document, "/v1/jobs")["example"] = {**sheet, "max_images": 10}
+        for path in ("/v1/jobs", "/v1/job-plans"):
+            _body(document, path)["example"] = {**sheet, "max_images": 10}
         _body(document, "/v1/view-tokens")["example"] = sheet
         for path, operations in document["paths"].items():
             if path.startswith(("/v1/experiments/", "/v1/models/")):

@@ -24,6 +24,7 @@ from worker.contract import ItemState, JobRequest, JobState
 from worker.store.storage import StoredFile
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(authorised)])
+plans = APIRouter(prefix="/v1/job-plans", tags=["jobs"], dependencies=[Depends(authorised)])
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -132,8 +133,8 @@ async def submit(
     return await _job(request, jobs, accepted.state)
 
 
-@router.post(
-    "/plan",
+@plans.post(
+    "",
     operation_id="plan_job",
     summary="What would become of a job",
     dependencies=[Depends(without_query)],

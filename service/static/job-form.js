@@ -133,7 +133,7 @@ async function askPlan(wanted) {
   const { signal } = asking;
   try {
     await pause(REST_MILLISECONDS, signal);
-    sayWhere(await api("/v1/jobs/plan", { json: wanted, as: "json", signal }));
+    sayWhere(await api("/v1/job-plans", { json: wanted, as: "json", signal }));
   } catch (error) {
     if (error.name === "AbortError") return;
     $("replace-field").hidden = error.code !== "output-holds-others";

@@ -165,7 +165,7 @@ def test_a_named_set_takes_one_recipe(jobs: Stack) -> None:
     body = {"experiment": jobs.experiment, "models": ["focal"], "name": "for-the-paper"}
     with jobs.server.client() as client:
         refused = client.post("/v1/jobs", json=body)
-        planned = client.post("/v1/jobs/plan", json=body)
+        planned = client.post("/v1/job-plans", json=body)
     assert "for-the-paper" in assert_problem(refused, "output-holds-others")["detail"]
     assert_problem(planned, "output-holds-others")
     assert list((output_of(jobs) / "runs").glob("*")) == []
@@ -174,12 +174,12 @@ def test_a_named_set_takes_one_recipe(jobs: Stack) -> None:
 def test_the_plan_says_what_is_there_and_writes_nothing(jobs: Stack) -> None:
     body = {"experiment": jobs.experiment, "max_images": 3}
     with jobs.server.client() as client:
-        empty = client.post("/v1/jobs/plan", json=body).json()
+        empty = client.post("/v1/job-plans", json=body).json()
         assert not output_of(jobs).exists()
         assert client.get("/v1/jobs").json()["total"] == 0
         done(jobs, max_images=3)
-        same = client.post("/v1/jobs/plan", json=body).json()
-        other = client.post("/v1/jobs/plan", json={**body, "method": "eigencam"}).json()
+        same = client.post("/v1/job-plans", json=body).json()
+        other = client.post("/v1/job-plans", json={**body, "method": "eigencam"}).json()
     usual = f"{jobs.experiment}/gradcam_visualizations"
     assert (empty["items"], empty["images"], empty["available"]) == (6, 3, 8)
     assert empty["models"] == list(MODELS)
