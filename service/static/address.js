@@ -64,5 +64,8 @@ window.addEventListener("popstate", () => {
   wanted = null; // it was of the entry that is left
   leaving = null;
 });
+window.addEventListener("pageshow", () => {
+  leaving = null; // the way back led to another page, and forward to this one again
+});
 window.addEventListener("pagehide", flushAddress);
 document.addEventListener("visibilitychange", () => document.hidden && flushAddress());

@@ -42,7 +42,7 @@ export function authHeaders() {
  */
 export async function api(path, options = {}) {
   let response = await ask(path, options);
-  if (response.status === 401 && (await signedIn())) response = await ask(path, options);
+  if (response.status === 401 && !declined && (await signedIn())) response = await ask(path, options);
   if (!response.ok) throw await problemOf(response);
   heard();
   return options.as ? read(response, options.as) : response;
@@ -146,15 +146,21 @@ function showState(container, problem, button) {
 }
 
 let signingIn = null;
+let declined = false; // then only what people do asks again
 
 /** Whether the caller has signed in, once the dialog is closed; one dialog for all who ask. */
 export function signedIn() {
-  signingIn ??= new Promise((resolve) => {
-    window.dispatchEvent(new CustomEvent("gradcam-sign-in", { detail: resolve }));
-  }).finally(() => {
-    signingIn = null;
-  });
+  signingIn ??= askToSignIn();
   return signingIn;
+}
+
+async function askToSignIn() {
+  const isIn = await new Promise((resolve) => {
+    window.dispatchEvent(new CustomEvent("gradcam-sign-in", { detail: resolve }));
+  });
+  signingIn = null;
+  declined = !isIn;
+  return isIn;
 }
 
 function setUpSignIn() {

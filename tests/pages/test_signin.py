@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.pages.conftest import until
 from tests.serving import Server, running
 
 KEY = "a-key-of-the-test-that-is-long-enough-0123456789"
@@ -78,7 +79,7 @@ def test_a_key_that_is_taken_back_is_asked_for_in_peoples_words(
 ) -> None:
     with open_page(url=locked.url, expected=("401",)) as page:
         sign_in(page, KEY)
-        page.locator("#samples button").first.wait_for()
+        until(page, "document.querySelectorAll('#samples img[src^=blob]').length === 8")
         page.evaluate("sessionStorage.clear()")
         page.locator("#samples button").first.click()
         page.get_by_role("button", name="Not now").click()
@@ -87,6 +88,26 @@ def test_a_key_that_is_taken_back_is_asked_for_in_peoples_words(
         said.get_by_role("button", name="Sign in").click()
         sign_in(page, KEY)
         expect(page.locator("#layers > button")).to_have_count(3)
+
+
+def test_not_now_is_asked_once_and_not_for_each_picture(
+    open_page: Callable[..., Any], locked: Server
+) -> None:
+    size = {"width": 700, "height": 600}
+    with open_page("/docs", url=locked.url, expected=("401",), viewport=size) as page:
+        page.goto("/experiment?path=experiments/experiment_synthetic_lifecycle")
+        sign_in(page, KEY)
+        until(page, "document.querySelector('.tile img[src]') !== null")
+        page.evaluate("sessionStorage.clear()")
+        refused: list[str] = []
+        page.on("response", lambda one: refused.append(one.url) if one.status == 401 else None)
+        gallery = "document.querySelector('#gallery')"
+        page.evaluate(f"{gallery}.scrollTop = {gallery}.scrollHeight")
+        page.get_by_role("button", name="Not now").click()
+        last = page.locator('.tile[aria-posinset="48"] img')
+        expect(last).to_have_class(re.compile("missing"))
+        expect(page.get_by_role("dialog")).to_be_hidden()
+        assert len(refused) > 5
 
 
 def test_a_service_that_is_gone_is_waited_for(open_page: Callable[..., Any]) -> None:
