@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from service.model_cache import LoadedModel, ModelCache, fresh_stamp
 
 _MOST_KEPT = 100_000
 
+Order = Literal["listed", "mixed"]
 _Answer = TypeVar("_Answer")
 
 
@@ -60,6 +62,19 @@ class _Plan:
     images: tuple[ImageItem, ...]
 
 
+def mixed(images: Sequence[ImageItem]) -> tuple[ImageItem, ...]:
+    """As if shuffled, but always alike: an image's place among the others depends on its name only.
+
+    Images are listed class by class, so that the first ones say nothing about the others.
+    """
+
+    def rank(item: ImageItem) -> bytes:
+        name = f"{item.true_class}/{item.path.name}"
+        return hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=8).digest()
+
+    return tuple(sorted(images, key=rank))
+
+
 class Predictions:
     """Predicts as explanations do by default, with CLAHE; remembers by weights and image file.
 
@@ -81,9 +96,11 @@ class Predictions:
         self._limits = limits
         self._known: OrderedDict[tuple[str, FileStamp], Prediction] = OrderedDict()
 
-    async def page(self, path: str, model: str, offset: int, limit: int) -> PredictedPage:
+    async def page(
+        self, path: str, model: str, offset: int, limit: int, order: Order = "listed"
+    ) -> PredictedPage:
         """Predictions for the test images from `offset` on. Raises CamError or ServiceError."""
-        plan = await _on(self._io, lambda: self._plan(path, model))
+        plan = await _on(self._io, lambda: self._plan(path, model, order))
         loaded = await self._models.get(plan.model, plan.stamp)
         chosen = plan.images[offset : offset + limit]
         size = loaded.explainer.batch_size
@@ -100,10 +117,12 @@ class Predictions:
         )
         return PredictedPage(plan.model.id, images, len(plan.images))
 
-    def _plan(self, path: str, model: str) -> _Plan:
+    def _plan(self, path: str, model: str, order: Order) -> _Plan:
         experiment = self._catalog.experiment(path)
         entry = self._catalog.model(model, experiment)
         images = self._catalog.images(experiment, "test")
+        if order == "mixed":
+            images = mixed(images)
         return _Plan(entry, fresh_stamp(entry), f"{experiment.id}/", images)
 
     async def _predict(self, model: LoadedModel, items: Sequence[ImageItem]) -> list[Prediction]:

@@ -1,4 +1,4 @@
-"""A TCP proxy that can go deaf: connections stay open, and nothing comes through."""
+"""A TCP proxy that can go deaf (connections stay open, and nothing comes through) or close."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Proxy:
         self._open = threading.Event()
         self._open.set()
         self._ended = False
+        self._closed = False
         self._connections: list[socket.socket] = []
 
     def __enter__(self) -> Self:
@@ -54,10 +55,22 @@ class Proxy:
                 connection.shutdown(socket.SHUT_RDWR)
         self._connections.clear()
 
+    def close(self) -> None:
+        """End all connections, and new ones at once, as where nothing serves."""
+        self._closed = True
+        self.cut()
+
+    def open(self) -> None:
+        """Serve again."""
+        self._closed = False
+
     def _accept(self) -> None:
         while not self._ended:
             try:
                 client, _ = self._listener.accept()
+                if self._closed:
+                    client.close()
+                    continue
                 server = socket.create_connection(("127.0.0.1", self._target))
             except OSError:
                 continue

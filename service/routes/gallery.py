@@ -15,7 +15,7 @@ from cam_engine.decoding import ImageLimits, read_image
 from service import responses
 from service.admission import while_listening
 from service.catalog import Catalog, stamp_of
-from service.predictions import PredictedImage, PredictedPage
+from service.predictions import Order, PredictedImage, PredictedPage
 from service.problems import ServiceError
 from service.routes.access import Parts, authorised
 from service.routes.documented import BASIC, IF_NONE_MATCH, Documented, header, problems
@@ -56,6 +56,11 @@ class PredictionQuery(BaseModel):
     model: str = Field(min_length=1, max_length=1000, description="id of a model")
     offset: int = Field(0, ge=0, le=10_000_000)
     limit: int = Field(64, ge=1, le=64)
+    order: Order = Field(
+        "listed",
+        description="listed: as the images are listed, class by class; mixed: as if shuffled, but "
+        "always alike, so that the first pages are already like the whole",
+    )
 
 
 class ThumbnailQuery(BaseModel):
@@ -74,9 +79,9 @@ class ThumbnailQuery(BaseModel):
 async def list_predictions(
     path: str, query: Annotated[PredictionQuery, Query()], request: Request, parts: Parts
 ) -> responses.PredictionPage:
-    """In the order of the images; with CLAHE, as explanations are by default."""
+    """With CLAHE, as explanations are by default; in the order of the images unless told."""
     with parts.admission.place():
-        work = parts.predictions.page(path, query.model, query.offset, query.limit)
+        work = parts.predictions.page(path, query.model, query.offset, query.limit, query.order)
         page = await while_listening(request, work, parts.settings.request_timeout_seconds)
     return _answer(page, query)
 

@@ -24,6 +24,12 @@ POLICY = (
     "connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'none'; "
     f"form-action 'none'; {NO_FRAMES}"
 )
+# The tab's icon. Browsers ask for it anew with each change of the address, and every version of it
+# has an address of its own.
+ICON = "icon.svg"
+FOREVER = "public, max-age=31536000, immutable"
+DAY = "public, max-age=86400"
+
 # Headers of single files beside those of all, by file name.
 FILE_HEADERS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
@@ -52,9 +58,14 @@ _TEMPLATES = jinja2.Environment(
 
 
 def html(request: Request, template: str, policy: str = POLICY, **values: object) -> HTMLResponse:
-    """The page of a template: it gets the values, `page`, and `base` that addresses begin with."""
+    """The page of a template: it gets the values, `page`, `icon`, and `base` of all addresses."""
     base = str(request.scope.get("root_path", ""))
-    text = _TEMPLATES.get_template(template).render(base=base, page=Path(template).stem, **values)
+    known = {
+        "base": base,
+        "page": Path(template).stem,
+        "icon": f"/static/{ICON}?v={_version(ICON)}",
+    }
+    text = _TEMPLATES.get_template(template).render(**known, **values)
     headers = {"Content-Security-Policy": policy, "Cache-Control": "no-cache"}
     return HTMLResponse(text, headers=headers)
 
@@ -84,20 +95,36 @@ def jobs(request: Request) -> HTMLResponse:
 
 
 @router.get("/static/{name}")
-def static_file(name: str, request: Request) -> Response:
-    """A script, style or picture of the pages."""
-    file = _STATIC / name
-    if not _NAME.fullmatch(name) or not file.is_file():
+def static_file(name: str, request: Request, v: str = "") -> Response:
+    """A script, style or picture of the pages; v: the version of it that is meant."""
+    if not _NAME.fullmatch(name) or not (_STATIC / name).is_file():
         raise ServiceError("not-found", "there is no such file of the pages")
+    kept = FOREVER if v and v == _version(name) else "no-cache"
+    return _file(_STATIC / name, request, kept)
+
+
+@router.get("/favicon.ico")
+def favicon(request: Request) -> Response:
+    """The icon, for what shows no page of ours: browsers ask for it by this name."""
+    return _file(_STATIC / ICON, request, DAY)
+
+
+def _file(file: Path, request: Request, kept: str) -> Response:
     packed = bool(_GZIP.search(request.headers.get("accept-encoding", "")))
     body, tag = _content(file, packed, file.stat().st_mtime_ns)
-    headers = {"ETag": tag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding, Origin"}
+    headers = {"ETag": tag, "Cache-Control": kept, "Vary": "Accept-Encoding, Origin"}
     headers |= {"Content-Encoding": "gzip"} if packed else {}
-    headers |= FILE_HEADERS.get(name, {})
+    headers |= FILE_HEADERS.get(file.name, {})
     known = {one.strip().removeprefix("W/") for one in _if_none_match(request).split(",")}
     if tag in known:
         return Response(status_code=304, headers=headers)
     return Response(body, media_type=_TYPES[file.suffix], headers=headers)
+
+
+def _version(name: str) -> str:
+    file = _STATIC / name
+    _, tag = _content(file, False, file.stat().st_mtime_ns)
+    return tag.strip('"')[:12]
 
 
 def _if_none_match(request: Request) -> str:

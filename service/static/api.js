@@ -1,5 +1,7 @@
 /** Calls to the service, the API key, and what all pages share. */
 
+import { heard, isGateway, lost } from "./outage.js";
+
 const KEY = "gradcam-key";
 
 /** The path under which the service is offered: "" or "/prefix". */
@@ -19,6 +21,10 @@ const OFFLINE = {
   title: "The service cannot be reached",
   detail: "Check the connection, or whether the service is running, and try again.",
 };
+const NO_KEY = {
+  title: "A key is needed",
+  detail: "This service opens with an API key. Whoever runs it can give you one.",
+};
 
 /** Headers that say who calls; {} without a key. */
 export function authHeaders() {
@@ -36,40 +42,49 @@ export function authHeaders() {
  */
 export async function api(path, options = {}) {
   let response = await ask(path, options);
-  if (response.status === 401 && (await signedIn())) response = await ask(path, options);
+  if (response.status === 401 && !declined && (await signedIn())) response = await ask(path, options);
   if (!response.ok) throw await problemOf(response);
-  return options.as ? response[options.as]() : response;
+  heard();
+  return options.as ? read(response, options.as) : response;
+}
+
+async function read(response, as) {
+  try {
+    return await response[as]();
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    lost(); // in the middle of an answer
+    throw new ApiProblem(OFFLINE);
+  }
 }
 
 async function ask(path, { method, json, body, headers = {}, signal }) {
   const address = base && path.startsWith(`${base}/`) ? path : base + path;
   const typed = json === undefined ? {} : { "Content-Type": "application/json" };
   try {
-    const response = await fetch(address, {
+    return await fetch(address, {
       method: method ?? (json === undefined && body === undefined ? "GET" : "POST"),
       body: json === undefined ? body : JSON.stringify(json),
       headers: { ...typed, ...authHeaders(), ...headers },
       signal,
     });
-    showOffline(false);
-    return response;
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    showOffline(true);
+    lost();
     throw new ApiProblem(OFFLINE);
   }
 }
 
 async function problemOf(response) {
   const said = await response.json().catch(() => ({}));
+  if (isGateway(response.status, said.code)) {
+    lost();
+    return new ApiProblem({ ...OFFLINE, status: response.status });
+  }
+  heard();
   const title = said.title ?? `The service answered ${response.status}`;
   const retryAfter = Number(response.headers.get("Retry-After")) || 0; // seconds
   return new ApiProblem({ code: "unknown", ...said, title, status: response.status, retryAfter });
-}
-
-function showOffline(offline) {
-  const banner = document.getElementById("offline");
-  if (banner) banner.hidden = !offline;
 }
 
 /** Say something to those who hear the page. */
@@ -95,9 +110,28 @@ export function el(tag, props = {}, ...children) {
   return node;
 }
 
-/** Put a problem in the place of what could not be shown. */
+/** Put a problem in the place of what could not be shown; retry: called to try again. */
 export function showProblem(container, problem, retry = null) {
+  if (problem.status === 401) return askForKey(container, retry);
   const again = retry && el("button", { type: "button", onclick: retry }, "Try again");
+  showState(container, problem, again);
+}
+
+/** Say that a key is needed, to people, and not how programs send it. */
+function askForKey(container, retry) {
+  const signIn = async () => {
+    if (!(await signedIn())) return;
+    container.replaceChildren();
+    retry?.();
+  };
+  showState(
+    container,
+    { code: "no-key", ...NO_KEY },
+    el("button", { type: "button", class: "primary", onclick: signIn }, "Sign in"),
+  );
+}
+
+function showState(container, problem, button) {
   const errors = (problem.errors ?? []).map((one) => el("li", {}, `${one.field}: ${one.detail}`));
   container.replaceChildren(
     el(
@@ -106,21 +140,27 @@ export function showProblem(container, problem, retry = null) {
       el("h2", {}, problem.title ?? "This did not work"),
       el("p", {}, problem.detail ?? problem.message ?? ""),
       errors.length > 0 && el("ul", {}, errors),
-      again,
+      button,
     ),
   );
 }
 
 let signingIn = null;
+let declined = false; // then only what people do asks again
 
 /** Whether the caller has signed in, once the dialog is closed; one dialog for all who ask. */
 export function signedIn() {
-  signingIn ??= new Promise((resolve) => {
-    window.dispatchEvent(new CustomEvent("gradcam-sign-in", { detail: resolve }));
-  }).finally(() => {
-    signingIn = null;
-  });
+  signingIn ??= askToSignIn();
   return signingIn;
+}
+
+async function askToSignIn() {
+  const isIn = await new Promise((resolve) => {
+    window.dispatchEvent(new CustomEvent("gradcam-sign-in", { detail: resolve }));
+  });
+  signingIn = null;
+  declined = !isIn;
+  return isIn;
 }
 
 function setUpSignIn() {

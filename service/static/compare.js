@@ -1,9 +1,11 @@
 /** The page Compare: one image explained twice, in step. */
 
+import { keepAddress } from "./address.js";
 import { correlation, drawDifference, overlap } from "./agreement.js";
-import { announce, api, authHeaders, el, showProblem, signedIn } from "./api.js";
+import { announce, authHeaders, el, showProblem, signedIn } from "./api.js";
 import { imagesOf } from "./images.js";
 import { METHODS, fillModels, withoutModels } from "./models.js";
+import { patiently } from "./waiting.js";
 
 const $ = (id) => document.getElementById(id);
 const SIDES = ["a", "b"];
@@ -20,8 +22,8 @@ async function start() {
   const query = new URLSearchParams(location.search);
   try {
     const answers = await Promise.all([
-      api("/v1/models", { as: "json" }),
-      api("/v1/experiments", { as: "json" }),
+      patiently("/v1/models", { as: "json" }),
+      patiently("/v1/experiments", { as: "json" }),
     ]);
     models = answers[0].models;
     experiments = answers[1].experiments;
@@ -111,7 +113,7 @@ function show() {
   if (SIDES.some((side) => $(`method_${side}`).value)) setView({ layer: "late", ...view });
   for (const side of SIDES) explain(side);
   if (awaited.size > 0) setMeasured(false);
-  remember();
+  keepAddress(address());
 }
 
 function explain(side) {
@@ -128,8 +130,8 @@ function explain(side) {
     else viewer.removeAttribute(name);
 }
 
-/** What reopens this comparison, in the address. */
-function remember() {
+/** What reopens this comparison. */
+function address() {
   const kept = { experiment: $("experiment").value, image: $("image").value };
   for (const side of SIDES) {
     kept[side] = $(side).value;
@@ -139,7 +141,7 @@ function remember() {
     }
   }
   const view = viewOf(viewers.a.state);
-  history.replaceState(null, "", `?${new URLSearchParams({ ...kept, ...view })}`);
+  return `?${new URLSearchParams({ ...kept, ...view })}`;
 }
 
 /** How both are shown: what is not chosen for each side. */
@@ -195,7 +197,7 @@ function keepInStep(side, other) {
   });
   from.addEventListener("cam-change", () => {
     to.state = viewOf(from.state);
-    remember();
+    keepAddress(address());
     measure();
   });
   from.addEventListener("cam-load", () => {
@@ -205,7 +207,10 @@ function keepInStep(side, other) {
   from.addEventListener("cam-error", async (event) => {
     awaited.add(side);
     setMeasured(false, "Not without both sides.");
-    if (event.detail.problem.status === 401 && (await signedIn())) show();
+    const { problem } = event.detail;
+    if (problem.status !== 401) return;
+    if (await signedIn()) show();
+    else fail(problem, show);
   });
   from.addEventListener("cam-navigate", (event) => {
     const next = $("image").options[$("image").selectedIndex + event.detail.step];
@@ -221,10 +226,10 @@ function placeDifference({ scale, x, y }) {
   $("difference").style.transform = `translate(${left}%, ${top}%) scale(${scale})`;
 }
 
-function fail(problem) {
+function fail(problem, retry = () => location.reload()) {
   $("shown").hidden = true;
   $("state").hidden = false;
-  showProblem($("state"), problem, () => location.reload());
+  showProblem($("state"), problem, retry);
 }
 
 for (const side of SIDES) {
@@ -234,6 +239,8 @@ for (const side of SIDES) {
   });
   for (const name of ["method", "target"]) $(`${name}_${side}`).addEventListener("change", show);
 }
+for (const viewer of Object.values(viewers))
+  viewer.linkTo = () => new URL(address(), location.href).href;
 keepInStep("a", "b");
 keepInStep("b", "a");
 $("experiment").addEventListener("change", () => useExperiment(new URLSearchParams()).catch(fail));

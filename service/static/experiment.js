@@ -1,36 +1,43 @@
 /** The page Experiments: all of them, or one with its models and test images. */
 
-import { announce, api, base, el, showProblem } from "./api.js";
+import { flushAddress, goBack, keepAddress, pushAddress, settled } from "./address.js";
+import { announce, base, el, showProblem } from "./api.js";
+import { showExperiments, testOf } from "./experiments.js";
 import { Gallery } from "./gallery.js";
 import { thumbnailOf } from "./images.js";
 import { chosen, differ, score } from "./judging.js";
-import { many, percent } from "./models.js";
+import { bestOf, many, percent } from "./models.js";
 import { Pictures } from "./pictures.js";
+import { Predicting } from "./predicting.js";
 import { Viewing } from "./viewing.js";
 import { patiently } from "./waiting.js";
 
 const $ = (id) => document.getElementById(id);
-const query = new URLSearchParams(location.search);
-const PAGE = 64;
 const IMAGES_A_PAGE = 500;
 const THUMBNAIL_PIXELS = 160;
 const THUMBNAILS_AT_ONCE = 5; // a browser has six connections: one stays for predictions
 const FILTERS = ["class", "right", "differ", "sort"];
 
+const query = () => new URLSearchParams(location.search);
 let experiment = null;
 let models = [];
 const images = [];
 let shownModel = "";
-const predictions = new Map(); // by model, by image
-const refused = new Map(); // why a model cannot predict
+let linked = query().get("image") ?? ""; // to be opened once it is there
+let predicting = null;
+let isAway = false;
 const pictures = new Pictures(THUMBNAILS_AT_ONCE);
 let gallery = null;
 let viewing = null;
 
 async function start() {
   try {
-    const path = query.get("path");
-    await (path ? showOne(path) : showAll());
+    const path = query().get("path");
+    if (path) await showOne(path);
+    else {
+      await showExperiments($("experiments"));
+      $("all").hidden = false;
+    }
     $("state").hidden = true;
   } catch (error) {
     $("one").hidden = true;
@@ -38,85 +45,29 @@ async function start() {
   }
 }
 
-// ---- all experiments
-
-async function showAll() {
-  const [{ experiments }, answer] = await Promise.all([
-    api("/v1/experiments", { as: "json" }),
-    api("/v1/models", { as: "json" }),
-  ]);
-  $("experiments").replaceChildren(...experiments.map((one) => card(one, answer.models)));
-  if (experiments.length === 0)
-    $("experiments").replaceChildren(
-      el(
-        "div",
-        { class: "state" },
-        el("h2", {}, "No experiments found"),
-        el("p", {}, "Start the service with --data and the folder of a run."),
-      ),
-    );
-  $("all").hidden = false;
-}
-
-const addressOf = (path) => `${base}/experiment?${new URLSearchParams({ path })}`;
-const testOf = (one) => one.splits.find((split) => split.split === "test") ?? { images: 0, classes: {} };
-
-function card(one, all) {
-  const own = all.filter((model) => model.experiment === one.path);
-  const best = Math.max(...own.map((model) => model.val_acc ?? -1));
-  const run = one.path.split("/").slice(0, -1).filter((part) => part !== "experiments").join("/");
-  const counts = Object.entries(testOf(one).classes);
-  return el(
-    "article",
-    { class: "card experiment-card" },
-    el("h2", {}, el("a", { href: addressOf(one.path) }, one.name)),
-    el("p", { class: "soft" }, run),
-    el(
-      "p",
-      {},
-      `${many(own.length, "model")}, ${many(testOf(one).images, "test image")}`,
-      best >= 0 ? `; best in training ${percent(best)} right` : "",
-    ),
-    el(
-      "ul",
-      { class: "counts" },
-      counts.map(([name, count]) => el("li", {}, `${name} `, el("b", {}, count))),
-    ),
-  );
-}
-
-// ---- one experiment
-
 async function showOne(path) {
   const [found, answer] = await Promise.all([
-    api(`/v1/experiments/${path.split("/").map(encodeURIComponent).join("/")}`, { as: "json" }),
-    api("/v1/models", { as: "json" }),
+    patiently(`/v1/experiments/${path.split("/").map(encodeURIComponent).join("/")}`, { as: "json" }),
+    patiently("/v1/models", { as: "json" }),
   ]);
   experiment = found;
   models = answer.models.filter((one) => one.experiment === experiment.path);
-  for (const model of models) {
-    predictions.set(model.id, new Map());
-    if (model.problem) refused.set(model.id, model.problem.detail);
-  }
-  const usable = models.filter((one) => !one.problem);
-  shownModel = (usable.find((one) => one.id === query.get("model")) ?? usable[0])?.id ?? "";
+  predicting = new Predicting(experiment, models);
+  shownModel = bestOf(models)?.id ?? "";
   describe();
   setUpFilters();
+  takeQuery();
   gallery = new Gallery($("gallery"), {
     key: (image) => image.path,
     draw: drawTile,
-    open: (index) => viewing.open(gallery.items, index),
+    open: (index) => openImage(gallery.items[index]),
     shown: showPictures,
   });
-  viewing = new Viewing(subject, (image) => {
-    if (image) gallery.activate(gallery.items.indexOf(image));
-    else $("gallery").focus();
-    keepQuery(image);
-  });
+  viewing = new Viewing(subject, { moved, closed });
+  window.addEventListener("popstate", revisit);
+  $("state").hidden = true;
   $("one").hidden = false;
   await readImages();
-  const index = gallery.items.findIndex((one) => one.path === query.get("image"));
-  if (index >= 0) viewing.open(gallery.items, index);
   predictAll();
 }
 
@@ -139,7 +90,6 @@ function modelRow(model) {
     type: "radio",
     name: "model",
     value: model.id,
-    checked: model.id === shownModel,
     disabled: Boolean(model.problem),
     onchange: () => {
       shownModel = model.id;
@@ -163,58 +113,63 @@ async function readImages() {
   for (let offset = 0; offset < total; offset += IMAGES_A_PAGE) {
     const path = `${experiment.links.images}?split=test&limit=${IMAGES_A_PAGE}&offset=${offset}`;
     images.push(...(await patiently(path, { as: "json" })).images);
+    openLinked();
     applyFilters();
   }
-  if (total === 0) applyFilters();
+  linked = "";
+  predicting.total = images.length;
+  applyFilters();
 }
+
+// ---- predictions
+
+window.addEventListener("gradcam-away", (event) => {
+  isAway = event.detail;
+  if (predicting) showScores();
+});
 
 async function predictAll() {
+  $("unpredicted").replaceChildren();
   showScores();
-  for (let model = nextModel(); model; model = nextModel()) {
-    const known = predictions.get(model);
-    const asked = new URLSearchParams({ model, offset: known.size, limit: PAGE });
-    try {
-      const page = await patiently(`${experiment.links.self}/predictions?${asked}`, { as: "json" });
-      for (const one of page.predictions) known.set(one.image, one);
-      if (page.predictions.length === 0) refused.set(model, "The images have changed meanwhile.");
-    } catch (error) {
-      refused.set(model, error.detail ?? error.message);
-    }
-    showScores();
-    applyFilters();
-    if (complete(model)) announce(`${modelName(model)}: ${scoreText(model)}`);
+  try {
+    await predicting.run(
+      () => shownModel,
+      (model) => {
+        showScores();
+        applyFilters();
+        if (predicting.isDone(model)) announce(`${modelName(model)}: ${scoreText(model)}`);
+      },
+    );
+  } catch (error) {
+    showProblem($("unpredicted"), error, predictAll);
   }
 }
 
-const complete = (model) => predictions.get(model).size >= images.length;
 const modelName = (id) => models.find((one) => one.id === id)?.name ?? id;
 
-/** The model shown first, then the others. */
-function nextModel() {
-  const open = models.map((one) => one.id).filter((id) => !refused.has(id) && !complete(id));
-  return open.includes(shownModel) ? shownModel : open[0];
-}
-
 function scoreText(model) {
-  const { judged, right, unread } = score(predictions.get(model));
+  if (predicting.refused.has(model)) return predicting.refused.get(model);
+  const { judged, right, unread } = score(predicting.found.get(model));
   const left = unread > 0 ? `, ${unread} not read` : "";
-  if (judged === 0) return `no known classes${left}`;
-  return `${percent(right / judged)}, ${right} of ${judged}${complete(model) ? "" : " so far"}${left}`;
+  const soFar = predicting.isDone(model) ? "" : " so far";
+  if (judged === 0) return `no known classes${soFar}${left}`;
+  return `${percent(right / judged)}, ${right} of ${judged}${soFar}${left}`;
 }
 
 function showScores() {
   for (const { id } of models) {
     const cell = document.querySelector(`tr[data-model="${CSS.escape(id)}"] .score`);
-    cell.classList.toggle("wrong", refused.has(id));
-    cell.textContent = refused.get(id) ?? (predictions.get(id).size > 0 ? scoreText(id) : "–");
+    const isKnown = predicting.refused.has(id) || predicting.found.get(id).size > 0;
+    cell.classList.toggle("wrong", predicting.refused.has(id));
+    cell.textContent = isKnown ? scoreText(id) : "–";
   }
-  const asked = models.filter((one) => !refused.has(one.id));
-  const done = asked.reduce((sum, one) => sum + predictions.get(one.id).size, 0);
-  const total = asked.length * images.length;
+  const { done, total } = predicting.progress;
+  const waiting = isAway ? "; waiting for the service, goes on by itself" : "";
+  $("predicting").hidden = !Number.isFinite(total) || predicting.isDone();
+  if ($("predicting").hidden) return;
   $("predicted").max = Math.max(1, total);
   $("predicted").value = done;
-  $("predicted-text").textContent = `${done} of ${total} predictions`;
-  $("predicting").hidden = done >= total;
+  $("predicted-text").textContent = `${done} of ${total} predictions${waiting}`;
 }
 
 // ---- filters
@@ -222,12 +177,6 @@ function showScores() {
 function setUpFilters() {
   const names = experiment.classes.map((name) => el("option", { value: name }, name));
   $("class").append(...names);
-  for (const name of FILTERS) {
-    const input = $(name);
-    if (input.type === "checkbox") input.checked = query.get(name) === input.value;
-    else if ([...input.options].some((one) => one.value === query.get(name)))
-      input.value = query.get(name);
-  }
   $("filters").addEventListener("submit", (event) => event.preventDefault());
   $("filters").addEventListener("change", applyFilters);
   $("clear").addEventListener("click", () => {
@@ -236,35 +185,67 @@ function setUpFilters() {
   });
 }
 
+/** Set model and filters to what the address says. */
+function takeQuery() {
+  const wanted = query();
+  const named = models.find((one) => one.id === wanted.get("model") && !one.problem);
+  shownModel = named?.id ?? shownModel;
+  for (const radio of document.querySelectorAll("[name=model]"))
+    radio.checked = radio.value === shownModel;
+  for (const name of FILTERS) {
+    const input = $(name);
+    const value = wanted.get(name) ?? "";
+    if (input.type === "checkbox") input.checked = value === input.value;
+    else input.value = [...input.options].some((one) => one.value === value) ? value : "";
+  }
+}
+
 function filters() {
   const values = Object.fromEntries(new FormData($("filters")));
   return { class: "", right: "", differ: "", sort: "", ...values, model: shownModel };
 }
 
-function applyFilters() {
-  const found = chosen(images, predictions, filters());
-  gallery.items = found;
-  $("gallery").hidden = found.length === 0;
-  $("none").hidden = found.length > 0 || images.length < testOf(experiment).images;
-  $("count").textContent =
-    found.length === images.length
-      ? many(images.length, "image")
-      : `${found.length} of ${many(images.length, "image")}`;
-  if (!$("viewing").open) keepQuery(null);
+/** Whether the list may still change: images or predictions are to come that it depends on. */
+function isOpen() {
+  const { right, differ: differing, sort } = filters();
+  if (!Number.isFinite(predicting.total)) return true;
+  return Boolean((right || sort) && !predicting.isDone(shownModel)) || Boolean(differing && !predicting.isDone());
 }
 
-function keepQuery(image) {
-  const kept = Object.entries({ ...filters(), image: image?.path });
-  const found = new URLSearchParams({ path: experiment.path });
-  for (const [name, value] of kept) if (value) found.set(name, value);
-  history.replaceState(null, "", `?${found}`);
+function applyFilters() {
+  const found = chosen(images, predicting.found, filters());
+  gallery.items = found;
+  if (viewing.image) viewing.items = listWith(viewing.image);
+  $("gallery").hidden = found.length === 0;
+  $("none").hidden = found.length > 0 || (images.length === 0 && testOf(experiment).images > 0);
+  $("none-title").textContent = isOpen() ? "No image is like this so far" : "No image is like this";
+  $("none-text").textContent = isOpen()
+    ? "More may come: the models have not seen all images yet."
+    : "Nothing passes these filters.";
+  $("count").textContent = countText(found);
+  keepAddress(addressOf(viewing.image?.path ?? linked));
+}
+
+function countText(found) {
+  const all = many(images.length, "image");
+  const soFar = isOpen() ? " so far" : "";
+  if (found.length !== images.length) return `${found.length} of ${all}${soFar}`;
+  return filters().sort && soFar ? `${all}, in this order so far` : `${all}${soFar}`;
+}
+
+/** What reopens this view, and the dialog with an image where one is named. */
+function addressOf(image) {
+  const kept = new URLSearchParams({ path: experiment.path });
+  for (const [name, value] of Object.entries({ ...filters(), image }))
+    if (value) kept.set(name, value);
+  return `?${kept}`;
 }
 
 // ---- tiles
 
 function verdict(image) {
-  const one = predictions.get(shownModel)?.get(image.path);
-  if (!one) return { says: shownModel ? "…" : "", sure: "", kind: "" };
+  const one = predicting.found.get(shownModel)?.get(image.path);
+  if (!one) return { says: predicting.isDone(shownModel) ? "" : "…", sure: "", kind: "" };
   if (one.problem) return { says: "! not read", sure: "", kind: "bad" };
   const sure = percent(one.probability);
   if (one.correct === null) return { says: one.predicted, sure, kind: "" };
@@ -290,18 +271,18 @@ function drawTile(tile, image) {
   said.lastChild.textContent = sure;
   truth.textContent = image.true_class ? `is ${image.true_class}` : "";
   file.textContent = image.name;
-  differs.hidden = !differ(image.path, predictions);
+  differs.hidden = !differ(image.path, predicting.found);
   tile.title = about(image);
   tile.setAttribute("aria-label", tile.title);
 }
 
 function about(image) {
-  const one = predictions.get(shownModel)?.get(image.path);
+  const one = predicting.found.get(shownModel)?.get(image.path);
   const truth = image.true_class ? `is ${image.true_class}` : "class unknown";
   if (!one) return `${image.name}, ${truth}`;
   if (one.problem) return `${image.name}, ${truth}, could not be read`;
   const judged = one.correct === null ? "" : one.correct ? ", right" : ", wrong";
-  const differs = differ(image.path, predictions) ? ", models differ" : "";
+  const differs = differ(image.path, predicting.found) ? ", models differ" : "";
   return `${image.name}, ${truth}, predicted ${one.predicted} ${percent(one.probability)}${judged}${differs}`;
 }
 
@@ -316,15 +297,63 @@ function showPictures(tiles) {
 // ---- the dialog
 
 function subject() {
-  const others = models.filter((one) => one.id !== shownModel && !refused.has(one.id));
-  const says = (id, path) => predictions.get(id).get(path)?.predicted;
+  const others = models.filter((one) => one.id !== shownModel && !predicting.refused.has(one.id));
+  const says = (id, path) => predicting.found.get(id)?.get(path)?.predicted;
   return {
     experiment: experiment.path,
     model: shownModel,
+    note: isOpen() ? " so far" : "",
     about: (image) => `${modelName(shownModel)}: ${about(image).replace(`${image.name}, `, "")}`,
     other: (path) =>
       (others.find((one) => says(one.id, path) !== says(shownModel, path)) ?? others[0])?.id,
   };
+}
+
+/** The images that pass the filters, and the one on show, which may not be predicted yet. */
+const listWith = ({ path }) => chosen(images, predicting.found, { ...filters(), also: path });
+
+/** Open an image as an entry of the history, so that Back closes it. */
+async function openImage(image) {
+  await settled();
+  pushAddress(addressOf(image.path), { dialog: true });
+  viewing.open(listWith(image), image);
+}
+
+/** Open the image that the address names, as soon as it is known. */
+function openLinked() {
+  const image = images.find((one) => one.path === linked);
+  if (!image) return;
+  linked = "";
+  viewing.open(listWith(image), image);
+}
+
+function moved(image) {
+  viewing.items = listWith(image);
+  activate(image);
+  keepAddress(addressOf(image.path));
+}
+
+function activate(image) {
+  const index = gallery.items.findIndex((one) => one.path === image.path);
+  if (index >= 0) gallery.activate(index);
+}
+
+function closed() {
+  $("gallery").focus();
+  flushAddress();
+  if (!query().has("image")) return; // by Back
+  if (history.state?.dialog) goBack();
+  else keepAddress(addressOf(""));
+}
+
+/** Show what another entry of the history is of. */
+function revisit() {
+  if (location.hash) return;
+  takeQuery();
+  linked = query().get("image") ?? "";
+  if (linked) openLinked();
+  else viewing.close();
+  applyFilters();
 }
 
 start();

@@ -121,7 +121,7 @@ export class Gallery {
       this.#tiles.set(index, tile);
     }
     const row = Math.floor(index / this.#columns);
-    const width = (this.#box.clientWidth + TILE.gap) / this.#columns - TILE.gap;
+    const width = Math.floor((this.#box.clientWidth + TILE.gap) / this.#columns) - TILE.gap;
     const left = (index % this.#columns) * (width + TILE.gap);
     tile.style.width = `${width}px`;
     tile.style.transform = `translate(${left}px, ${row * (TILE.height + TILE.gap)}px)`;

@@ -1,6 +1,6 @@
 /** Images of an experiment. */
 
-import { api } from "./api.js";
+import { patiently } from "./waiting.js";
 
 const PAGE = 500;
 const known = new Map(); // address of the list -> promise of all its images
@@ -17,7 +17,7 @@ export function imagesOf(experiment) {
 async function allPages(address) {
   const images = [];
   for (let next = address; next; ) {
-    const page = await api(next, { as: "json" });
+    const page = await patiently(next, { as: "json" });
     images.push(...page.images);
     next = page.links.next;
   }

@@ -47,7 +47,7 @@ const available = () => experiment()?.splits.find((one) => one.split === "test")
 
 function offerModels() {
   const boxes = own().map((model) => {
-    const accuracy = model.val_acc == null ? "" : ` · ${percent(model.val_acc)} right`;
+    const accuracy = model.val_acc == null ? "" : ` · validation accuracy ${percent(model.val_acc)}`;
     const state = model.problem ? " · cannot be used" : accuracy;
     const usable = !model.problem;
     return el(

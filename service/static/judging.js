@@ -32,8 +32,9 @@ export function differ(path, predictions) {
  * The images that filters let through, in their order.
  * @param {object[]} images as GET .../images has them
  * @param {Map<string, Map<string, object>>} predictions by model, by image
- * @param {{model: string, class: string, right: string, differ: string, sort: string}} filters
- *   "" where there is none; right: "right", "wrong" or "unread"
+ * @param {{model: string, class: string, right: string, differ: string, sort: string,
+ *   also?: string}} filters "" where there is none; right: "right", "wrong" or "unread"; also: an
+ *   image that is let through in any case
  */
 export function chosen(images, predictions, filters) {
   const own = predictions.get(filters.model) ?? new Map();
@@ -44,9 +45,11 @@ export function chosen(images, predictions, filters) {
     unread: (one) => Boolean(one?.problem),
   };
   const wanted = verdicts[filters.right] ?? (() => true);
+  const passes = (image) =>
+    (!filters.class || image.true_class === filters.class) &&
+    wanted(of(image)) &&
+    (!filters.differ || differ(image.path, predictions));
   return images
-    .filter((image) => !filters.class || image.true_class === filters.class)
-    .filter((image) => wanted(of(image)))
-    .filter((image) => !filters.differ || differ(image.path, predictions))
+    .filter((image) => image.path === filters.also || passes(image))
     .sort((ORDERS[filters.sort] ?? ORDERS.name)(of));
 }

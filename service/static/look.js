@@ -1,89 +1,65 @@
 /** The page Look: one image, one model, the overlay, and three layers. */
 
-import { api, authHeaders, base, el, showProblem, signedIn } from "./api.js";
-import { imagesOf, thumbnailOf } from "./images.js";
+import { keepAddress, pushAddress } from "./address.js";
+import { announce, authHeaders, base, el, showProblem, signedIn } from "./api.js";
+import { brought, selected } from "./bringing.js";
+import { imagesOf } from "./images.js";
 import { fillModels, withoutModels } from "./models.js";
-import { Pictures } from "./pictures.js";
+import { Samples } from "./samples.js";
+import { patiently } from "./waiting.js";
 
 const $ = (id) => document.getElementById(id);
 const viewer = $("viewer");
 const LAYERS = ["early", "mid", "late"];
-const SAMPLE_PIXELS = 96;
-const MOST_SAMPLES = 8; // of one experiment
-const THUMBNAILS_AT_ONCE = 4;
-const query = new URLSearchParams(location.search);
+const OWN = ["experiment", "image", "model"]; // of the query; the rest is the view
+const COMPUTED = { method: null, target: null, clahe: null }; // views that a state must name to change
+const beginning = [...$("state").childNodes];
+const samples = new Samples($("samples"), takeStored);
+const files = new Map(); // those shown, by what history.state says of their entries
 let experiments = [];
+let isReady = false; // the models are there
+let isFailed = false;
 let shown = null; // {experiment, image} or {file}
+let awaited = null; // what is shown once the models are there
 let isPicked = false; // by hand, since the last picture came
 
 async function start() {
+  isFailed = false;
+  if (awaited) wait(awaited);
+  else if (!shown) $("state").replaceChildren(...beginning);
   try {
-    const [models, found] = await Promise.all([
-      api("/v1/models", { as: "json" }),
-      api("/v1/experiments", { as: "json" }),
+    const [{ models }, found] = await Promise.all([
+      patiently("/v1/models", { as: "json" }),
+      patiently("/v1/experiments", { as: "json" }),
     ]);
     experiments = found.experiments;
-    const problem = withoutModels(models.models, experiments);
+    const problem = withoutModels(models, experiments);
     if (problem) throw problem;
-    fillModels($("model"), models.models, experiments, query.get("model"));
-    restore();
-    await offerSamples();
+    fillModels($("model"), models, experiments, new URLSearchParams(location.search).get("model"));
+    isReady = true;
+    if (awaited) pick(awaited);
+    else revisit();
   } catch (problem) {
-    $("shown").hidden = true;
-    $("state").hidden = false;
-    showProblem($("state"), problem, () => location.reload());
-    $("samples").replaceChildren(el("p", { class: "soft" }, "None."));
+    fail(problem, start);
     if ($("model").disabled) $("model").replaceChildren(el("option", {}, "None"));
+    return noSamples();
   }
+  await samples.offer(experiments).catch(noSamples);
+  samples.mark(shown?.experiment, shown?.image);
 }
 
-function restore() {
-  const image = query.get("image");
-  const experiment = query.get("experiment");
-  if (!image || !experiment || shown) return;
-  const own = new Set(["experiment", "image", "model"]);
-  viewer.state = Object.fromEntries([...query].filter(([name]) => !own.has(name)));
-  show({ experiment, image });
+function noSamples() {
+  $("samples").replaceChildren(el("p", { class: "soft" }, "None."));
 }
 
-async function offerSamples() {
-  const groups = await Promise.all(experiments.slice(0, 2).map(samplesOf));
-  $("samples").replaceChildren(...groups);
-  const pictures = [...$("samples").querySelectorAll("img")];
-  new Pictures(THUMBNAILS_AT_ONCE).want(new Map(pictures.map((one) => [one.dataset.from, one])));
-  markSample();
+function fail(problem, retry) {
+  isFailed = true;
+  $("shown").hidden = true;
+  $("state").hidden = false;
+  showProblem($("state"), problem, retry);
 }
 
-/** An image of each class; the first ones where there are no classes. */
-async function samplesOf(experiment) {
-  const link = experiment.links.images;
-  const pages = await Promise.all(
-    experiment.classes.length > 0
-      ? experiment.classes
-          .slice(0, MOST_SAMPLES)
-          .map((name) => api(`${link}?limit=1&class=${encodeURIComponent(name)}`, { as: "json" }))
-      : [api(`${link}?limit=4`, { as: "json" })],
-  );
-  const buttons = pages.flatMap((page) => page.images).map((image) =>
-    el(
-      "button",
-      {
-        type: "button",
-        dataset: { image: image.path, experiment: experiment.path },
-        onclick: () => takeStored(experiment, image.path),
-      },
-      el("img", { alt: "", dataset: { from: thumbnailOf(experiment, image.path, SAMPLE_PIXELS) } }),
-      el("span", {}, image.true_class ?? image.name),
-    ),
-  );
-  return el("div", {}, el("h3", {}, experiment.name), el("div", { class: "samples" }, buttons));
-}
-
-/** On a narrow screen what was picked is shown below: go there. */
-function scrollToShown() {
-  if (isPicked && matchMedia("(max-width: 50rem)").matches) $("shown").scrollIntoView();
-  isPicked = false;
-}
+// ---- what is chosen
 
 /** Show an image of an experiment, with one of its own models. */
 function takeStored(experiment, image) {
@@ -93,19 +69,49 @@ function takeStored(experiment, image) {
     );
     if (option) $("model").value = option.value;
   }
-  isPicked = true;
-  show({ experiment: experiment.path, image });
+  say("");
+  pick({ experiment: experiment.path, image });
 }
 
-function takeFile(file) {
-  if (!file) return;
+/** Show a file, or say why there is none to show. */
+function take({ file, notice }) {
+  say(notice);
+  if (file) pick({ file });
+}
+
+function say(notice) {
+  $("notice").textContent = notice;
+  if (notice) announce(notice);
+}
+
+/** Show what was chosen by hand, as a new entry of the history. */
+function pick(source) {
+  if (!isReady) return wait(source);
+  const { experiment, image } = shown ?? {};
+  const isSame = image && experiment === source.experiment && image === source.image;
   isPicked = true;
-  show({ file });
+  awaited = null;
+  show(source);
+  if (isSame) return keepAddress(address());
+  const state = source.file ? { file: `${performance.timeOrigin}-${files.size}` } : null;
+  if (state) files.set(state.file, source.file);
+  pushAddress(address(), state);
+}
+
+/** Keep a choice until the models are there. */
+function wait(source) {
+  awaited = source;
+  $("file-name").textContent = source.file.name;
+  if (isFailed) return;
+  const text = `${source.file.name} is shown as soon as the list of models is there.`;
+  $("state").replaceChildren(el("h2", {}, "Waiting for the models …"), el("p", {}, text));
+  announce(text);
 }
 
 /** Show an image with the chosen model. */
 function show(source) {
   shown = source;
+  isFailed = false;
   $("file-name").textContent = source.file?.name ?? "";
   $("state").hidden = true;
   $("shown").hidden = false;
@@ -115,30 +121,67 @@ function show(source) {
   for (const name of ["experiment", "image"])
     if (source[name]) viewer.setAttribute(name, source[name]);
     else viewer.removeAttribute(name);
-  markSample();
-  remember();
+  samples.mark(source.experiment, source.image);
+  offerComparison();
 }
 
-function markSample() {
-  for (const button of document.querySelectorAll("#samples button")) {
-    const { image, experiment } = button.dataset;
-    const isShown = image === shown?.image && experiment === shown?.experiment;
-    button.setAttribute("aria-pressed", String(isShown));
-  }
+function showNothing() {
+  shown = null;
+  viewer.file = null;
+  for (const name of ["experiment", "image"]) viewer.removeAttribute(name);
+  $("file-name").textContent = "";
+  $("shown").hidden = true;
+  $("state").hidden = false;
+  $("state").replaceChildren(...beginning);
+  samples.mark();
 }
 
-/** Keep what is seen in the address; uploaded files stay out of it. */
-function remember() {
-  const stored = shown?.image !== undefined;
-  history.replaceState(null, "", stored ? `?${viewer.link()}` : location.pathname);
-  $("compare").hidden = !stored;
-  if (!stored) return;
+/** Show what this entry of the history is of. */
+function revisit() {
+  if (!isReady || (shown && location.hash)) return;
+  const query = new URLSearchParams(location.search);
+  const { experiment, image, model } = Object.fromEntries(query);
+  const file = files.get(history.state?.file);
+  if (!file && !(experiment && image)) return showNothing();
+  const isOffered = [...$("model").options].some((one) => one.value === model && !one.disabled);
+  if (isOffered) $("model").value = model;
+  if (file) return show({ file });
+  const view = [...query].filter(([name]) => !OWN.includes(name));
+  viewer.state = { ...COMPUTED, ...Object.fromEntries(view) };
+  show({ experiment, image });
+}
+
+/** What reopens what is seen; uploaded files have no address. */
+const address = () => (shown?.image === undefined ? location.pathname : `?${viewer.link()}`);
+
+function offerComparison() {
   const { experiment, image } = shown;
+  $("compare").hidden = image === undefined;
+  if (image === undefined) return;
   const pair = new URLSearchParams({ experiment, image, a: $("model").value });
   $("compare").href = `${base}/compare?${pair}`;
 }
 
-/** The layers beneath, each a button that shows it large. */
+/** The image before or after the one shown. */
+async function step(by) {
+  const experiment = experiments.find((one) => one.path === shown?.experiment);
+  if (!experiment) return;
+  const images = await imagesOf(experiment);
+  const at = images.findIndex((one) => one.path === shown.image);
+  const next = images[at + by];
+  if (at < 0 || !next) return;
+  show({ experiment: experiment.path, image: next.path });
+  keepAddress(address());
+}
+
+/** On a narrow screen what was picked is shown below: go there. */
+function scrollToShown() {
+  if (isPicked && matchMedia("(max-width: 50rem)").matches) $("shown").scrollIntoView();
+  isPicked = false;
+}
+
+// ---- the layers beneath, each a button that shows it large
+
 function drawLayers({ layers }) {
   const there = layers.filter((one) => LAYERS.includes(one.name));
   $("layers").replaceChildren(...there.map(smallLayer));
@@ -166,7 +209,7 @@ function smallLayer(layer) {
 function showLarge(layer) {
   if (viewer.getAttribute("layer") === layer) viewer.removeAttribute("layer");
   else viewer.setAttribute("layer", layer);
-  remember();
+  keepAddress(address());
   keepLayersInStep();
 }
 
@@ -179,15 +222,7 @@ function keepLayersInStep() {
   }
 }
 
-/** The image before or after the one shown. */
-async function step(by) {
-  const experiment = experiments.find((one) => one.path === shown?.experiment);
-  if (!experiment) return;
-  const images = await imagesOf(experiment);
-  const at = images.findIndex((one) => one.path === shown.image);
-  const next = images[at + by];
-  if (at >= 0 && next) show({ experiment: experiment.path, image: next.path });
-}
+// ---- events
 
 viewer.addEventListener("cam-load", (event) => {
   if (event.target !== viewer) return;
@@ -197,30 +232,45 @@ viewer.addEventListener("cam-load", (event) => {
 });
 viewer.addEventListener("cam-error", async (event) => {
   if (event.target !== viewer) return;
-  $("layers").hidden = !event.detail.kept;
-  if (event.detail.problem.status === 401 && (await signedIn())) {
-    viewer.headers = authHeaders();
-    viewer.load();
-  }
+  const { problem, kept } = event.detail;
+  if (!kept) $("layers").hidden = true;
+  if (problem.status !== 401) return;
+  if (!(await signedIn())) return fail(problem, () => show(shown));
+  viewer.headers = authHeaders();
+  viewer.load();
 });
 viewer.addEventListener("cam-change", () => {
-  remember();
+  keepAddress(address());
   keepLayersInStep();
 });
 viewer.addEventListener("cam-navigate", (event) => step(event.detail.step));
-$("model").addEventListener("change", () => shown && show(shown));
+$("model").addEventListener("change", () => {
+  if (!shown) return;
+  show(shown);
+  keepAddress(address());
+});
 $("choose").addEventListener("click", () => $("file").click());
-$("file").addEventListener("change", () => takeFile($("file").files[0]));
+$("file").addEventListener("change", () => {
+  const chosen = [...$("file").files];
+  $("file").value = ""; // else the same file could not be chosen again
+  take(selected(chosen, "chosen"));
+});
 const drop = $("drop");
+let isOwn = false; // what is dragged comes from this page
+window.addEventListener("dragstart", () => (isOwn = true));
+window.addEventListener("dragend", () => (isOwn = false));
 window.addEventListener("dragover", (event) => {
   event.preventDefault();
-  drop.classList.add("over");
+  drop.classList.toggle("over", !isOwn);
 });
 window.addEventListener("dragleave", () => drop.classList.remove("over"));
 window.addEventListener("drop", (event) => {
   event.preventDefault();
   drop.classList.remove("over");
-  takeFile(event.dataTransfer.files[0]);
+  if (!isOwn) take(brought(event.dataTransfer, "dropped"));
 });
-window.addEventListener("paste", (event) => takeFile(event.clipboardData.files[0]));
+window.addEventListener("paste", (event) => {
+  if (!event.target.closest?.("input")) take(brought(event.clipboardData, "pasted"));
+});
+window.addEventListener("popstate", revisit);
 start();

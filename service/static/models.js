@@ -11,6 +11,13 @@ export const percent = (share) => (share == null ? "" : `${Math.round(share * 10
 /** A number with its word: "1 model", "1,200 images". */
 export const many = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
 
+const collator = new Intl.Collator("en", { numeric: true });
+const byAccuracy = (a, b) =>
+  (b.val_acc ?? -1) - (a.val_acc ?? -1) || collator.compare(a.name, b.name);
+
+/** The usable model with the best validation accuracy; undefined without any. */
+export const bestOf = (models) => models.filter((one) => !one.problem).toSorted(byAccuracy)[0];
+
 /** Put the models into a menu, grouped by experiment; those that cannot be used are disabled. */
 export function fillModels(select, models, experiments, chosen) {
   const groups = new Map();

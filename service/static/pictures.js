@@ -11,10 +11,15 @@ export class Pictures {
   #running = new Map();
   #kept = new Map();
   #failed = new Set();
+  #refused;
 
-  /** @param {number} atOnce most requests at a time */
-  constructor(atOnce) {
+  /**
+   * @param {number} atOnce most requests at a time
+   * @param {(path: string) => void} refused told of a picture that cannot be had
+   */
+  constructor(atOnce, refused = () => {}) {
     this.#atOnce = atOnce;
+    this.#refused = refused;
   }
 
   /** @param {Map<string, HTMLImageElement>} wanted where each path's picture goes; replaces all */
@@ -45,6 +50,7 @@ export class Pictures {
     }
     this.#running.delete(path);
     this.#show(path);
+    if (this.#failed.has(path)) this.#refused(path);
     this.#next();
   }
 

@@ -1,48 +1,74 @@
 /** The dialog in which one image of a gallery is looked at, with the ones before and after it. */
 
-import { authHeaders, base } from "./api.js";
+import { authHeaders, base, signedIn } from "./api.js";
 
 const $ = (id) => document.getElementById(id);
 
 /** Steps through a list of images, each explained by the model shown. */
 export class Viewing {
   #items = [];
-  #at = -1;
+  #image = null;
   #subject;
   #moved;
 
   /**
    * @param {() => {experiment: string, model: string, other: (path: string) => string|undefined,
-   *   about: (image: object) => string}} subject what is explained; other: a model to compare with
-   * @param {(image: object|null) => void} moved told what is shown; null once closed
+   *   about: (image: object) => string, note: string}} subject what is explained; other: a model to
+   *   compare with; note: what is said of the number of images
+   * @param {{moved: (image: object) => void, closed: () => void}} told of another image by a step,
+   *   and of the end
    */
-  constructor(subject, moved) {
+  constructor(subject, { moved, closed }) {
     this.#subject = subject;
+    this.#moved = moved;
     const dialog = $("viewing");
     dialog.addEventListener("close", () => {
       $("viewer").removeAttribute("image");
-      this.#at = -1;
-      moved(null);
+      this.#image = null;
+      closed();
     });
     dialog.addEventListener("cam-navigate", (event) => this.#step(event.detail.step));
+    dialog.addEventListener("cam-error", (event) => this.#askForKey(event.detail.problem));
     dialog.addEventListener("keydown", (event) => this.#key(event));
     $("previous").addEventListener("click", () => this.#step(-1));
     $("next").addEventListener("click", () => this.#step(1));
-    $("close-viewing").addEventListener("click", () => dialog.close());
-    this.#moved = moved;
+    $("close-viewing").addEventListener("click", () => this.close());
   }
 
-  /** Open the image at a place of the list. */
-  open(items, index) {
+  /** The image on show; null while the dialog is closed. */
+  get image() {
+    return this.#image;
+  }
+
+  /** The images to step through; the one on show should be among them. */
+  set items(items) {
+    this.#items = items;
+    if (this.#image) this.#describe();
+  }
+
+  /** Open an image of a list. */
+  open(items, image) {
     this.#items = items;
     if (!$("viewing").open) $("viewing").showModal();
-    this.#show(index);
+    this.#show(image);
     $("viewer").focus();
   }
 
+  close() {
+    this.#image = null;
+    if ($("viewing").open) $("viewing").close();
+  }
+
+  get #at() {
+    return this.#items.findIndex((one) => one.path === this.#image?.path);
+  }
+
   #step(by) {
-    const to = this.#at + by;
-    if (to >= 0 && to < this.#items.length) this.#show(to);
+    const at = this.#at;
+    const next = this.#items[at + by];
+    if (at < 0 || !next) return;
+    this.#show(next);
+    this.#moved(next);
   }
 
   /** Arrows everywhere but where they have a meaning; the viewer, once loaded, hears its own. */
@@ -54,23 +80,33 @@ export class Viewing {
     this.#step(step);
   }
 
-  #show(index) {
-    this.#at = index;
-    const image = this.#items[index];
-    const { experiment, model, other, about } = this.#subject();
+  async #askForKey(problem) {
+    if (problem.status !== 401 || !(await signedIn())) return;
+    $("viewer").headers = authHeaders();
+    $("viewer").load();
+  }
+
+  #show(image) {
+    this.#image = image;
+    const { experiment, model } = this.#subject();
     const viewer = $("viewer");
     viewer.headers = authHeaders();
     for (const [name, value] of Object.entries({ experiment, model, image: image.path }))
       viewer.setAttribute(name, value);
+    this.#describe();
+  }
+
+  #describe() {
+    const image = this.#image;
+    const { experiment, model, other, about, note } = this.#subject();
     $("viewing-title").textContent = image.name;
     $("viewing-about").textContent = about(image);
-    $("place").textContent = `${index + 1} of ${this.#items.length}`;
-    $("previous").disabled = index === 0;
-    $("next").disabled = index === this.#items.length - 1;
+    $("place").textContent = `${this.#at + 1} of ${this.#items.length}${note}`;
+    $("previous").disabled = this.#at <= 0;
+    $("next").disabled = this.#at >= this.#items.length - 1;
     const query = { experiment, image: image.path };
     $("to-look").href = `${base}/?${new URLSearchParams({ ...query, model })}`;
     const pair = { ...query, a: model, b: other(image.path) ?? model };
     $("to-compare").href = `${base}/compare?${new URLSearchParams(pair)}`;
-    this.#moved(image);
   }
 }

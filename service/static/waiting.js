@@ -1,31 +1,27 @@
-/** Waiting for a service that is busy. */
+/** Waiting for a service that is busy, or away. */
 
 import { api } from "./api.js";
+import { answering, longer } from "./outage.js";
+import { pause } from "./pause.js";
 
-/** Resolves after so long. @throws {DOMException} AbortError, as soon as the signal says so */
-export function pause(milliseconds, signal) {
-  return new Promise((resolve, reject) => {
-    const stop = () => {
-      clearTimeout(timer);
-      reject(new DOMException("no longer wanted", "AbortError"));
-    };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", stop);
-      resolve();
-    }, milliseconds);
-    if (signal?.aborted) stop();
-    else signal?.addEventListener("abort", stop, { once: true });
-  });
-}
+export { pause } from "./pause.js";
 
-/** As api(), but asked again, up to `times`, when the service says when (Retry-After). */
-export async function patiently(path, options = {}, times = 20) {
-  for (let left = times; ; left -= 1) {
+const MOST_TRIES = 20;
+// These pass by themselves, however long it takes; other reasons to wait may never end.
+const PASSING = ["offline", "queue-full", "rate-limited", "shutting-down", "warming-up"];
+
+/** As api(), but asked again where the service is away, or busy and says when (Retry-After). */
+export async function patiently(path, options = {}) {
+  let wait = 0;
+  for (let left = MOST_TRIES; ; ) {
     try {
       return await api(path, options);
     } catch (error) {
-      if (!error.retryAfter || left <= 0) throw error;
-      await pause(error.retryAfter * 1000, options.signal);
+      if (!PASSING.includes(error.code)) left -= error.retryAfter ? 1 : MOST_TRIES + 1;
+      if (error.name !== "ApiProblem" || left < 0) throw error;
+      wait = longer(wait);
+      await pause(Math.max(wait, 1000 * error.retryAfter), options.signal);
+      await answering(options.signal);
     }
   }
 }

@@ -107,7 +107,7 @@ def test_filters_let_through_what_the_service_says_and_stand_in_the_address(
     page.get_by_label("Class", exact=True).select_option("")
     page.get_by_label("Prediction", exact=True).select_option("wrong")
     expect_shown(page, wrong)
-    assert "right=wrong" in page.url
+    until(page, "location.search.includes('right=wrong')")
     page.reload()
     expect_shown(page, wrong)
     page.get_by_label("Prediction", exact=True).select_option("")

@@ -56,6 +56,7 @@ def test_a_sample_is_explained_in_three_layers_and_its_link_reopens_it(sample: P
     sample.keyboard.press("[")
     state = {"layer": "late", "opacity": "0.5"}
     assert sample.evaluate(f"{LARGE}.state") == state
+    until(sample, "location.search.includes('opacity=0.5')")
     sample.reload()
     loaded(sample)
     assert sample.evaluate(f"{LARGE}.facts.digest") == before

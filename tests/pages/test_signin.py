@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.pages.conftest import until
 from tests.serving import Server, running
 
 KEY = "a-key-of-the-test-that-is-long-enough-0123456789"
@@ -22,7 +24,7 @@ def locked(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def sign_in(page: Page, key: str) -> None:
-    page.get_by_label("API key").fill(key)
+    page.get_by_role("textbox", name="API key").fill(key)
     page.get_by_role("dialog").get_by_role("button", name="Sign in").click()
 
 
@@ -51,17 +53,70 @@ def test_without_a_key_the_page_says_why_it_is_empty(
 ) -> None:
     with open_page(url=locked.url, expected=("401",)) as page:
         page.get_by_role("button", name="Not now").click()
-        expect(page.locator("#state[role=alert], #state [role=alert]")).to_be_visible()
-        expect(page.get_by_role("button", name="Try again")).to_be_visible()
+        said = page.locator("#state [role=alert]")
+        expect(said).to_contain_text("A key is needed")
+        expect(said).not_to_contain_text("X-API-Key")
+        expect(page.get_by_role("button", name="Try again")).to_be_hidden()
+        said.get_by_role("button", name="Sign in").click()
+        sign_in(page, KEY)
+        expect(page.locator("#samples button").first).to_be_visible()
 
 
-def test_a_service_that_is_gone_is_said_to_be_gone(open_page: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("path", ["/compare", "/experiment", "/jobs"])
+def test_every_page_asks_for_the_key_in_peoples_words(
+    open_page: Callable[..., Any], locked: Server, path: str
+) -> None:
+    with open_page(path, url=locked.url, expected=("401",)) as page:
+        page.get_by_role("button", name="Not now").click()
+        said = page.locator("#state [role=alert]")
+        expect(said).to_contain_text("A key is needed")
+        expect(said).not_to_contain_text("X-API-Key")
+        expect(said.get_by_role("button", name="Sign in")).to_be_visible()
+
+
+def test_a_key_that_is_taken_back_is_asked_for_in_peoples_words(
+    open_page: Callable[..., Any], locked: Server
+) -> None:
+    with open_page(url=locked.url, expected=("401",)) as page:
+        sign_in(page, KEY)
+        until(page, "document.querySelectorAll('#samples img[src^=blob]').length === 8")
+        page.evaluate("sessionStorage.clear()")
+        page.locator("#samples button").first.click()
+        page.get_by_role("button", name="Not now").click()
+        said = page.locator("#state [role=alert]")
+        expect(said).to_contain_text("A key is needed")
+        said.get_by_role("button", name="Sign in").click()
+        sign_in(page, KEY)
+        expect(page.locator("#layers > button")).to_have_count(3)
+
+
+def test_not_now_is_asked_once_and_not_for_each_picture(
+    open_page: Callable[..., Any], locked: Server
+) -> None:
+    size = {"width": 700, "height": 600}
+    with open_page("/docs", url=locked.url, expected=("401",), viewport=size) as page:
+        page.goto("/experiment?path=experiments/experiment_synthetic_lifecycle")
+        sign_in(page, KEY)
+        until(page, "document.querySelector('.tile img[src]') !== null")
+        page.evaluate("sessionStorage.clear()")
+        refused: list[str] = []
+        page.on("response", lambda one: refused.append(one.url) if one.status == 401 else None)
+        gallery = "document.querySelector('#gallery')"
+        page.evaluate(f"{gallery}.scrollTop = {gallery}.scrollHeight")
+        page.get_by_role("button", name="Not now").click()
+        last = page.locator('.tile[aria-posinset="48"] img')
+        expect(last).to_have_class(re.compile("missing"))
+        expect(page.get_by_role("dialog")).to_be_hidden()
+        assert len(refused) > 5
+
+
+def test_a_service_that_is_gone_is_waited_for(open_page: Callable[..., Any]) -> None:
     with open_page(expected=("ERR_FAILED", "ERR_INTERNET")) as page:
-        page.route("**/v1/**", lambda route: route.abort())
+        asked = re.compile("/v1/|/healthz")
+        page.route(asked, lambda route: route.abort())
         page.reload()
         expect(page.locator("#offline")).to_be_visible()
-        page.unroute("**/v1/**")
-        page.get_by_role("button", name="Try again").click()
+        page.unroute(asked)
         expect(page.locator("#samples button").first).to_be_visible()
         expect(page.locator("#offline")).to_be_hidden()
 

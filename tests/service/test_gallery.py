@@ -33,7 +33,32 @@ def test_predictions_come_in_the_order_of_the_images(http: httpx.Client) -> None
     assert [one["image"] for one in page["predictions"]] == [one["path"] for one in images[1:3]]
 
 
-@pytest.mark.parametrize("query", [{}, {"model": CB, "limit": 65}, {"model": CB, "odd": 1}])
+def test_mixed_pages_have_every_image_once_and_all_classes_from_the_start(
+    http: httpx.Client,
+) -> None:
+    query: dict[str, str | int] = {"model": CB, "order": "mixed", "limit": 12}
+    pages = [
+        sound(http.get(PREDICTIONS, params={**query, "offset": offset})).json()["predictions"]
+        for offset in (0, 12, 24, 36)
+    ]
+    again = sound(http.get(PREDICTIONS, params={**query, "offset": 12})).json()["predictions"]
+    listed = sound(http.get(PREDICTIONS, params={"model": CB})).json()["predictions"]
+    mixed = [one for page in pages for one in page]
+    assert again == pages[1]
+    assert sorted(mixed, key=str) == sorted(listed, key=str)
+    assert mixed != listed
+    assert {one["true_class"] for one in pages[0]} == {one["true_class"] for one in listed}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {},
+        {"model": CB, "limit": 65},
+        {"model": CB, "odd": 1},
+        {"model": CB, "order": "random"},
+    ],
+)
 def test_a_wrong_query_is_refused(http: httpx.Client, query: dict[str, str]) -> None:
     assert_problem(http.get(PREDICTIONS, params=query), "invalid-request")
 
