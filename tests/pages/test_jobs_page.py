@@ -60,6 +60,27 @@ def start_job(page: Page, *, everything: bool = True) -> str:
     return page.url.split("id=")[1]
 
 
+def see_the_enlarged_one(page: Page) -> None:
+    """Steps to both sides, by button and key; a download; the same image on the page Look."""
+    place, title = page.locator("#large-place"), page.locator("#large-title")
+    expect(place).to_have_text(f"1 of {TOTAL - 2}")
+    expect(page.locator("#previous-figure")).to_be_disabled()
+    first = title.inner_text()
+    page.locator("#next-figure").click()
+    expect(place).to_have_text(f"2 of {TOTAL - 2}")
+    expect(title).not_to_have_text(first)
+    expect(page.locator("#large-picture")).to_be_visible()
+    with page.expect_download() as download:
+        page.locator("#download-figure").click()
+    name = title.inner_text().split(", ")[0]
+    assert download.value.suggested_filename.endswith(f"_improved_gradcam_{name}.png")
+    look = page.locator("#figure-in-look").get_attribute("href") or ""
+    assert look.startswith("/?experiment=")
+    assert f"{name}.jpg" in look
+    page.keyboard.press("ArrowLeft")
+    expect(title).to_have_text(first)
+
+
 def test_without_redis_the_page_says_what_is_missing(
     site: Server, open_page: Callable[..., Any]
 ) -> None:
@@ -97,8 +118,10 @@ def test_the_form_says_what_will_run_and_a_job_without_workers_waits(
         assert grave_violations(page) == []
         page.get_by_role("button", name="Stop").click()
         expect(page.locator("#job-status")).to_have_text("Stopped")
+        expect(page.locator("#job-count")).to_have_text("0 %, 0 of 3 items; 3 skipped")
         page.get_by_role("link", name="All jobs").click()
         expect(page.locator(".job-list li")).to_contain_text("Stopped")
+        expect(page.locator(".job-list li")).to_contain_text("layercam: early, mid")
 
 
 def test_a_job_runs_to_its_end_before_ones_eyes_with_errors_pictures_and_zip(
@@ -124,6 +147,7 @@ def test_a_job_runs_to_its_end_before_ones_eyes_with_errors_pictures_and_zip(
         page.locator("#figures button").first.click()
         expect(page.locator("#large-picture")).to_be_visible()
         assert grave_violations(page) == []
+        see_the_enlarged_one(page)
         page.get_by_role("button", name="Close").click()
         with page.expect_download() as download:
             page.get_by_role("button", name="Download zip").click()
