@@ -354,9 +354,9 @@ def test_a_link_leads_to_the_portals_own_page(
         expect(_link(seen)).to_be_hidden()
         return
     seen.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    seen.page.bring_to_front()  # only the page in front may write to the clipboard
     _link(seen).click()
     expect(seen.frame().get_by_text("Copied", exact=True)).to_be_visible()
-    seen.page.bring_to_front()
     copied = urlsplit(seen.page.evaluate("navigator.clipboard.readText()"))
     assert f"{copied.scheme}://{copied.netloc}{copied.path}" == f"{portal.url}/slide"
     query = parse_qs(copied.query)
