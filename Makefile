@@ -1,6 +1,6 @@
 # Every target sets up .venv first if it is missing or older than pyproject.toml or constraints.txt.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system lint format bench bench-jobs load localisation sample screenshots clean
+.PHONY: help setup demo test test-system lint format bench bench-jobs bench-pages load localisation sample screenshots clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -35,10 +35,10 @@ demo: $(STAMP) ## Make figures of the bundled sample run; have a cell explained 
 	@echo "and check them all with:  $(BIN)/gradcam verify $(DEMO_OUTPUT)"
 	@$(BIN)/python scripts/demo_service.py --data $(RUN) --output $(DEMO_OUTPUT)
 
-test: $(STAMP) ## Run the tests (under ten minutes)
-	@$(BIN)/python -m pytest -m 'not system'
+test: $(STAMP) ## Run the tests (under eight minutes)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not system' --numprocesses auto --maxprocesses 4 --dist loadfile
 
-test-system: $(STAMP) ## Run the long tests with real processes (under 25 minutes)
+test-system: $(STAMP) ## Run the long tests with real processes (under 30 minutes)
 	@$(BIN)/python -m pytest -m system
 
 lint: $(STAMP) ## Check style, types, the direction of imports, scripts of the pages, and the container files
@@ -59,6 +59,9 @@ bench: $(STAMP) ## Measure speed and write docs/performance.md (EXPERIMENT=folde
 
 bench-jobs: $(STAMP) ## Measure jobs with real workers and write docs/performance.md (EXPERIMENT=folder)
 	@$(BIN)/python -m benchmarks.jobs $(if $(EXPERIMENT),--experiment $(EXPERIMENT)) --output docs/performance.md
+
+bench-pages: $(STAMP) ## Measure the pages in Chromium and write docs/performance.md
+	@$(BIN)/python -m benchmarks.pages --output docs/performance.md
 
 load: $(STAMP) ## Measure the service under load and write docs/performance.md (EXPERIMENT=folder, ten minutes)
 	@$(BIN)/python -c 'import litserve' 2>/dev/null || \

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,13 +26,6 @@ _FILE = """(to) => {
   transfer.items.add(file);
   return transfer;
 }"""
-_INTERACTIVE = """
-new MutationObserver((_, observer) => {
-  if (!document.querySelector('#model:enabled')) return;
-  window.interactive = performance.now();
-  observer.disconnect();
-}).observe(document, { subtree: true, childList: true, attributes: true });
-"""
 
 
 def loaded(page: Page) -> None:
@@ -164,24 +156,15 @@ def test_another_model_explains_the_same_image(sample: Page) -> None:
     assert re.search(r" · \d+ %$", sample.locator("#model option:checked").inner_text())
 
 
-def test_the_first_page_is_small_and_quick(browser: Browser, site: Server) -> None:
-    times, sizes = [], []
-    for _ in range(3):
-        with opened(browser, site.url, ()) as page:
-            page.add_init_script(_INTERACTIVE)
-            page.goto("/")
-            until(page, "document.querySelectorAll('#samples img[src^=blob]').length === 8")
-            times.append(page.evaluate("window.interactive"))
-            sizes.append(
-                page.evaluate(
-                    "['navigation', 'resource'].flatMap((one) => performance.getEntriesByType(one))"
-                    ".reduce((sum, one) => sum + one.transferSize, 0)"
-                )
-            )
-    seconds = statistics.median(times) / 1000
-    print(f"first page: {max(sizes) / 1000:.0f} kB, interactive after {seconds:.2f} s")
-    assert 20_000 < max(sizes) < 150_000
-    assert seconds < 1.5  # a second where nothing else runs
+def test_the_first_page_is_small_and_asks_for_little(page: Page) -> None:
+    page.goto("/")
+    until(page, "document.querySelectorAll('#samples img[src^=blob]').length === 8")
+    sizes = page.evaluate(
+        "['navigation', 'resource'].flatMap((one) => performance.getEntriesByType(one))"
+        ".filter((one) => !one.name.startsWith('blob:')).map((one) => one.transferSize)"
+    )
+    assert 20_000 < sum(sizes) < 150_000
+    assert len(sizes) <= 40  # 8 samples, the page's style and modules, and what they ask the API
 
 
 def test_it_works_under_a_root_path(browser: Browser, sample_run: Path, tmp_path: Path) -> None:

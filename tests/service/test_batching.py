@@ -20,6 +20,7 @@ from service.metrics import Metrics
 from service.model_cache import LoadedModel
 
 PIXELS = np.zeros((2, 2, 3), np.uint8)
+FOR_EVER = 3600.0  # longer than any test may take
 OPTIONS = CamOptions(fused=True)
 
 
@@ -85,11 +86,10 @@ async def begun(network: Network) -> None:
 
 def test_an_idle_network_is_not_waited_for() -> None:
     async def test(batcher: Batcher, _metrics: Metrics) -> None:
-        async with asyncio.timeout(2):
-            answer = await ask(batcher, model(Network()))
-        assert (answer.batch_size, answer.queue_seconds < 1) == (1, True)
+        answer = await ask(batcher, model(Network()))
+        assert answer.batch_size == 1
 
-    run(test, gather_seconds=30.0)
+    run(test, gather_seconds=FOR_EVER)
 
 
 def test_what_comes_during_a_pass_shares_the_next_ones_up_to_the_batch_size() -> None:
@@ -110,7 +110,7 @@ def test_what_comes_during_a_pass_shares_the_next_ones_up_to_the_batch_size() ->
     run(test)
 
 
-def test_images_that_are_being_decoded_are_waited_for_but_not_long() -> None:
+def test_images_that_are_being_decoded_are_waited_for() -> None:
     async def test(batcher: Batcher, _metrics: Metrics) -> None:
         network = Network()
         with batcher.announced("a"):
@@ -120,15 +120,21 @@ def test_images_that_are_being_decoded_are_waited_for_but_not_long() -> None:
             second = ask(batcher, model(network), target=2)
         await asyncio.gather(first, second)
         assert network.passes == [[1, 2]]
-        with batcher.announced("a"):  # it never comes
-            async with asyncio.timeout(5):
-                await ask(batcher, model(network), target=3)
         with batcher.announced("b"):  # of another model: no reason to wait
-            async with asyncio.timeout(5):
-                await ask(batcher, model(network), target=4)
-        assert network.passes == [[1, 2], [3], [4]]
+            await ask(batcher, model(network), target=3)
+        assert network.passes == [[1, 2], [3]]
 
-    run(test, gather_seconds=0.3)
+    run(test, gather_seconds=FOR_EVER)
+
+
+def test_an_image_that_never_comes_is_not_waited_for_long() -> None:
+    async def test(batcher: Batcher, _metrics: Metrics) -> None:
+        network = Network()
+        with batcher.announced("a"):
+            await ask(batcher, model(network), target=1)
+        assert network.passes == [[1]]
+
+    run(test)
 
 
 def test_only_what_is_computed_alike_shares_a_pass() -> None:

