@@ -228,6 +228,7 @@ def images(lifecycle: Path) -> list[bytes]:
     return [path.read_bytes() for path in sorted(crops.rglob("*.jpg"))[:6]]
 
 
+@pytest.mark.system
 @pytest.mark.usefixtures("one_thread")  # as the service has it: sums round the same way
 def test_the_service_answers_the_client_with_the_engines_own_pictures(model, images, tmp_path):
     from benchmarks.load_engine import Drawer
@@ -247,6 +248,7 @@ def test_the_service_answers_the_client_with_the_engines_own_pictures(model, ima
     assert [reply.status for reply in together.replies] == [200] * 24
 
 
+@pytest.mark.system
 def test_an_overloaded_service_answers_some_and_refuses_the_rest(model, images, tmp_path):
     settings = {"default_model": model.id, "max_in_flight": "2"}
     with running(model.data, tmp_path, device="cpu", **settings) as server:

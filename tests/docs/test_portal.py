@@ -23,6 +23,8 @@ from PIL import Image
 
 from tests.serving import running
 
+pytestmark = pytest.mark.system
+
 _ROOT = Path(__file__).resolve().parents[2]
 _PAGE = _ROOT / "docs" / "portal.md"
 _SERVICE = "http://localhost:8000"

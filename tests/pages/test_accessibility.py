@@ -10,6 +10,8 @@ from playwright.sync_api import Page, expect
 
 from tests.pages.conftest import grave_violations, until
 
+pytestmark = pytest.mark.system
+
 PAGES = ("/", "/compare", "/experiment", "/jobs")
 WITHOUT_JOBS = ("503",)  # the console says so where there is no Redis
 _SPECIES = "experiments/experiment_synthetic_species"

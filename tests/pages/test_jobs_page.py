@@ -124,6 +124,7 @@ def test_the_form_says_what_will_run_and_a_job_without_workers_waits(
         expect(page.locator(".job-list li")).to_contain_text("layercam: early, mid")
 
 
+@pytest.mark.system
 def test_a_job_runs_to_its_end_before_ones_eyes_with_errors_pictures_and_zip(
     worked: Stack, open_page: Callable[..., Any]
 ) -> None:
@@ -156,6 +157,7 @@ def test_a_job_runs_to_its_end_before_ones_eyes_with_errors_pictures_and_zip(
         assert sum(name.endswith(".png") for name in names) >= TOTAL - 2
 
 
+@pytest.mark.system
 def test_a_running_job_keeps_others_out_is_stopped_and_taken_up_again(
     worked: Stack, open_page: Callable[..., Any]
 ) -> None:

@@ -18,6 +18,8 @@ from tests.service.asking import assert_problem, facts, post_image, sound
 from tests.service.raw_http import connected, has_answered, read_answer, upload_head
 from tests.serving import Server
 
+pytestmark = pytest.mark.system
+
 LIMIT_BYTES = 256 * 2**10
 
 

@@ -28,6 +28,8 @@ from tests.service.odd_root import OddRoot
 from tests.service.raw_http import connected, read_answer, upload_body, upload_head
 from tests.serving import Server, running
 
+pytestmark = pytest.mark.system
+
 
 def test_from_warming_up_to_the_end_no_request_is_lost(
     sample_run: Path, tmp_path: Path, cell: Path

@@ -26,6 +26,8 @@ from tests.service.asking import (
 from tests.service.odd_root import rewrite
 from tests.serving import Server, running
 
+pytestmark = pytest.mark.system
+
 EXPERIMENT = "experiment_memory"
 PINNED = f"{EXPERIMENT}/cls_mobilenet_v3_small_cb"
 OTHERS = (

@@ -12,6 +12,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tests.serving import running
 
+pytestmark = pytest.mark.system
+
 
 class _Collector(HTTPServer):
     def __init__(self) -> None:
