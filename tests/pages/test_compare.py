@@ -221,6 +221,7 @@ def test_a_model_that_cannot_be_had_is_said_on_its_side(
         page.locator("#measured").wait_for()
 
 
+@pytest.mark.system
 def test_many_images_are_searched(
     open_page: Callable[..., Any], lifecycle: Path, tmp_path: Path
 ) -> None:

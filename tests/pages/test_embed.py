@@ -22,6 +22,8 @@ from tests.pages.conftest import until
 from tests.redis_server import free_port
 from tests.serving import Server, running
 
+pytestmark = pytest.mark.system
+
 KEY = "gck_key-of-the-portal"
 SERVER = Path(__file__).resolve().parents[2] / "examples/portal/server.py"
 VIEW = "/embed/viewer?experiment=e&image=i.jpg"

@@ -167,6 +167,7 @@ def test_the_first_page_is_small_and_asks_for_little(page: Page) -> None:
     assert len(sizes) <= 40  # 8 samples, the page's style and modules, and what they ask the API
 
 
+@pytest.mark.system
 def test_it_works_under_a_root_path(browser: Browser, sample_run: Path, tmp_path: Path) -> None:
     with (
         running(sample_run, tmp_path, root_path="/cam") as server,

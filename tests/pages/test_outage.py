@@ -18,6 +18,8 @@ from tests.pages.test_experiment import CB, FOCAL, IMAGES, LIFECYCLE
 from tests.serving import Server, running
 from tests.tcp_proxy import Proxy
 
+pytestmark = pytest.mark.system
+
 LOST = ("ERR_", "502", "503", "504")
 EXPERIMENT = f"/experiment?path={LIFECYCLE}&model={CB}"
 ALL_PICTURES = (

@@ -321,6 +321,7 @@ def test_without_a_connection_it_says_so_and_tries_again(
         assert page.evaluate("viewer.facts !== null")
 
 
+@pytest.mark.system
 def test_it_loads_once_it_has_a_key(
     browser: Browser, sample_run: Path, lifecycle: Path, tmp_path: Path
 ) -> None:

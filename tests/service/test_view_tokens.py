@@ -188,6 +188,7 @@ def test_processes_share_tokens_by_the_secret_only() -> None:
         assert refused.value.code == "view-token-invalid"
 
 
+@pytest.mark.system
 def test_tokens_count_with_their_key(
     sample_run: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
