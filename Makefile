@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 RUN := sample/results
 DEMO_OUTPUT := demo_output
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 EXPERIMENT ?=
 CONTEXT ?=
 
@@ -36,10 +37,11 @@ demo: $(STAMP) ## Make figures of the bundled sample run; have a cell explained 
 	@$(BIN)/python scripts/demo_service.py --data $(RUN) --output $(DEMO_OUTPUT)
 
 test: $(STAMP) ## Run the tests (under eight minutes)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not system' --numprocesses auto --maxprocesses 4 --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not system' $(SIDE_BY_SIDE)
 
 test-system: $(STAMP) ## Run the long tests with real processes (under 30 minutes)
-	@$(BIN)/python -m pytest -m system
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m system $(SIDE_BY_SIDE) --ignore tests/system
+	@$(BIN)/python -m pytest -m system tests/system
 
 lint: $(STAMP) ## Check style, types, the direction of imports, scripts of the pages, and the container files
 	@$(BIN)/ruff check .
