@@ -26,6 +26,7 @@ from service.context import (
     problem_response,
 )
 from service.openapi import describe
+from service.origins import PageGuard, TrustedPages
 from service.problems import ServiceError, of_cam_error
 from service.routes import (
     catalog,
@@ -118,6 +119,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         allow_headers=_ALLOWED,
         expose_headers=_EXPOSED,
         max_age=600,
+    )
+    trusted = TrustedPages(
+        settings.hosts, settings.cors_origins, any_host=bool(parts.keys) and not settings.hosts
+    )
+    app.add_middleware(
+        PageGuard,
+        trusted=trusted,
+        metrics=parts.metrics,
+        root_path=settings.root_path.rstrip("/"),
     )
     app.add_middleware(
         RequestContext, metrics=parts.metrics, root_path=settings.root_path.rstrip("/")

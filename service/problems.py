@@ -34,6 +34,7 @@ _ROWS = (
     ProblemType("view-token-expired", 401, "View token expired", "Have a new one made."),
     ProblemType("view-token-scope", 403, "View token is for less", "Ask for what it names."),
     ProblemType("path-outside-root", 403, "Path leaves the data root", "Name a path below it."),
+    ProblemType("cross-site-request", 403, "Page of another origin", "Set GRADCAM_CORS_ORIGINS."),
     ProblemType("not-found", 404, "No such address", "See /docs for all addresses."),
     ProblemType("model-not-found", 404, "No such model", "GET /v1/models lists them."),
     ProblemType("no-models-found", 404, "No models", "Put experiments below the data root."),
@@ -57,6 +58,7 @@ _ROWS = (
     ProblemType("job-unfinished", 409, "Job has not ended", "Cancel it first."),
     ProblemType("nothing-to-retry", 409, "Nothing to retry", "All items have succeeded."),
     ProblemType("explanation-gone", 410, "Explanation is gone", "POST the image again."),
+    ProblemType("host-not-allowed", 421, "Name not known here", "Set GRADCAM_HOSTS."),
     ProblemType("body-too-large", 413, "Body too large", "Send fewer or shorter fields."),
     ProblemType("image-too-large", 413, "Image too large", "Send a smaller image."),
     ProblemType(

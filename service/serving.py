@@ -39,6 +39,8 @@ def serve(arguments: argparse.Namespace) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
         timeout_graceful_shutdown=round(settings.request_timeout_seconds + _GRACE_SECONDS),
     )
     server = uvicorn.Server(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Annotated, Literal
 
@@ -13,6 +14,7 @@ from worker.store.settings import JobSettings, Names
 MIB = 2**20
 GIB = 2**30
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 _USUAL_PORT = re.compile(r"http:.*:80|https:.*:443")
 
 
@@ -27,6 +29,29 @@ def _exact_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
     return origins
 
 
+def _host_names(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    """As Host headers have them, without port. Raises ValueError."""
+    for one in hosts:
+        if not _NAME.fullmatch(one):
+            raise ValueError(
+                f"{one!r} is no name of a host: write it in small letters, without scheme, port, "
+                "path or wildcard"
+            )
+    return hosts
+
+
+def _networks(given: tuple[str, ...]) -> tuple[str, ...]:
+    """Addresses and networks in numbers. Raises ValueError."""
+    for one in given:
+        try:
+            ipaddress.ip_network(one)
+        except ValueError as error:
+            raise ValueError(f"{one!r} is no address or network of a proxy: {error}") from error
+    return given
+
+
+HostNames = Annotated[Names, AfterValidator(_host_names)]
+Networks = Annotated[Names, AfterValidator(_networks)]
 Origins = Annotated[Names, AfterValidator(_exact_origins)]
 
 
@@ -69,6 +94,14 @@ class Settings(JobSettings):
     rate_limit: str | None = Field(None, description='a key: "120/minute", "10/second;500/hour"')
     rate_limit_storage: str = Field(
         "memory://", repr=False, description="memory:// or redis://host:6379/0"
+    )
+    hosts: HostNames = Field(
+        (),
+        description="names that the service is opened by, beside localhost and addresses in "
+        "numbers; default: with API keys any, without none",
+    )
+    trusted_proxies: Networks = Field(
+        (), description="addresses or networks of proxies whose X-Forwarded-For is believed"
     )
     cors_origins: Origins = Field((), description="exact origins whose pages may call the service")
     frame_ancestors: Origins = Field(

@@ -68,7 +68,14 @@ async def read_upload(request: Request, most_image_bytes: int) -> Upload:
 
 
 async def read_json(request: Request) -> Mapping[str, Any]:
-    """Read a JSON object. Raises ServiceError."""
+    """Read a JSON object. Raises ServiceError, also where the body is not said to be JSON.
+
+    Pages of other origins can send any text unasked, but nothing of this type.
+    """
+    if media_type(request) != JSON:
+        raise ServiceError(
+            "unsupported-media-type", f"send the body with the header Content-Type: {JSON}"
+        )
     too_large = ServiceError(
         "body-too-large", f"a JSON body may have {_JSON_BYTES} bytes; send an image as multipart"
     )

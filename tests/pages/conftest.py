@@ -32,12 +32,21 @@ def site(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium; where it is missing, tests are skipped, but not in CI."""
+    with launched() as chromium:
+        yield chromium
+
+
+@contextmanager
+def launched(*arguments: str) -> Iterator[Browser]:
+    """Chromium with more arguments."""
     found = next((path for name in _NAMES if (path := shutil.which(name))), None)
     if found is None:
         needed = os.environ.get("CI") or os.environ.get("GRADCAM_REQUIRE_BROWSER") == "1"
         (pytest.fail if needed else pytest.skip)("no Chromium on the PATH (apt install chromium)")
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        chromium = playwright.chromium.launch(
+            executable_path=found, args=["--no-sandbox", *arguments]
+        )
         yield chromium
         chromium.close()
 

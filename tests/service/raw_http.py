@@ -34,7 +34,7 @@ def connected(url: str, seconds: float = 20.0) -> Iterator[socket.socket]:
 def get(url: str, path: str) -> RawAnswer:
     """GET an address that is sent as it stands."""
     with connected(url) as one:
-        request = f"GET {path} HTTP/1.1\r\nHost: service\r\nConnection: close\r\n\r\n"
+        request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         one.sendall(request.encode("latin-1"))
         return read_answer(one)
 
@@ -44,7 +44,7 @@ def upload_head(length: int | None, *headers: str) -> bytes:
     size = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
     lines = (
         "POST /v1/explanations HTTP/1.1",
-        "Host: service",
+        "Host: localhost",
         f"Content-Type: multipart/form-data; boundary={BOUNDARY}",
         size,
         *headers,

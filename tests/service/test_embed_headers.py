@@ -19,7 +19,8 @@ ELEMENT = "/static/cam-viewer.js"
 
 
 def client(data: Path, **settings: str) -> TestClient:
-    return TestClient(create_app(Settings.model_validate({"data": data, **settings})))
+    app = create_app(Settings.model_validate({"data": data, **settings}))
+    return TestClient(app, base_url="http://localhost")
 
 
 @pytest.fixture(scope="module")

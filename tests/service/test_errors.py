@@ -236,7 +236,7 @@ def test_an_unforeseen_error_tells_only_its_request_id(
     def broken() -> None:
         raise RuntimeError("a secret of /etc/passwd")
 
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, "http://localhost", raise_server_exceptions=False) as client:
         response = client.get("/broken", headers={"X-Request-ID": "asked-1"})
     body = assert_problem(response, "internal-error")  # type: ignore[arg-type]
     assert body["request_id"] == "asked-1"

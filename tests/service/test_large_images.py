@@ -44,7 +44,8 @@ def large() -> bytes:
 @pytest.fixture
 def asked(sample_run: Path) -> Iterator[httpx.Client]:
     """A client of a service in this process."""
-    with TestClient(create_app(Settings(data=sample_run, auth="off"))) as client:
+    app = create_app(Settings(data=sample_run, auth="off"))
+    with TestClient(app, base_url="http://localhost") as client:
         yield client
 
 
@@ -113,7 +114,7 @@ def test_it_is_forgotten_with_the_last_answer(sample_run: Path, decoded: list[in
     """The cache is bounded by bytes; what no answer holds any more is decoded again."""
     images = [_noise(1500 + step, 1000) for step in range(4)]
     settings = Settings(data=sample_run, auth="off", answers_bytes=5_000_000)
-    with TestClient(create_app(settings)) as client:
+    with TestClient(create_app(settings), base_url="http://localhost") as client:
         places = [
             sound(post_image(client, one, model=CB)).headers["content-location"] for one in images
         ]

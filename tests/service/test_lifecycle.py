@@ -107,7 +107,7 @@ def test_a_client_that_goes_away_while_sending_frees_its_place(narrow: Server, c
 def test_a_client_that_goes_away_while_waiting_frees_its_place(narrow: Server, cell: Path) -> None:
     question = json.dumps({"experiment": LIFECYCLE, "max_images": 8}).encode()
     lines = (
-        f"POST {EXPLANATIONS} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"POST {EXPLANATIONS} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(question)}\r\n\r\n"
     )
     before = len(log_lines(narrow, status=499))

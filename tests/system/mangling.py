@@ -90,7 +90,7 @@ def post(body: bytes, media_type: bytes | None = None, *headers: bytes) -> bytes
 
 def _request(method: bytes, path: bytes, body: bytes, *headers: bytes) -> bytes:
     length = b"Content-Length: " + str(len(body)).encode()
-    lines = (method + b" " + path + b" HTTP/1.1", b"Host: service", b"Connection: close")
+    lines = (method + b" " + path + b" HTTP/1.1", b"Host: localhost", b"Connection: close")
     return CRLF.join((*lines, *headers, length, b"", body))
 
 
