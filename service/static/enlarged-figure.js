@@ -16,8 +16,9 @@ export class EnlargedFigure {
   /**
    * @param {{at: (index: number) => Promise<object>, total: () => number,
    *   about: (item: object) => string, look: (item: object) => string,
-   *   why: (item: object) => HTMLElement}} figures at: an item of the job by its place; look: the
-   *   address of the page Look for it; why: says why it has no picture any more
+   *   why: (item: object) => HTMLElement, outdated: (item: object) => HTMLElement|null}} figures at: an item of the job by its place; look: the
+   *   address of the page Look for it; why: says why it has no picture any more;
+   *   outdated: says why its picture is not of the image as it is now
    */
   constructor(figures) {
     this.#figures = figures;
@@ -71,6 +72,8 @@ export class EnlargedFigure {
       $("large-picture").hidden = false;
       $("large-waiting").hidden = true;
       $("download-figure").disabled = false;
+      const outdated = this.#figures.outdated(item);
+      if (outdated) $("large-problem").replaceChildren(outdated);
     } catch (error) {
       if (error.name === "AbortError") return;
       $("large-waiting").hidden = true;

@@ -152,6 +152,7 @@ const enlarged = new EnlargedFigure({
   about: (item) => `${item.name}, ${modelName(item.model)}`,
   look: lookAddress,
   why: whyReplaced,
+  outdated: whyOutdated,
 });
 
 /** Where the page Look explains the item's image in the job's way. */
@@ -186,7 +187,7 @@ function drawFigures() {
   $("results-title").textContent = `Pictures: ${count(figures)}`;
   const wanted = new Map();
   const figure = (item, index) => {
-    const caption = el("figcaption", {}, item.name, el("small", {}, modelName(item.model)));
+    const caption = el("figcaption", {}, item.name, el("small", {}, modelName(item.model)), whyOutdated(item));
     if (!item.links.figure) return el("figure", { class: "replaced" }, whyReplaced(item), caption);
     const image = el("img", { alt: "" });
     wanted.set(`${item.links.thumbnail}?size=${THUMBNAIL_PIXELS}`, image);
@@ -199,12 +200,16 @@ function drawFigures() {
   pictures.want(wanted);
 }
 
+/** Beneath a figure whose image file is not as it was. */
+const whyOutdated = (item) => item.outdated && el("p", { class: "notice" }, sentence(item.outdated));
+
 /** In the place of a picture that is another job's or command's now. */
 function whyReplaced(item) {
   const other = item.links.replaced_by?.split("/").at(-1);
+  const isRemoved = item.replaced?.startsWith("removed");
   if (!other) return el("p", { class: "notice" }, sentence(item.replaced ?? ""));
   const href = `${base}/jobs?${new URLSearchParams({ id: other })}`;
-  return el("p", { class: "notice" }, "Replaced by ", el("a", { href, title: other }, "a later job"), ".");
+  return el("p", { class: "notice" }, isRemoved ? "Removed by " : "Replaced by ", el("a", { href, title: other }, "a later job"), ".");
 }
 
 // ---- the zip

@@ -26,7 +26,7 @@ let isPicked = false; // by hand, since the last picture came
 async function start() {
   isFailed = false;
   if (awaited) wait(awaited);
-  else if (!shown) $("state").replaceChildren(...beginning);
+  else if (!shown) beginWith(new URLSearchParams(location.search).get("image"));
   try {
     const [{ models }, found] = await Promise.all([
       patiently("/v1/models", { as: "json" }),
@@ -101,18 +101,30 @@ function pick(source) {
 /** Keep a choice until the models are there. */
 function wait(source) {
   awaited = source;
-  $("file-name").textContent = source.file.name;
-  if (isFailed) return;
-  const text = `${source.file.name} is shown as soon as the list of models is there.`;
-  $("state").replaceChildren(el("h2", {}, "Waiting for the models …"), el("p", {}, text));
-  announce(text);
+  $("file-name").textContent = nameOf(source);
+  if (!isFailed) announce(sayWaiting(nameOf(source)));
 }
+
+/** Before the models are there: what a link names, or how to begin. */
+function beginWith(image) {
+  if (image) sayWaiting(nameOf({ image }));
+  else $("state").replaceChildren(...beginning);
+}
+
+function sayWaiting(name) {
+  const text = `${name} is shown as soon as the list of models is there.`;
+  $("state").replaceChildren(el("h2", {}, "Waiting for the models …"), el("p", {}, text));
+  return text;
+}
+
+/** A file's name, or the last folder and the name of an experiment's image. */
+const nameOf = ({ file, image }) => file?.name ?? image.split("/").slice(-2).join("/");
 
 /** Show an image with the chosen model. */
 function show(source) {
   shown = source;
   isFailed = false;
-  $("file-name").textContent = source.file?.name ?? "";
+  $("file-name").textContent = nameOf(source);
   $("state").hidden = true;
   $("shown").hidden = false;
   viewer.headers = authHeaders();

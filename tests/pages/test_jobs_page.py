@@ -140,9 +140,7 @@ def test_the_form_says_what_will_run_and_a_job_without_workers_waits(
         expect(page.locator(".job-list li")).to_contain_text("layercam: early, mid")
 
 
-def test_a_service_that_is_away_is_waited_for(
-    jobs: Stack, open_page: Callable[..., Any]
-) -> None:
+def test_a_service_that_is_away_is_waited_for(jobs: Stack, open_page: Callable[..., Any]) -> None:
     with open_page("/docs", jobs.server.url, expected=("ERR_",)) as page:
         away(page)
         page.goto("/jobs")
