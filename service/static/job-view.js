@@ -201,7 +201,9 @@ function drawFigures() {
 }
 
 /** Beneath a figure whose image file is not as it was. */
-const whyOutdated = (item) => item.outdated && el("p", { class: "notice" }, sentence(item.outdated));
+function whyOutdated(item) {
+  return item.outdated ? el("p", { class: "notice" }, sentence(item.outdated)) : null;
+}
 
 /** In the place of a picture that is another job's or command's now. */
 function whyReplaced(item) {

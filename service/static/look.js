@@ -10,6 +10,7 @@ import { patiently } from "./waiting.js";
 
 const $ = (id) => document.getElementById(id);
 const viewer = $("viewer");
+const MOST_TIMES = 6; // an image's side as large as the model's input; cells are lost beyond that
 const LAYERS = ["early", "mid", "late"];
 const OWN = ["experiment", "image", "model"]; // of the query; the rest is the view
 const COMPUTED = { method: null, target: null, clahe: null }; // views that a state must name to change
@@ -17,6 +18,7 @@ const beginning = [...$("state").childNodes];
 const samples = new Samples($("samples"), takeStored);
 const files = new Map(); // those shown, by what history.state says of their entries
 let experiments = [];
+let models = [];
 let isReady = false; // the models are there
 let isFailed = false;
 let shown = null; // {experiment, image} or {file}
@@ -28,10 +30,11 @@ async function start() {
   if (awaited) wait(awaited);
   else if (!shown) beginWith(new URLSearchParams(location.search).get("image"));
   try {
-    const [{ models }, found] = await Promise.all([
+    const [offered, found] = await Promise.all([
       patiently("/v1/models", { as: "json" }),
       patiently("/v1/experiments", { as: "json" }),
     ]);
+    ({ models } = offered);
     experiments = found.experiments;
     const problem = withoutModels(models, experiments);
     if (problem) throw problem;
@@ -192,6 +195,16 @@ function scrollToShown() {
   isPicked = false;
 }
 
+/** Say how an image much larger than the model's input was seen. */
+function sayShrunk({ picture_size: size, model }) {
+  const input = models.find((one) => one.id === model.id)?.input_size;
+  $("shrunk").hidden = !input || Math.max(...size) <= MOST_TIMES * Math.max(...input);
+  if ($("shrunk").hidden) return;
+  $("shrunk").textContent =
+    `The model saw the whole image shrunk to ${input.join(" × ")} px, in which a cell is very small. ` +
+    "To ask about a cell, cut it out.";
+}
+
 // ---- the layers beneath, each a button that shows it large
 
 function drawLayers({ layers }) {
@@ -240,6 +253,7 @@ viewer.addEventListener("cam-load", (event) => {
   if (event.target !== viewer) return;
   $("layers").hidden = false;
   drawLayers(event.detail.facts);
+  sayShrunk(event.detail.facts);
   scrollToShown();
 });
 viewer.addEventListener("cam-error", async (event) => {

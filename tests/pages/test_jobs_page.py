@@ -95,6 +95,22 @@ def see_the_enlarged_one(page: Page) -> None:
     expect(title).to_have_text(first)
 
 
+def see_a_changed_image_said(page: Page, stack: Stack) -> None:
+    """Beneath the first figure, and with it enlarged."""
+    expect(page.locator(".figures .notice")).to_have_count(0)
+    name = page.locator(".figures figcaption").first.inner_text().split("\n")[0]
+    (image,) = (stack.data / stack.experiment).glob(f"crops_gt_crops/**/test/*/{name}.jpg")
+    kept = image.read_bytes()
+    image.write_bytes(kept + b"\0")
+    page.reload()
+    said = "The image file has changed since."
+    expect(page.locator(".figures .notice")).to_have_text(said)
+    page.locator(".figures button").first.click()
+    expect(page.locator("#large-picture")).to_be_visible()
+    expect(page.locator("#large-problem")).to_have_text(said)
+    image.write_bytes(kept)
+
+
 def test_without_redis_the_page_says_what_is_missing(
     site: Server, open_page: Callable[..., Any]
 ) -> None:
@@ -195,6 +211,7 @@ def test_a_job_runs_to_its_end_before_ones_eyes_with_errors_pictures_and_zip(
         assert id_ in download.value.suggested_filename
         names = zipfile.ZipFile(io.BytesIO(Path(download.value.path()).read_bytes())).namelist()
         assert sum(name.endswith(".png") for name in names) >= TOTAL - 2
+        see_a_changed_image_said(page, worked)
 
 
 def test_a_running_job_keeps_others_out_is_stopped_and_taken_up_again(
