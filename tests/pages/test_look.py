@@ -152,7 +152,9 @@ def test_of_a_large_image_it_is_said_how_little_of_it_the_model_sees(
     field = tmp_path / "field.png"
     Image.radial_gradient("L").resize((1600, 1200)).convert("RGB").save(field)
     sample.locator("#file").set_input_files(files=[field])
-    expect(sample.locator("#shrunk")).to_contain_text("shrunk to 224 \N{MULTIPLICATION SIGN} 224 px")
+    expect(sample.locator("#shrunk")).to_contain_text(
+        "shrunk to 224 \N{MULTIPLICATION SIGN} 224 px"
+    )
     sample.locator("#samples button").nth(1).click()
     expect(sample.locator("#shrunk")).to_be_hidden()
 
