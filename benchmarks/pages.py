@@ -1,4 +1,4 @@
-"""Time how soon the first page can be used, and how fast a large overlay is redrawn, in Chromium."""
+"""How soon the first page can be used, and how fast a large overlay is redrawn, in Chromium."""
 
 from __future__ import annotations
 

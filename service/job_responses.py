@@ -74,6 +74,9 @@ class Item(BaseModel):
     status: ItemState
     error: ItemError | None
     replaced: str | None = Field(description="why its picture is not the job's any more, in words")
+    outdated: str | None = Field(
+        description="why its picture is not of the image file as it is now, in words"
+    )
     links: dict[str, str] = Field(
         description="figure and thumbnail where they are the job's own; replaced_by: another job"
     )
@@ -146,6 +149,7 @@ def _item(item: JobItem, own: str, jobs: str) -> Item:
         status=item.state,
         error=None if why is None else ItemError(code=why.code, detail=why.detail),
         replaced=item.replaced,
+        outdated=item.outdated,
         links=links,
     )
 

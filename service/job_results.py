@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from zipstream import ZIP_STORED, ZipStream
 
 from cam_engine.decoding import decode_image
+from cam_engine.errors import CamError
 from cam_engine.figures import picture_files
 from cam_engine.outputs import MANIFEST, SUMMARY_CSV, SUMMARY_JSON, PicturePaths
 from cam_engine.provenance import Provenance
+from service.image_digests import ImageDigests
 from service.problems import ServiceError
 from service.thumbnails import jpeg_thumbnail
 from worker.contract import ItemFailure, ItemState, JobImage, JobState
@@ -29,7 +31,8 @@ class JobItem:
 
     image: None until it is chosen. figure: path of its main figure in the output folder, where it
     is the job's own. replaced: why it is not, in words, where the item succeeded; replaced_by: the
-    job that replaced it, where one is known.
+    job that replaced it, where one is known. outdated: why the figure is not of the image file as
+    it is now, in words.
     """
 
     model: str
@@ -39,6 +42,7 @@ class JobItem:
     figure: str | None = None
     replaced: str | None = None
     replaced_by: str | None = None
+    outdated: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class JobResults:
     def __init__(self, store: JobStore, places: Places) -> None:
         self._store = store
         self._places = places
+        self._digests = ImageDigests()
 
     def items(self, state: JobState, status: ItemState | None, offset: int, limit: int) -> ItemPage:
         """The job's items of a state (None: all), by model and image."""
@@ -100,7 +105,7 @@ class JobResults:
         if found is None or model is None or made is None or not self._explains(state, model, made):
             raise ServiceError("file-not-found", f"the job has no file {path!r}")
         if made.run not in model.runs:
-            raise ServiceError("result-replaced", self._replaced(state, model.name, made)[0])
+            raise ServiceError("result-replaced", self._replaced(state, model, made)[0])
         return found
 
     def _summary(self, state: JobState, output: OutputFolder, path: str) -> StoredFile:
@@ -147,7 +152,7 @@ class JobResults:
                 if file is not None:
                     yield file
                 else:
-                    left_out.append(f"{path}: {self._replaced(state, model.name, made)[0]}")
+                    left_out.append(f"{path}: {self._replaced(state, model, made)[0]}")
         yield from output.results(state.record.id)
 
     def _pictures(self, state: JobState, model: _Model) -> list[str]:
@@ -204,19 +209,33 @@ class JobResults:
                 yield item
                 continue
             made = next(made_by)
-            figure: str | None = path
-            replaced: tuple[str | None, str | None] = None, None
             if made is None or made.run not in model.runs:
-                figure, replaced = None, self._replaced(state, model.name, made)
-            yield JobItem(item.model, item.image, item.state, None, figure, *replaced)
+                why, by = self._replaced(state, model, made)
+                yield replace(item, replaced=why, replaced_by=by)
+            else:
+                yield replace(item, figure=path, outdated=self._outdated(state, item.image, made))
+
+    def _outdated(self, state: JobState, image: JobImage | None, made: Provenance) -> str | None:
+        """Why a figure is not of the image as it is now, in words; None where it is."""
+        path = f"{state.record.request.experiment}/{image.path}" if image else ""
+        try:
+            digest = self._digests.of(self._places.root.inside(path))
+        except CamError:
+            digest = None
+        if digest is None:
+            return "the image file is not there any more"
+        return None if digest == made.image_sha256 else "the image file has changed since"
 
     def _replaced(
-        self, state: JobState, model: str, made: Provenance | None
+        self, state: JobState, model: _Model, made: Provenance | None
     ) -> tuple[str, str | None]:
         """In words what became of a picture, and the job that replaced it."""
         if made is None:
+            job = self._remover(state, model)
+            if job is not None:
+                return f"removed by job {job}, which replaced the others", job
             return "the picture is not there any more", None
-        job = self._maker(state, model, made.run)
+        job = self._maker(state, model.name, made.run)
         if job is not None:
             return f"replaced by job {job}", job
         method = made.facts.get("options", {}).get("method", "unknown")
@@ -224,15 +243,27 @@ class JobResults:
 
     def _maker(self, state: JobState, model: str, run: str) -> str | None:
         """Another job whose pictures of a model are in the same folder and have that recipe."""
+        others = self._others(state, model)
+        return next((other.record.id for other, runs in others if run in runs), None)
+
+    def _remover(self, state: JobState, model: _Model) -> str | None:
+        """A later job that replaced what others had made of a model in the same folder."""
+        for other, runs in self._others(state, model.name):
+            is_later = other.record.created_at > state.record.created_at
+            if other.record.request.replace and is_later and runs and not runs & model.runs:
+                return other.record.id
+        return None
+
+    def _others(self, state: JobState, model: str) -> Iterator[tuple[JobState, frozenset[str]]]:
+        """Other jobs with a model of that name in the same folder, and the recipes they used."""
         ids, _ = self._store.job_ids(0, _MOST_SEARCHED)
         for job in ids:
             other = self._store.state(job) if job != state.record.id else None
             if other is None or other.record.output != state.record.output:
                 continue
             names = [one.name for one in other.record.models]
-            if model in names and run in self._store.runs(job, names.index(model)):
-                return job
-        return None
+            if model in names:
+                yield other, self._store.runs(job, names.index(model))
 
 
 def _content(file: StoredFile) -> bytes:

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 from typing import Annotated
 
-import cv2
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,6 +18,7 @@ from service.predictions import Order, PredictedImage, PredictedPage
 from service.problems import ServiceError
 from service.routes.access import Parts, authorised
 from service.routes.documented import BASIC, IF_NONE_MATCH, Documented, header, problems
+from service.thumbnails import jpeg_thumbnail
 
 router = APIRouter(prefix="/v1", tags=["experiments"], dependencies=[Depends(authorised)])
 
@@ -131,13 +131,8 @@ def _thumbnail(
     headers = {"ETag": f'"{digest}"', "Cache-Control": "private, max-age=300"}
     if headers["ETag"] in {one.strip().removeprefix("W/") for one in known.split(",")}:
         return Response(status_code=304, headers=headers)
-    pixels = read_image(file, limits)
-    height, width = pixels.shape[:2]
-    scale = min(1.0, size / max(height, width))
-    shape = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(pixels, shape, interpolation=cv2.INTER_AREA)
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
-    return Response(data.tobytes(), media_type="image/jpeg", headers=headers)
+    data = jpeg_thumbnail(read_image(file, limits), size)
+    return Response(data, media_type="image/jpeg", headers=headers)
 
 
 def _correct(image: PredictedImage) -> bool | None:

@@ -634,7 +634,8 @@ const isGone = (error) => [404, 410].includes(error.status);
  * cam-transform {transform}, cam-cursor {cursor}, cam-navigate {step}.
  *
  * What is on show stays when the service fails on a change of it, with a notice and another try;
- * cam-error tells of it once, with `kept` true.
+ * cam-error tells of it once, with `kept` true. A page that finds the service answering again says
+ * so to all viewers by the window's event gradcam-away, with false as its detail.
  */
 export class CamViewer extends HTMLElement {
   static observedAttributes = ["service", ...COMPUTED, ...Object.keys(VIEW), "controls", "alt"];
@@ -667,6 +668,7 @@ export class CamViewer extends HTMLElement {
   #barred = ""; // and the colour bar
   #onKey = (event) => this.#key(event);
   #onOnline = () => this.#failed?.problem.passes && this.#failed.again();
+  #onAway = ({ detail: isAway }) => !isAway && this.#onOnline();
 
   constructor() {
     super();
@@ -681,12 +683,14 @@ export class CamViewer extends HTMLElement {
   connectedCallback() {
     document.addEventListener("keydown", this.#onKey);
     window.addEventListener("online", this.#onOnline);
+    window.addEventListener("gradcam-away", this.#onAway);
     this.#reload();
   }
 
   disconnectedCallback() {
     document.removeEventListener("keydown", this.#onKey);
     window.removeEventListener("online", this.#onOnline);
+    window.removeEventListener("gradcam-away", this.#onAway);
     clearTimeout(this.#retry);
   }
 

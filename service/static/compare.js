@@ -16,6 +16,7 @@ let models = [];
 let paths = []; // of all images of the experiment
 const asked = { a: "", b: "" }; // what each viewer explains, or will
 const awaited = new Set(SIDES);
+const lagging = new Set(); // sides that still show what was chosen before, since the change failed
 let measured = []; // the two maps that the numbers are of
 
 async function start() {
@@ -170,6 +171,7 @@ function measure() {
   const alike = a?.width === b?.width && a?.height === b?.height;
   if (!a || !b || !alike || awaited.size > 0) return;
   setMeasured(true);
+  sayLagging();
   placeDifference(viewers.a.transform);
   if (measured[0] === a && measured[1] === b) return;
   measured = [a, b];
@@ -184,6 +186,15 @@ function measure() {
     : "";
   drawDifference($("difference"), a.values.map((value, i) => value - b.values[i]), a.width, a.height);
   announce(`Correlation ${$("correlation").textContent}, overlap ${$("overlap").textContent}`);
+}
+
+/** What the numbers are of, where a side does not show what its menus say. */
+function sayLagging() {
+  const sides = SIDES.filter((side) => lagging.has(side)).map((side) => side.toUpperCase());
+  $("lagging").hidden = sides.length === 0;
+  $("lagging").textContent =
+    `${sides.join(" and ")} still ${sides.length > 1 ? "show" : "shows"} what was chosen before: ` +
+    "the numbers are of the maps that are shown.";
 }
 
 function keepInStep(side, other) {
@@ -202,12 +213,19 @@ function keepInStep(side, other) {
   });
   from.addEventListener("cam-load", () => {
     awaited.delete(side);
+    lagging.delete(side);
     measure();
   });
   from.addEventListener("cam-error", async (event) => {
-    awaited.add(side);
-    setMeasured(false, "Not without both sides.");
-    const { problem } = event.detail;
+    const { problem, kept } = event.detail;
+    if (kept) {
+      awaited.delete(side);
+      lagging.add(side);
+      measure();
+    } else {
+      awaited.add(side);
+      setMeasured(false, "Not without both sides.");
+    }
     if (problem.status !== 401) return;
     if (await signedIn()) show();
     else fail(problem, show);

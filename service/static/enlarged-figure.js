@@ -1,6 +1,7 @@
 /** The dialog in which a job's figure is seen at full size, with the ones before and after it. */
 
-import { announce, api, el } from "./api.js";
+import { announce, el } from "./api.js";
+import { patiently } from "./waiting.js";
 
 const $ = (id) => document.getElementById(id);
 const STEPS = { ArrowLeft: -1, ArrowRight: 1 };
@@ -14,8 +15,10 @@ export class EnlargedFigure {
 
   /**
    * @param {{at: (index: number) => Promise<object>, total: () => number,
-   *   about: (item: object) => string, look: (item: object) => string}} figures at: an item of the
-   *   job by its place; look: the address of the page Look for it
+   *   about: (item: object) => string, look: (item: object) => string,
+   *   why: (item: object) => HTMLElement, outdated: (item: object) => HTMLElement|null}} figures at: an item of the job by its place; look: the
+   *   address of the page Look for it; why: says why it has no picture any more;
+   *   outdated: says why its picture is not of the image as it is now
    */
   constructor(figures) {
     this.#figures = figures;
@@ -58,15 +61,23 @@ export class EnlargedFigure {
       $("large-place").textContent = `${index + 1} of ${this.#figures.total()}`;
       $("figure-in-look").href = this.#figures.look(item);
       announce(`${about}, ${$("large-place").textContent}`);
-      if (!item.links.figure) throw new Error(item.replaced);
-      const blob = await api(item.links.figure, { as: "blob", signal });
+      if (!item.links.figure) {
+        $("large-waiting").hidden = true;
+        return $("large-problem").replaceChildren(this.#figures.why(item));
+      }
+      const blob = await patiently(item.links.figure, { as: "blob", tries: 0, signal });
       this.#address = URL.createObjectURL(blob);
       Object.assign($("large-picture"), { src: this.#address, alt: about });
       $("large-picture").dataset.name = item.links.figure.split("/").at(-1);
       $("large-picture").hidden = false;
+      $("large-waiting").hidden = true;
       $("download-figure").disabled = false;
+      const outdated = this.#figures.outdated(item);
+      if (outdated) $("large-problem").replaceChildren(outdated);
     } catch (error) {
-      if (error.name !== "AbortError") $("large-problem").textContent = `No picture: ${error.message}.`;
+      if (error.name === "AbortError") return;
+      $("large-waiting").hidden = true;
+      $("large-problem").replaceChildren(el("p", { class: "wrong" }, `No picture: ${error.message}`));
     }
   }
 
@@ -75,10 +86,20 @@ export class EnlargedFigure {
     this.#showing = new AbortController();
     if (this.#address) URL.revokeObjectURL(this.#address);
     this.#address = "";
+    this.#keepSize();
     $("large-picture").removeAttribute("src");
     $("large-picture").hidden = true;
+    $("large-waiting").hidden = false;
     $("download-figure").disabled = true;
-    $("large-problem").textContent = "";
+    $("large-problem").replaceChildren();
+  }
+
+  /** The next picture takes the room of this one, so that buttons stay under the mouse. */
+  #keepSize() {
+    const { offsetWidth, offsetHeight } = $("large-picture");
+    if (offsetHeight === 0) return;
+    $("large-frame").style.minWidth = `min(${offsetWidth}px, 100%)`;
+    $("large-frame").style.minHeight = `${offsetHeight}px`;
   }
 
   #download() {

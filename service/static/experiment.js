@@ -85,6 +85,9 @@ function describe() {
     );
 }
 
+/** A name that goes on in the next line after an underscore, rather than anywhere. */
+const breakable = (name) => name.split(/(?<=_)/).flatMap((part) => [part, el("wbr")]);
+
 function modelRow(model) {
   const radio = el("input", {
     type: "radio",
@@ -98,7 +101,7 @@ function modelRow(model) {
   });
   const inputs = model.input_size ? `${model.input_size.join(" × ")} px` : "";
   const facts = [model.architecture, inputs].filter(Boolean).join(", ");
-  const name = el("label", {}, radio, el("span", {}, model.name, el("small", {}, facts)));
+  const name = el("label", {}, radio, el("span", {}, breakable(model.name), el("small", {}, facts)));
   return el(
     "tr",
     { dataset: { model: model.id } },

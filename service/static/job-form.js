@@ -1,9 +1,9 @@
 /** The form for a new job, which says beforehand what will run. */
 
-import { api, base, el, showProblem } from "./api.js";
+import { base, el, showProblem } from "./api.js";
 import { sentence } from "./job-words.js";
 import { METHODS, many, percent } from "./models.js";
-import { pause } from "./waiting.js";
+import { patiently, pause } from "./waiting.js";
 
 const $ = (id) => document.getElementById(id);
 const COLORMAPS = ["inferno", "viridis", "turbo", "magma", "cividis", "jet"];
@@ -18,8 +18,8 @@ let asking = new AbortController();
 /** Show the form. @param {string|null} wanted the experiment to begin with */
 export async function setUpForm(wanted) {
   const answers = await Promise.all([
-    api("/v1/experiments", { as: "json" }),
-    api("/v1/models", { as: "json" }),
+    patiently("/v1/experiments", { as: "json" }),
+    patiently("/v1/models", { as: "json" }),
   ]);
   experiments = answers[0].experiments;
   models = answers[1].models;
@@ -47,14 +47,14 @@ const available = () => experiment()?.splits.find((one) => one.split === "test")
 
 function offerModels() {
   const boxes = own().map((model) => {
-    const accuracy = model.val_acc == null ? "" : ` · validation accuracy ${percent(model.val_acc)}`;
-    const state = model.problem ? " · cannot be used" : accuracy;
+    const accuracy = model.val_acc == null ? "" : `validation accuracy ${percent(model.val_acc)}`;
+    const state = model.problem ? "cannot be used" : accuracy;
     const usable = !model.problem;
     return el(
       "label",
       { class: "check" },
       el("input", { type: "checkbox", name: "model", value: model.name, checked: usable, disabled: !usable }),
-      el("span", {}, model.name, el("span", { class: "soft" }, state)),
+      el("span", {}, model.name, " ", el("small", { class: "soft" }, state)),
     );
   });
   $("models").replaceChildren(...boxes);
@@ -133,7 +133,7 @@ async function askPlan(wanted) {
   const { signal } = asking;
   try {
     await pause(REST_MILLISECONDS, signal);
-    sayWhere(await api("/v1/job-plans", { json: wanted, as: "json", signal }));
+    sayWhere(await patiently("/v1/job-plans", { json: wanted, as: "json", tries: 0, signal }));
   } catch (error) {
     if (error.name === "AbortError") return;
     $("replace-field").hidden = error.code !== "output-holds-others";
@@ -148,18 +148,19 @@ function sayWhere({ usual, destination }) {
   const below = { data: "", output: " below the output root", store: " in the output store" }[destination.output_below];
   const apart = usual.output !== destination.output;
   $("replace-field").hidden = !(apart || (usual.holds === "other" && $("replace").checked));
-  const there = `${many(usual.figures, "figure")} (${usual.made_by})`;
+  const there = `${many(usual.figures, "figure")} of these models`;
+  const again = $("resume").checked ? "they are kept" : "images explained again get new ones";
   const said = {
     empty: ", which holds none of these models yet.",
-    same: `, which holds ${there} of the same kind.`,
-    other: `, and replace ${there} that another recipe made there.`,
+    same: `, which holds ${there} made in the same way: ${again}.`,
+    other: `. The ${there} that are there, made in another way (${usual.made_by}), are removed.`,
   };
   $("destination").replaceChildren(
     "Pictures go to ",
     folder,
     below,
     ...(apart
-      ? [", since ", el("code", {}, usual.output), ` holds ${there}, made in another way; those stay.`]
+      ? [`, since the experiment’s folder holds ${there} made in another way (${usual.made_by}). Those stay.`]
       : [said[usual.holds]]),
   );
 }
@@ -169,7 +170,7 @@ async function submit(event) {
   $("submit").disabled = true;
   try {
     const headers = { "Idempotency-Key": fill };
-    const job = await api("/v1/jobs", { json: request(), headers, as: "json" });
+    const job = await patiently("/v1/jobs", { json: request(), headers, as: "json", tries: 0 });
     location.assign(`${base}/jobs?${new URLSearchParams({ id: job.id })}`);
   } catch (error) {
     showProblem($("refusal"), error);

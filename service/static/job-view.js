@@ -6,6 +6,7 @@ import { follow } from "./job-events.js";
 import { countOf, ended, percentage, recipeOf, sentence, stateOf, titleOf, when } from "./job-words.js";
 import { many } from "./models.js";
 import { Pictures } from "./pictures.js";
+import { patiently } from "./waiting.js";
 
 const $ = (id) => document.getElementById(id);
 const FIGURES = 12;
@@ -29,7 +30,7 @@ export async function showJob(id) {
   $("zip").addEventListener("click", download);
   $("more-figures").addEventListener("click", () => more(figures).catch(refuse));
   $("more-failures").addEventListener("click", () => more(failures).catch(refuse));
-  take(await api(`/v1/jobs/${encodeURIComponent(id)}`, { as: "json" }));
+  take(await patiently(`/v1/jobs/${encodeURIComponent(id)}`, { as: "json", tries: 0 }));
   $("one").hidden = false;
   stay();
 }
@@ -70,7 +71,8 @@ function take(now) {
   const all = job.request.max_images === null ? " (all)" : "";
   $("job-about").textContent =
     `${many(job.models.length, "model")} × ${many(images, "image")}${all}, ${recipeOf(job)}, ` +
-    `submitted ${when(job.created_at)}; pictures in ${job.output}${BELOW[job.output_below]}`;
+    `submitted ${when(job.created_at)}`;
+  $("job-output").replaceChildren("Pictures in ", el("code", {}, job.output), BELOW[job.output_below]);
   $("job-status").textContent = stateOf(job);
   $("job-count").textContent = countOf(job);
   $("job-progress").value = percentage(job) / 100;
@@ -115,14 +117,25 @@ function refuse(problem) {
 // ---- items
 
 async function showItems() {
-  for (const list of [figures, failures]) list.found = [];
+  for (const list of [figures, failures]) Object.assign(list, { found: [], asking: null });
   await Promise.all([more(figures), more(failures)]);
 }
 
-async function more(list) {
-  const asked = { status: list.status, limit: list.page, offset: list.found.length };
-  const page = await api(`${job.links.items}?${new URLSearchParams(asked)}`, { as: "json" });
-  list.found.push(...page.items);
+/** Fetch and show the next page of a list; all who want it meanwhile wait for the same. */
+function more(list) {
+  if (list.asking) return list.asking;
+  const asking = ask(list, list.found).finally(() => {
+    if (list.asking === asking) list.asking = null;
+  });
+  list.asking = asking;
+  return asking;
+}
+
+async function ask(list, found) {
+  const asked = new URLSearchParams({ status: list.status, limit: list.page, offset: found.length });
+  const page = await patiently(`${job.links.items}?${asked}`, { as: "json", tries: 0 });
+  if (found !== list.found) return; // begun anew meanwhile
+  found.push(...page.items);
   list.total = page.total;
   (list === figures ? drawFigures : drawFailures)();
 }
@@ -138,6 +151,8 @@ const enlarged = new EnlargedFigure({
   total: () => figures.total,
   about: (item) => `${item.name}, ${modelName(item.model)}`,
   look: lookAddress,
+  why: whyReplaced,
+  outdated: whyOutdated,
 });
 
 /** Where the page Look explains the item's image in the job's way. */
@@ -172,7 +187,7 @@ function drawFigures() {
   $("results-title").textContent = `Pictures: ${count(figures)}`;
   const wanted = new Map();
   const figure = (item, index) => {
-    const caption = el("figcaption", {}, item.name, el("small", {}, modelName(item.model)));
+    const caption = el("figcaption", {}, item.name, el("small", {}, modelName(item.model)), whyOutdated(item));
     if (!item.links.figure) return el("figure", { class: "replaced" }, whyReplaced(item), caption);
     const image = el("img", { alt: "" });
     wanted.set(`${item.links.thumbnail}?size=${THUMBNAIL_PIXELS}`, image);
@@ -185,17 +200,25 @@ function drawFigures() {
   pictures.want(wanted);
 }
 
+/** Beneath a figure whose image file is not as it was. */
+function whyOutdated(item) {
+  return item.outdated ? el("p", { class: "notice" }, sentence(item.outdated)) : null;
+}
+
 /** In the place of a picture that is another job's or command's now. */
 function whyReplaced(item) {
   const other = item.links.replaced_by?.split("/").at(-1);
-  const link = other && el("a", { href: `${base}/jobs?${new URLSearchParams({ id: other })}` }, "Open that job");
-  return el("p", { class: "notice" }, sentence(item.replaced ?? ""), " ", link);
+  const isRemoved = item.replaced?.startsWith("removed");
+  if (!other) return el("p", { class: "notice" }, sentence(item.replaced ?? ""));
+  const href = `${base}/jobs?${new URLSearchParams({ id: other })}`;
+  return el("p", { class: "notice" }, isRemoved ? "Removed by " : "Replaced by ", el("a", { href, title: other }, "a later job"), ".");
 }
 
 // ---- the zip
 
 async function download() {
   const label = $("zip").textContent;
+  $("refused").replaceChildren();
   $("zip").disabled = true;
   let bytes = 0;
   const counted = new TransformStream({

@@ -33,12 +33,25 @@ export function countOf(job) {
   return [said, ...rest].join("; ");
 }
 
-/** By which method and for which layers: "gradcam++: early, mid, late". */
+/**
+ * By which method and for which layers, and what is not as usual: "gradcam++: early, mid, late;
+ * viridis, without CLAHE".
+ */
 export function recipeOf({ request }) {
   const layers = request.layers.filter((one) => one !== "fused");
   if (request.fused || layers.length < request.layers.length) layers.push("fused");
-  return `${request.method ?? "gradcam++"}: ${layers.join(", ")}`;
+  const { target, colormap, clahe } = request;
+  const unusual = [
+    target != null && `class ${target}`,
+    colormap && colormap !== "inferno" && colormap,
+    clahe === false && "without CLAHE",
+  ].filter(Boolean);
+  const rest = unusual.length > 0 ? `; ${unusual.join(", ")}` : "";
+  return `${request.method ?? "gradcam++"}: ${layers.join(", ")}${rest}`;
 }
+
+/** The folder of a job's pictures, below the experiment's where it is one of its sets. */
+export const setOf = ({ output }) => /\/sets\/([^/]+)$/.exec(output)?.[1] ?? "";
 
 /** What the service says, as a sentence of its own. */
 export const sentence = (text) =>

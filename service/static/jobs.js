@@ -1,10 +1,11 @@
 /** The page Jobs: a form for new ones, and all of them; or one, with its progress. */
 
-import { api, base, el, showProblem } from "./api.js";
+import { base, el, showProblem } from "./api.js";
 import { setUpForm } from "./job-form.js";
 import { showJob } from "./job-view.js";
-import { countOf, done, ended, recipeOf, sentence, stateOf, titleOf, when } from "./job-words.js";
+import { countOf, done, ended, recipeOf, sentence, setOf, stateOf, titleOf, when } from "./job-words.js";
 import { many } from "./models.js";
+import { patiently } from "./waiting.js";
 
 const $ = (id) => document.getElementById(id);
 const query = new URLSearchParams(location.search);
@@ -41,7 +42,8 @@ async function showAll() {
 }
 
 async function showList() {
-  const { jobs, total } = await api(`/v1/jobs?limit=${Math.min(shown, 500)}`, { as: "json" });
+  const asked = { as: "json", tries: 0 };
+  const { jobs, total } = await patiently(`/v1/jobs?limit=${Math.min(shown, 500)}`, asked);
   $("list").replaceChildren(...jobs.map(row));
   if (total === 0)
     $("list").replaceChildren(
@@ -71,7 +73,7 @@ function row(job) {
       el("a", { href: address }, titleOf(job), el("span", { class: "unseen" }, ` ${job.id}`)),
       el("b", { class: "job-state" }, stateOf(job)),
     ),
-    el("p", {}, recipeOf(job)),
+    el("p", {}, recipeOf(job), setOf(job) && el("span", { class: "soft" }, ` · set ${setOf(job)}`)),
     el("p", { class: "soft" }, `${many(job.models.length, "model")}, ${countOf(job)}; ${when(job.created_at)}`),
     !ended(job) && bar,
     job.activity && el("p", { class: "soft" }, sentence(job.activity)),

@@ -10,6 +10,7 @@ import { patiently } from "./waiting.js";
 
 const $ = (id) => document.getElementById(id);
 const viewer = $("viewer");
+const MOST_TIMES = 6; // an image's side as large as the model's input; cells are lost beyond that
 const LAYERS = ["early", "mid", "late"];
 const OWN = ["experiment", "image", "model"]; // of the query; the rest is the view
 const COMPUTED = { method: null, target: null, clahe: null }; // views that a state must name to change
@@ -17,6 +18,7 @@ const beginning = [...$("state").childNodes];
 const samples = new Samples($("samples"), takeStored);
 const files = new Map(); // those shown, by what history.state says of their entries
 let experiments = [];
+let models = [];
 let isReady = false; // the models are there
 let isFailed = false;
 let shown = null; // {experiment, image} or {file}
@@ -26,12 +28,13 @@ let isPicked = false; // by hand, since the last picture came
 async function start() {
   isFailed = false;
   if (awaited) wait(awaited);
-  else if (!shown) $("state").replaceChildren(...beginning);
+  else if (!shown) beginWith(new URLSearchParams(location.search).get("image"));
   try {
-    const [{ models }, found] = await Promise.all([
+    const [offered, found] = await Promise.all([
       patiently("/v1/models", { as: "json" }),
       patiently("/v1/experiments", { as: "json" }),
     ]);
+    ({ models } = offered);
     experiments = found.experiments;
     const problem = withoutModels(models, experiments);
     if (problem) throw problem;
@@ -101,18 +104,30 @@ function pick(source) {
 /** Keep a choice until the models are there. */
 function wait(source) {
   awaited = source;
-  $("file-name").textContent = source.file.name;
-  if (isFailed) return;
-  const text = `${source.file.name} is shown as soon as the list of models is there.`;
-  $("state").replaceChildren(el("h2", {}, "Waiting for the models …"), el("p", {}, text));
-  announce(text);
+  $("file-name").textContent = nameOf(source);
+  if (!isFailed) announce(sayWaiting(nameOf(source)));
 }
+
+/** Before the models are there: what a link names, or how to begin. */
+function beginWith(image) {
+  if (image) sayWaiting(nameOf({ image }));
+  else $("state").replaceChildren(...beginning);
+}
+
+function sayWaiting(name) {
+  const text = `${name} is shown as soon as the list of models is there.`;
+  $("state").replaceChildren(el("h2", {}, "Waiting for the models …"), el("p", {}, text));
+  return text;
+}
+
+/** A file's name, or the last folder and the name of an experiment's image. */
+const nameOf = ({ file, image }) => file?.name ?? image.split("/").slice(-2).join("/");
 
 /** Show an image with the chosen model. */
 function show(source) {
   shown = source;
   isFailed = false;
-  $("file-name").textContent = source.file?.name ?? "";
+  $("file-name").textContent = nameOf(source);
   $("state").hidden = true;
   $("shown").hidden = false;
   viewer.headers = authHeaders();
@@ -180,6 +195,16 @@ function scrollToShown() {
   isPicked = false;
 }
 
+/** Say how an image much larger than the model's input was seen. */
+function sayShrunk({ picture_size: size, model }) {
+  const input = models.find((one) => one.id === model.id)?.input_size;
+  $("shrunk").hidden = !input || Math.max(...size) <= MOST_TIMES * Math.max(...input);
+  if ($("shrunk").hidden) return;
+  $("shrunk").textContent =
+    `The model saw the whole image shrunk to ${input.join(" × ")} px, in which a cell is very small. ` +
+    "To ask about a cell, cut it out.";
+}
+
 // ---- the layers beneath, each a button that shows it large
 
 function drawLayers({ layers }) {
@@ -228,6 +253,7 @@ viewer.addEventListener("cam-load", (event) => {
   if (event.target !== viewer) return;
   $("layers").hidden = false;
   drawLayers(event.detail.facts);
+  sayShrunk(event.detail.facts);
   scrollToShown();
 });
 viewer.addEventListener("cam-error", async (event) => {

@@ -61,4 +61,6 @@ function showBanner(shown) {
   window.dispatchEvent(new CustomEvent("gradcam-away", { detail: shown }));
 }
 
-window.addEventListener("cam-load", heard); // viewers ask for themselves
+// Viewers ask for themselves.
+window.addEventListener("cam-load", heard);
+window.addEventListener("cam-error", ({ detail }) => detail.problem.code === "offline" && lost());

@@ -10,14 +10,17 @@ const MOST_TRIES = 20;
 // These pass by themselves, however long it takes; other reasons to wait may never end.
 const PASSING = ["offline", "queue-full", "rate-limited", "shutting-down", "warming-up"];
 
-/** As api(), but asked again where the service is away, or busy and says when (Retry-After). */
-export async function patiently(path, options = {}) {
+/**
+ * As api(), but asked again where the service is away, or busy and says when (Retry-After).
+ * options.tries: how often for other reasons than those that pass by themselves.
+ */
+export async function patiently(path, { tries = MOST_TRIES, ...options } = {}) {
   let wait = 0;
-  for (let left = MOST_TRIES; ; ) {
+  for (let left = tries; ; ) {
     try {
       return await api(path, options);
     } catch (error) {
-      if (!PASSING.includes(error.code)) left -= error.retryAfter ? 1 : MOST_TRIES + 1;
+      if (!PASSING.includes(error.code)) left -= error.retryAfter ? 1 : tries + 1;
       if (error.name !== "ApiProblem" || left < 0) throw error;
       wait = longer(wait);
       await pause(Math.max(wait, 1000 * error.retryAfter), options.signal);

@@ -12,10 +12,11 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from cam_engine.options import METHODS
 from tests.pages.conftest import until
+from tests.pages.viewing import POST
 from tests.serving import running
 
 _EMPTY = {  # the model's late layer holds nothing that speaks for this class
@@ -49,6 +50,15 @@ def compared(page: Page) -> Page:
     """The page with both explanations there."""
     open_comparison(page)
     return page
+
+
+def _refuse(route: Route, model: str) -> None:
+    """Explanations by a model fail, and are not tried again by themselves."""
+    if model in (route.request.post_data or ""):
+        problem = {"code": "internal-error", "title": "Something broke", "detail": "Nothing helps."}
+        route.fulfill(status=500, content_type="application/problem+json", json=problem)
+    else:
+        route.continue_()
 
 
 def viewer(side: str) -> str:
@@ -207,18 +217,39 @@ def test_methods_and_classes_have_one_menu_a_side(compared: Page) -> None:
         assert len([one for one in menus if one.is_visible()]) == 1  # colours
 
 
-def test_a_model_that_cannot_be_had_is_said_on_its_side(
-    open_page: Callable[..., Any],
-) -> None:
-    with open_page("/compare", expected=("503",)) as page:
+def test_an_image_that_one_side_cannot_have_is_said_there(open_page: Callable[..., Any]) -> None:
+    with open_page("/compare", expected=("500",)) as page:
         page.locator("#measured").wait_for()
-        page.route("**/v1/explanations", lambda route: route.fulfill(status=503, json={}))
-        page.select_option("#method_b", "gradcam")
+        refused = page.locator("#b").input_value()
+        page.route(POST, lambda route: _refuse(route, refused))
+        page.select_option("#image", index=3)
         expect(page.locator("#unmeasured")).to_have_text("Not without both sides.")
         expect(page.locator("#viewer-a").get_by_text("right")).to_be_visible()
-        page.unroute("**/v1/explanations")
+        page.unroute(POST)
         page.locator("#viewer-b").get_by_role("button", name="Try again").click()
         page.locator("#measured").wait_for()
+
+
+def test_a_change_that_fails_leaves_the_numbers_of_what_is_on_show(
+    open_page: Callable[..., Any],
+) -> None:
+    with open_page("/compare", expected=("500",)) as page:
+        page.select_option("#method_a", "gradcam")
+        until(page, f"{viewer('a')}.facts?.options.method === 'gradcam'")
+        page.locator("#measured").wait_for()
+        before, drawn = number(page, "correlation"), page.evaluate(_DRAWN)
+        page.route(POST, lambda route: _refuse(route, page.locator("#b").input_value()))
+        page.select_option("#method_b", "eigencam")
+        lagging = page.locator("#lagging")
+        expect(lagging).to_contain_text("B still shows what was chosen before")
+        expect(page.locator("#measured")).to_be_visible()
+        assert (number(page, "correlation"), page.evaluate(_DRAWN)) == (before, drawn)
+        page.unroute(POST)
+        page.locator("#viewer-b").get_by_role("button", name="Try again").click()
+        expect(lagging).to_be_hidden()
+        until(page, f"{viewer('b')}.facts.options.method === 'eigencam'")
+        a, b = values(page, "a"), values(page, "b")
+        assert number(page, "correlation") == pytest.approx(np.corrcoef(a, b)[0, 1], abs=0.006)
 
 
 @pytest.mark.system

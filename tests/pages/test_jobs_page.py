@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ IMAGES = 96
 TOTAL = 2 * IMAGES
 WHOLE = f"100 %, {TOTAL} of {TOTAL} items; 2 failed"
 BROKEN = "0001.jpg"
+CALLS = re.compile("/v1/|/healthz")
 TIMES = "\N{MULTIPLICATION SIGN}"
 SETTINGS = {"lease_seconds": "4", "chunk_seconds": "1"}
 # Every state that the page goes through.
@@ -60,6 +62,11 @@ def start_job(page: Page, *, everything: bool = True) -> str:
     return page.url.split("id=")[1]
 
 
+def away(page: Page) -> None:
+    """As if the service had gone, until CALLS is no longer routed."""
+    page.route(CALLS, lambda route: route.abort())
+
+
 def see_the_enlarged_one(page: Page) -> None:
     """Steps to both sides, by button and key; a download; the same image on the page Look."""
     place, title = page.locator("#large-place"), page.locator("#large-title")
@@ -74,11 +81,34 @@ def see_the_enlarged_one(page: Page) -> None:
         page.locator("#download-figure").click()
     name = title.inner_text().split(", ")[0]
     assert download.value.suggested_filename.endswith(f"_improved_gradcam_{name}.png")
+    away(page)
+    page.locator("#next-figure").click()
+    expect(page.locator("#large-waiting")).to_be_visible()
+    page.unroute(CALLS)
+    expect(page.locator("#large-picture")).to_be_visible()
+    expect(page.locator("#offline")).to_be_hidden()
+    page.keyboard.press("ArrowLeft")
     look = page.locator("#figure-in-look").get_attribute("href") or ""
     assert look.startswith("/?experiment=")
     assert f"{name}.jpg" in look
     page.keyboard.press("ArrowLeft")
     expect(title).to_have_text(first)
+
+
+def see_a_changed_image_said(page: Page, stack: Stack) -> None:
+    """Beneath the first figure, and with it enlarged."""
+    expect(page.locator(".figures .notice")).to_have_count(0)
+    name = page.locator(".figures figcaption").first.inner_text().split("\n")[0]
+    (image,) = (stack.data / stack.experiment).glob(f"crops_gt_crops/**/test/*/{name}.jpg")
+    kept = image.read_bytes()
+    image.write_bytes(kept + b"\0")
+    page.reload()
+    said = "The image file has changed since."
+    expect(page.locator(".figures .notice")).to_have_text(said)
+    page.locator(".figures button").first.click()
+    expect(page.locator("#large-picture")).to_be_visible()
+    expect(page.locator("#large-problem")).to_have_text(said)
+    image.write_bytes(kept)
 
 
 def test_without_redis_the_page_says_what_is_missing(
@@ -116,6 +146,8 @@ def test_the_form_says_what_will_run_and_a_job_without_workers_waits(
         )
         expect(page.locator("#notice")).to_contain_text("No worker is up")
         assert grave_violations(page) == []
+        page.set_viewport_size({"width": 320, "height": 640})
+        assert page.evaluate("document.documentElement.scrollWidth") == 320
         page.get_by_role("button", name="Stop").click()
         expect(page.locator("#job-status")).to_have_text("Stopped")
         expect(page.locator("#job-count")).to_have_text("0 %, 0 of 3 items; 3 skipped")
@@ -125,10 +157,36 @@ def test_the_form_says_what_will_run_and_a_job_without_workers_waits(
 
 
 @pytest.mark.system
+def test_a_service_that_is_away_is_waited_for(jobs: Stack, open_page: Callable[..., Any]) -> None:
+    with open_page("/docs", jobs.server.url, expected=("ERR_",)) as page:
+        away(page)
+        page.goto("/jobs")
+        expect(page.locator("#offline")).to_be_visible()
+        expect(page.get_by_role("button", name="Try again")).to_be_hidden()
+        page.unroute(CALLS)
+        expect(page.locator("#destination")).to_contain_text("Pictures go to")
+        away(page)
+        page.locator("#max_images").fill("7")
+        expect(page.locator("#offline")).to_be_visible()
+        expect(page.locator("#destination")).to_contain_text("Looking")
+        page.unroute(CALLS)
+        expect(page.locator("#destination")).to_contain_text("Pictures go to")
+        away(page)
+        page.get_by_role("button", name="Start").click()
+        expect(page.locator("#offline")).to_be_visible()
+        expect(page.locator("#refusal")).to_be_empty()
+        page.unroute(CALLS)
+        page.wait_for_url("**/jobs?id=*")
+        expect(page.locator("#job-output")).to_contain_text("gradcam_visualizations")
+        page.get_by_role("button", name="Stop").click()
+        expect(page.locator("#job-status")).to_have_text("Stopped")
+
+
+@pytest.mark.system
 def test_a_job_runs_to_its_end_before_ones_eyes_with_errors_pictures_and_zip(
     worked: Stack, open_page: Callable[..., Any]
 ) -> None:
-    with open_page("/docs", worked.server.url) as page:
+    with open_page("/docs", worked.server.url, expected=("ERR_",)) as page:
         page.add_init_script(WATCH)
         page.goto("/jobs")
         id_ = start_job(page)
@@ -155,6 +213,7 @@ def test_a_job_runs_to_its_end_before_ones_eyes_with_errors_pictures_and_zip(
         assert id_ in download.value.suggested_filename
         names = zipfile.ZipFile(io.BytesIO(Path(download.value.path()).read_bytes())).namelist()
         assert sum(name.endswith(".png") for name in names) >= TOTAL - 2
+        see_a_changed_image_said(page, worked)
 
 
 @pytest.mark.system

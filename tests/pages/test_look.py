@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from service.routes.pages import POLICY
@@ -134,6 +135,20 @@ def test_a_file_brought_otherwise_is_explained(page: Page, cell: Path, event: st
     loaded(page)
     assert page.evaluate(f"{LARGE}.facts.image.name").startswith("brought")
     expect(page.locator("#file-name")).to_have_text("brought.jpg")
+
+
+def test_of_a_large_image_it_is_said_how_little_of_it_the_model_sees(
+    sample: Page, tmp_path: Path
+) -> None:
+    expect(sample.locator("#shrunk")).to_be_hidden()
+    field = tmp_path / "field.png"
+    Image.radial_gradient("L").resize((1600, 1200)).convert("RGB").save(field)
+    sample.locator("#file").set_input_files(files=[field])
+    expect(sample.locator("#shrunk")).to_contain_text(
+        "shrunk to 224 \N{MULTIPLICATION SIGN} 224 px"
+    )
+    sample.locator("#samples button").nth(1).click()
+    expect(sample.locator("#shrunk")).to_be_hidden()
 
 
 def test_a_file_that_is_no_image_is_said_to_be_none(open_page: Callable[..., Any]) -> None:

@@ -12,12 +12,14 @@ from playwright.sync_api import Page, expect
 
 from tests.pages.conftest import until
 from tests.pages.holding import Holding
+from tests.pages.test_experiment import CB, LIFECYCLE
 from tests.pages.test_signin import KEY, locked, sign_in
 from tests.serving import Server
 
 __all__ = ["locked"]  # a fixture
 
 LARGE = "document.querySelector('#viewer')"
+RING = "crops_gt_crops/crops/test/ring/cell_001.jpg"
 MODELS = r"/v1/models$"
 # Drops or pastes files of these names, types and contents, or text where there are none.
 _BRING = """({ files, text, event }) => {
@@ -82,6 +84,18 @@ def test_an_image_that_comes_before_the_models_waits_for_them(
     assert page.evaluate(f"{LARGE}.facts.model.id") == page.locator("#model").input_value()
 
 
+def test_a_link_that_comes_before_the_models_says_what_it_waits_for(page: Page) -> None:
+    held = Holding(page, MODELS)
+    page.goto(f"/?experiment={LIFECYCLE}&image={RING}&model={CB}")
+    held.wait()
+    expect(page.locator("#state")).to_contain_text("Waiting for the models")
+    name = "/".join(RING.split("/")[-2:])
+    expect(page.locator("#state")).to_contain_text(f"{name} is shown as soon as")
+    held.let_go()
+    expect(page.locator("#file-name")).to_have_text(name)
+    expect(page.locator("#shown")).to_be_visible()
+
+
 def test_the_latest_of_early_choices_wins(page: Page, cells: list[Path]) -> None:
     held = Holding(page, MODELS)
     posts: list[str] = []
@@ -119,7 +133,7 @@ def test_the_same_file_can_be_chosen_again(page: Page, cells: list[Path]) -> Non
         expect(page.locator("#file-name")).to_have_text(cells[0].name)
         expect_shown(page, cells[0].stem)
         page.locator("#samples button").first.click()
-        expect(page.locator("#file-name")).to_be_empty()
+        expect(page.locator("#file-name")).to_have_text("falciparum/cell_001.jpg")
     assert page.evaluate("document.querySelector('#file').files.length") == 0
 
 

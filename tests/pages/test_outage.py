@@ -137,6 +137,19 @@ def test_a_service_that_starts_anew_on_its_port_is_found_again(
             expect_all_there(page)
 
 
+def test_what_a_viewer_misses_is_waited_for_as_well(open_page: Callable[..., Any]) -> None:
+    with open_page("/", expected=LOST) as page:
+        page.locator("#samples button").first.click()
+        page.locator("#layers button").first.wait_for()
+        page.route(re.compile("/v1/|/healthz"), lambda route: route.abort())
+        menus = page.get_by_role("group", name="View", exact=True)
+        menus.get_by_label("Method").select_option("hirescam")
+        expect(page.locator("#offline")).to_be_visible()
+        page.unroute(re.compile("/v1/|/healthz"))
+        until(page, "document.querySelector('#viewer').facts.options.method === 'hirescam'")
+        expect(page.locator("#offline")).to_be_hidden()
+
+
 @pytest.mark.parametrize("status", [502, 503, 504])
 def test_the_answer_of_a_proxy_without_its_service_is_no_refusal(
     open_page: Callable[..., Any], status: int

@@ -105,6 +105,21 @@ def test_choosing_it_once_more_is_another_try(view: Page) -> None:
     view.wait_for_function("() => viewer.facts.options.method === 'hirescam'")
 
 
+def test_a_page_that_finds_the_service_again_has_viewers_try_at_once(view: Page) -> None:
+    view.route(POST, lambda route: route.abort("internetdisconnected"))
+    view.clock.pause_at(view.evaluate("Date.now() + 1000"))
+    view.get_by_label("Method").select_option("hirescam")
+    expect(_notice(view)).to_contain_text("Still shown: gradcam++, schizont")
+    view.unroute(POST)
+    asked = requests_of(view)
+    said = "window.dispatchEvent(new CustomEvent('gradcam-away', { detail: %s }))"
+    view.evaluate(said % "true")
+    assert _posts(asked) == 0
+    view.evaluate(said % "false")
+    until(view, "viewer.facts.options.method === 'hirescam'")
+    assert _posts(asked) == 1
+
+
 def _watch_pauses(page: Page) -> None:
     """Keep what timers of a second and more are set to, in milliseconds, in `pauses`."""
     page.evaluate(

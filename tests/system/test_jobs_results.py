@@ -152,11 +152,33 @@ def test_who_says_so_replaces_and_the_earlier_job_says_by_whom(jobs: Stack) -> N
     pictures = sorted(output_of(jobs).rglob("*.png"))
     assert len(pictures) == 2 * PER_IMAGE
     found = items(jobs, first)
-    assert {item["links"].get("replaced_by") for item in found[:2]} == {second["links"]["self"]}
-    assert second["id"] in found[0]["replaced"]
-    assert found[2]["replaced"] == "the picture is not there any more"
+    assert {item["links"].get("replaced_by") for item in found} == {second["links"]["self"]}
+    assert found[0]["replaced"] == f"replaced by job {second['id']}"
+    assert found[2]["replaced"] == f"removed by job {second['id']}, which replaced the others"
     again = done(jobs, max_images=3, models=["focal"])
     assert "/sets/gradcam++-" in again["output"]
+
+
+def test_a_figure_says_when_its_image_was_changed_since(jobs: Stack) -> None:
+    job = done(jobs, max_images=3, models=["focal"])
+    before = items(jobs, job)
+    assert [item["outdated"] for item in before] == [None] * 3
+    changed, gone, _ = (jobs.data / jobs.experiment / item["image"] for item in before)
+    kept = [path.read_bytes() for path in (changed, gone)]
+    try:
+        changed.write_bytes(kept[1])
+        gone.unlink()
+        after = items(jobs, job)
+    finally:
+        changed.write_bytes(kept[0])
+        gone.write_bytes(kept[1])
+    assert [item["outdated"] for item in after] == [
+        "the image file has changed since",
+        "the image file is not there any more",
+        None,
+    ]
+    assert [item["links"] for item in after] == [item["links"] for item in before]
+    assert [item["outdated"] for item in items(jobs, job)] == [None] * 3
 
 
 def test_a_named_set_takes_one_recipe(jobs: Stack) -> None:
