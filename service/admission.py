@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -53,6 +53,44 @@ class Admission:
     def _change(self, by: int) -> None:
         self._in_flight += by
         self._metrics.in_flight.set(self._in_flight)
+
+
+class Arrivals:
+    """Bytes of bodies that have begun to come and are not whole yet, bounded for all together.
+
+    They wait in memory and on the disk. Places are for what is computed: slow senders take none.
+    """
+
+    def __init__(self, most_bytes: int, metrics: Metrics) -> None:
+        self._most_bytes = most_bytes
+        self._metrics = metrics
+        self._bytes = 0
+
+    @contextmanager
+    def body(self) -> Iterator[Callable[[int], None]]:
+        """While a body comes: call what it gives with the length of each chunk.
+
+        That raises ServiceError "queue-full" where too much is coming at once.
+        """
+        mine = 0
+
+        def came(count: int) -> None:
+            nonlocal mine
+            mine += count
+            self._bytes += count
+            if self._bytes > self._most_bytes:
+                raise ServiceError(
+                    "queue-full",
+                    "more is being sent at once than this service holds; try again in a second",
+                    _RETRY_AFTER,
+                )
+
+        self._metrics.arriving.inc()
+        try:
+            yield came
+        finally:
+            self._metrics.arriving.dec()
+            self._bytes -= mine
 
 
 async def while_listening(

@@ -16,7 +16,7 @@ from cam_engine.engine import resolve_device
 from cam_engine.errors import CamError
 from cam_engine.memory import reuse_large_blocks, trim
 from cam_engine.threads import keep_opencv_to_its_thread
-from service.admission import Admission
+from service.admission import Admission, Arrivals
 from service.answers import AnswerCache
 from service.batching import Batcher
 from service.catalog import Catalog
@@ -67,6 +67,7 @@ class Components:
     predictions: Predictions
     answers: AnswerCache
     admission: Admission
+    arrivals: Arrivals
     keys: ApiKeys
     view_tokens: ViewTokens
     rate_limit: RateLimit
@@ -187,6 +188,7 @@ def build(settings: Settings) -> Components:
         predictions=Predictions(catalog, models, io, compute, limits),
         answers=AnswerCache(settings.answers_bytes),
         admission=Admission(settings.max_in_flight, metrics),
+        arrivals=Arrivals(settings.max_in_flight * settings.max_upload_bytes, metrics),
         keys=ApiKeys(settings.api_keys, off=settings.auth == "off"),
         view_tokens=ViewTokens(
             settings.view_secret.get_secret_value() if settings.view_secret else None

@@ -32,6 +32,9 @@ class Metrics:
         self.in_flight = Gauge(
             "gradcam_in_flight", "Requests computed or waiting.", registry=registry
         )
+        self.arriving = Gauge(
+            "gradcam_uploads_arriving", "Uploads that are not whole yet.", registry=registry
+        )
         self.queue_depth = Gauge(
             "gradcam_queue_depth", "Images waiting for the network.", registry=registry
         )

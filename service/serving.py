@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from cam_engine import exit_status
 from cam_engine.errors import InvalidOption
 from service.app import create_app
+from service.protocol import PatientProtocol
 from service.security import is_loopback
 from service.settings import Settings
 
@@ -36,6 +37,7 @@ def serve(arguments: argparse.Namespace) -> int:
         host=arguments.host,
         port=arguments.port,
         backlog=_BACKLOG,
+        http=PatientProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from service.admission import Arrivals
 from service.problems import FieldError, ServiceError
 
 MULTIPART = "multipart/form-data"
@@ -20,6 +22,8 @@ _MOST_FIELDS = 32
 _LONGEST_NAME = 200
 _FIELD_BYTES = 16 * 2**10
 _JSON_BYTES = 64 * 2**10
+_GRACE_SECONDS = 5.0
+_LEAST_BYTES_A_SECOND = 8 * 2**10
 
 # Fields that may come several times, as forms of browsers send lists; commas join them here.
 _LISTS = frozenset({"pictures"})
@@ -42,14 +46,21 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
 
 
-async def read_upload(request: Request, most_image_bytes: int) -> Upload:
+async def read_upload(request: Request, most_image_bytes: int, arrivals: Arrivals) -> Upload:
     """Read a multipart body with one file, `image`. Raises ServiceError."""
+    with arrivals.body() as came:
+        return await _read_upload(request, most_image_bytes, came)
+
+
+async def _read_upload(
+    request: Request, most_image_bytes: int, came: Callable[[int], None]
+) -> Upload:
     too_large = ServiceError(
         "image-too-large",
         f"the upload is larger than {most_image_bytes} bytes, which is the most that is read; "
         "send a smaller or better compressed image",
     )
-    stream = _limited(request, most_image_bytes + _FRAME_BYTES, too_large)
+    stream = _limited(request, most_image_bytes + _FRAME_BYTES, too_large, came)
     parser = MultiPartParser(
         request.headers, stream, max_files=2, max_fields=_MOST_FIELDS, max_part_size=_FIELD_BYTES
     )
@@ -92,17 +103,42 @@ async def read_json(request: Request) -> Mapping[str, Any]:
 
 
 async def _limited(
-    request: Request, most_bytes: int, too_large: ServiceError
+    request: Request,
+    most_bytes: int,
+    too_large: ServiceError,
+    came: Callable[[int], None] = lambda _count: None,
 ) -> AsyncGenerator[bytes, None]:
     """The body's chunks; refused by its Content-Length, or once too much has come."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > most_bytes:
         raise too_large
     received = 0
-    async for chunk in request.stream():
+    async for chunk in _steady(request):
         received += len(chunk)
         if received > most_bytes:
             raise too_large
+        came(len(chunk))
+        yield chunk
+
+
+async def _steady(request: Request) -> AsyncGenerator[bytes, None]:
+    """The body's chunks, at a rate that a slow line has. Raises ServiceError "request-timeout"."""
+    loop = asyncio.get_running_loop()
+    begun, received = loop.time(), 0
+    stream = request.stream()
+    while True:
+        left = begun + _GRACE_SECONDS + received / _LEAST_BYTES_A_SECOND - loop.time()
+        try:
+            chunk = await asyncio.wait_for(anext(stream), timeout=left)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as error:
+            raise ServiceError(
+                "request-timeout",
+                f"the body came at less than {_LEAST_BYTES_A_SECOND} bytes a second, which is the "
+                f"least after the first {_GRACE_SECONDS:g} seconds",
+            ) from error
+        received += len(chunk)
         yield chunk
 
 

@@ -172,10 +172,10 @@ async def create_explanation(request: Request, parts: Parts) -> Response:
     `Accept` names application/json or application/zip.
     """
     work: Work = request.state.work
-    with parts.admission.place():
-        start = time.perf_counter()
-        deadline = parts.settings.request_timeout_seconds
-        computing, options = await _body_read(request, parts, deadline)
+    start = time.perf_counter()
+    deadline = parts.settings.request_timeout_seconds
+    computing, options = await _body_read(request, parts, deadline)
+    with parts.admission.place():  # not before: who sends slowly would keep others out
         media = negotiate(options.view, request.headers.get("accept"))
 
         async def answered() -> Response:
@@ -298,7 +298,7 @@ async def _body_read(
         raise out_of_scope("a view token is good for images of its experiment; name one in JSON")
     most_bytes = parts.settings.max_upload_bytes
     if kind == MULTIPART:
-        upload = await _in_time(read_upload(request, most_bytes), deadline_seconds)
+        upload = await _in_time(read_upload(request, most_bytes, parts.arrivals), deadline_seconds)
         fields = parse(UploadFields, upload.fields)
         return partial(parts.explaining.upload, upload.data, upload.name, fields), fields
     if kind == JSON:
