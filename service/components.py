@@ -22,6 +22,7 @@ from service.batching import Batcher
 from service.catalog import Catalog
 from service.explaining import Explaining
 from service.jobs import Jobs
+from service.jobs_threads import JobsThreads
 from service.metrics import Metrics
 from service.model_cache import ModelCache, loader
 from service.predictions import Predictions
@@ -107,8 +108,8 @@ class Components:
         """Keep jobs moving, as workers do: a job ends although none is up."""
         while self.jobs is not None:
             try:
-                await asyncio.to_thread(self.jobs.coordinator.round)
-                workers, unfinished = await asyncio.to_thread(self.jobs.counts)
+                await self.jobs.threads.call_patiently(self.jobs.coordinator.round)
+                workers, unfinished = await self.jobs.threads.call_patiently(self.jobs.counts)
                 self.metrics.workers.set(workers)
                 self.metrics.unfinished_jobs.set(unfinished)
             except Exception as error:
@@ -118,7 +119,7 @@ class Components:
     async def _deliver_webhooks(self) -> None:
         while self.jobs is not None:
             try:
-                await asyncio.to_thread(self.jobs.webhooks.deliver_due)
+                await self.jobs.threads.call_patiently(self.jobs.webhooks.deliver_due)
             except Exception as error:
                 _log.warning("webhooks are not delivered", reason=str(error))
             await asyncio.sleep(_ROUND_SECONDS)
@@ -169,6 +170,7 @@ def build(settings: Settings) -> Components:
         most_models=settings.cached_models,
         most_bytes=settings.cached_model_bytes,
     )
+    jobs = _jobs(settings)
     limits = ImageLimits(settings.max_upload_bytes, settings.max_pixels)
     explaining = Explaining(
         catalog,
@@ -194,10 +196,10 @@ def build(settings: Settings) -> Components:
             settings.view_secret.get_secret_value() if settings.view_secret else None
         ),
         rate_limit=RateLimit(settings.rate_limit, settings.rate_limit_storage),
-        jobs=_jobs(settings),
+        jobs=jobs,
         readiness=Readiness(waiting={*settings.pinned_models, "default"}),
         limits=limits,
-        executors=(io, compute, loading),
+        executors=(io, compute, loading, *([jobs.threads.executor] if jobs else [])),
     )
 
 
@@ -208,7 +210,17 @@ def _jobs(settings: Settings) -> Jobs | None:
     places = Places(settings)
     queue = ChunkQueue(make_celery(settings.redis_url))
     coordinator = Coordinator(settings, store, queue, places)
-    return Jobs(store, coordinator, places, Webhooks(settings, store))
+    own_only = settings.jobs_visible == "own" or (
+        settings.jobs_visible is None and bool(settings.api_keys)
+    )
+    return Jobs(
+        store,
+        coordinator,
+        places,
+        Webhooks(settings, store),
+        JobsThreads(settings.request_timeout_seconds),
+        own_only=own_only,
+    )
 
 
 def _cores() -> int:

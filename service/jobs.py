@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+import time
 import uuid
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+
+import structlog
+from redis.exceptions import RedisError
 
 from cam_engine.errors import OutputBusy
 from cam_engine.experiments import Experiment, ImageItem, ModelFolder, pick_images
 from service.catalog import FileStamp, stamp_of
 from service.job_results import JobResults
+from service.jobs_threads import JobsThreads
 from service.problems import ServiceError
 from worker.contract import JobFolder, JobImage, JobModel, JobRecord, JobRequest, JobState
 from worker.store import manifests
@@ -20,10 +28,14 @@ from worker.store.coordination import Coordinator
 from worker.store.places import Places
 from worker.store.placing import Found, JobRecipe, look, places, recipe_of
 from worker.store.records import JobStore
+from worker.store.shared_state import CLAIM_SECONDS, Claim
 from worker.store.storage import OutputFolder
 from worker.store.webhooks import Webhooks
 
+_log = structlog.get_logger(__name__)
+
 _NO_JOB = "0" * 32
+_CLAIM_PAUSE_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +74,31 @@ class Jobs:
     """What the job routes do."""
 
     def __init__(
-        self, store: JobStore, coordinator: Coordinator, places: Places, webhooks: Webhooks
+        self,
+        store: JobStore,
+        coordinator: Coordinator,
+        places: Places,
+        webhooks: Webhooks,
+        threads: JobsThreads,
+        *,
+        own_only: bool = False,
     ) -> None:
         self.store = store
         self.coordinator = coordinator
         self.places = places
         self.webhooks = webhooks
+        self.threads = threads
         self.results = JobResults(store, places)
+        self._own_only = own_only
+        self._caller: str | None = None
+
+    def of(self, caller: str | None) -> Jobs:
+        """The same for a caller: jobs are submitted as theirs, and where each sees their own only,
+        others' jobs are not there. caller: the label of an API key; None without keys.
+        """
+        mine = copy(self)
+        mine._caller = caller
+        return mine
 
     def accept(self, request: JobRequest, idempotency_key: str | None) -> Accepted:
         """Check the request, write the job down, take its folders, and give out first chunks.
@@ -78,27 +108,76 @@ class Jobs:
         job = uuid.uuid4().hex
         if idempotency_key is None:
             return Accepted(self._create(job, request), new=True)
+        # Callers do not know of each other: the same key of two of them is two keys.
+        words = f"{self._caller or ''}:{idempotency_key}"
+        key = hashlib.sha256(words.encode("utf-8", "surrogateescape")).hexdigest()
         digest = hashlib.sha256(request.model_dump_json().encode()).hexdigest()
-        first_digest, first_job = self.store.claim_key(idempotency_key, digest, job)
-        if first_digest != digest:
+        first = self._claim(key, digest, job)
+        if first.digest != digest:
             raise ServiceError(
                 "idempotency-conflict",
                 "this Idempotency-Key came with another body before; use a new key",
             )
-        if first_job != job:
-            return Accepted(self._found_again(first_job), new=False)
-        try:
-            return Accepted(self._create(job, request), new=True)
-        except BaseException:
-            self.store.release_key(idempotency_key)
-            raise
+        if first.job != job:
+            return Accepted(self._found_again(first.job), new=False)
+        with self._renewed(key, digest, job):
+            try:
+                return Accepted(self._create(job, request, key), new=True)
+            except BaseException:
+                self.store.release_key(key, digest, job)
+                raise
 
     def get(self, job: str) -> JobState:
-        """The job. Raises ServiceError "job-not-found"."""
+        """The job. Raises ServiceError "job-not-found", also for others' where those are hidden."""
         state = self.store.state(job)
-        if state is None:
+        if state is None or not self._sees(state.record):
             raise ServiceError("job-not-found", f"there is no job {job!r}; GET /v1/jobs lists them")
         return state
+
+    def page(self, offset: int, limit: int) -> tuple[list[JobState], int]:
+        """Jobs that the caller sees, the newest first, and how many there are in all."""
+        ids, total = self.store.job_ids(offset, limit, self._caller if self._own_only else None)
+        states = [self.store.state(one) for one in ids]
+        return [one for one in states if one is not None], total
+
+    def _sees(self, record: JobRecord) -> bool:
+        hidden = self._own_only and self._caller is not None
+        return not hidden or record.owner in {None, self._caller}
+
+    def _claim(self, key: str, digest: str, job: str) -> Claim:
+        """Whose the key is; waits while a job may be being accepted for the same body.
+
+        A process that died over it leaves a claim that soon ends: then the job becomes this one.
+        """
+        end = time.monotonic() + 2 * CLAIM_SECONDS
+        while True:
+            claim = self.store.claim_key(key, digest, job)
+            mine = claim.job == job or claim.digest != digest
+            if mine or not claim.accepting or time.monotonic() > end:
+                return claim
+            if self.store.state(claim.job) is not None:
+                return claim
+            time.sleep(_CLAIM_PAUSE_SECONDS)
+
+    @contextmanager
+    def _renewed(self, key: str, digest: str, job: str) -> Iterator[None]:
+        """Keep the claim while the job is accepted, however long its files take to be read."""
+        done = threading.Event()
+
+        def renew() -> None:
+            while not done.wait(CLAIM_SECONDS / 3):
+                try:
+                    self.store.renew_claim(key, digest, job)
+                except RedisError:
+                    _log.warning("the claim of a job was not renewed", job=job)
+
+        thread = threading.Thread(target=renew, name="claim", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
 
     def counts(self) -> tuple[int, int]:
         """Workers that are up, and jobs that have not ended."""
@@ -162,10 +241,10 @@ class Jobs:
         self.places.storage.open(chosen.folder).check_writable()
         return JobPlan(asked.models, asked.available, asked.count, chosen, found[0])
 
-    def _create(self, job: str, request: JobRequest) -> JobState:
+    def _create(self, job: str, request: JobRequest, key: str | None = None) -> JobState:
         asked = self._asked(request)
         for folder in places(request, self.places.storage.place(request), job):
-            if self._created(job, request, asked, folder):
+            if self._created(job, asked, folder, key):
                 self.coordinator.dispatch()
                 return self.get(job)
         raise _holds_others(folder.path)
@@ -180,8 +259,9 @@ class Jobs:
         images = _candidates(experiment, items, request)
         return _Asked(request, recipe, models, images, len(items))
 
-    def _created(self, job: str, request: JobRequest, asked: _Asked, folder: JobFolder) -> bool:
+    def _created(self, job: str, asked: _Asked, folder: JobFolder, key: str | None) -> bool:
         """Accept the job with that folder; False where another recipe's pictures are in it."""
+        request = asked.request
         output = self.places.storage.open(folder)
         if not _may_go_to(request, look(output, asked.models, asked.recipe)):
             return False
@@ -194,6 +274,7 @@ class Jobs:
             image_count=asked.count,
             output=output.shown,
             folder=folder,
+            owner=self._caller,
         )
         with ExitStack() as undo:
             undo.callback(output.remove_run, job)
@@ -207,7 +288,7 @@ class Jobs:
             # Another job may have come and gone before the folders were taken.
             if not _may_go_to(request, look(output, asked.models, asked.recipe)):
                 return False
-            self.store.create(record, asked.images)
+            self.store.create(record, asked.images, key)
             undo.pop_all()
         return True
 

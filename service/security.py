@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import ipaddress
@@ -23,6 +24,7 @@ from service.problems import ServiceError
 
 _HASHED = re.compile(r"sha256:([0-9a-fA-F]{64})")
 _LABEL_DIGITS = 8
+_COUNTING_SECONDS = 1.0
 OPEN = "open"
 
 
@@ -98,8 +100,9 @@ class RateLimit:
         who = address if caller == OPEN else caller
         for limit in self._limits:
             try:
-                allowed = await self._limiter.hit(limit, who)
-            except StorageError:
+                async with asyncio.timeout(_COUNTING_SECONDS):
+                    allowed = await self._limiter.hit(limit, who)
+            except (StorageError, TimeoutError):
                 return  # better no limit than no service
             if not allowed:
                 stats = await self._limiter.get_window_stats(limit, who)

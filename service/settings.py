@@ -91,6 +91,11 @@ class Settings(JobSettings):
     auth: Literal["auto", "off"] = Field(
         "auto", description="off: no keys although the service can be reached from elsewhere"
     )
+    jobs_visible: Literal["all", "own"] | None = Field(
+        None,
+        description="own: each API key sees, stops and removes its own jobs only; default: own "
+        "where there are keys",
+    )
     rate_limit: str | None = Field(None, description='a key: "120/minute", "10/second;500/hour"')
     rate_limit_storage: str = Field(
         "memory://", repr=False, description="memory:// or redis://host:6379/0"

@@ -137,7 +137,8 @@ class JobImage(_Part):
 class JobRecord(_Part):
     """What does not change once the job is accepted; it also stands in the run's manifest.
 
-    folder: None in older records, whose place follows from the request.
+    folder: None in older records, whose place follows from the request. owner: the label of the
+    API key that submitted it; None without keys, and in older records.
     """
 
     id: str
@@ -147,6 +148,7 @@ class JobRecord(_Part):
     image_count: int
     output: str
     folder: JobFolder | None = None
+    owner: str | None = None
 
     @property
     def total(self) -> int:

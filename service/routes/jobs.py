@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path, PurePosixPath
-from typing import Annotated, ParamSpec, TypeVar
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
@@ -19,15 +19,13 @@ from service.problems import ServiceError
 from service.routes.access import Parts, authorised, without_query
 from service.routes.documented import BASIC, Documented, problems
 from service.schemas import parse
+from service.security import OPEN
 from service.uploads import JSON, read_json
 from worker.contract import ItemState, JobRequest, JobState
 from worker.store.storage import StoredFile
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(authorised)])
 plans = APIRouter(prefix="/v1/job-plans", tags=["jobs"], dependencies=[Depends(authorised)])
-
-_Arguments = ParamSpec("_Arguments")
-_Result = TypeVar("_Result")
 
 _LOOK_SECONDS = 0.5
 _KEEP_ALIVE_SECONDS = 15.0
@@ -57,8 +55,8 @@ _JOB_BODY = {
 }
 
 
-async def jobs_of(parts: Parts) -> Jobs:
-    """Jobs, where a Redis is configured. Raises "jobs-unavailable"."""
+async def jobs_of(request: Request, parts: Parts) -> Jobs:
+    """Jobs for the caller, where a Redis is configured. Raises "jobs-unavailable"."""
     if parts.jobs is None:
         raise ServiceError(
             "jobs-unavailable",
@@ -66,7 +64,8 @@ async def jobs_of(parts: Parts) -> Jobs:
             "everything with `gradcam up`",
             {"Retry-After": "60"},
         )
-    return parts.jobs
+    caller = request.state.caller
+    return parts.jobs.of(None if caller == OPEN else caller)
 
 
 JobsHere = Annotated[Jobs, Depends(jobs_of)]
@@ -128,7 +127,7 @@ async def submit(
     job.
     """
     wanted = parse(JobRequest, await read_json(request))
-    accepted = await _blocking(jobs.accept, wanted, idempotency_key)
+    accepted = await jobs.threads.call_patiently(jobs.accept, wanted, idempotency_key)
     response.headers["Location"] = f"{_base(request)}/v1/jobs/{accepted.state.record.id}"
     return await _job(request, jobs, accepted.state)
 
@@ -146,7 +145,7 @@ async def plan(request: Request, jobs: JobsHere) -> answers.JobPlan:
     what is there. Nothing is accepted or written.
     """
     wanted = parse(JobRequest, await read_json(request))
-    return answers.job_plan(await _blocking(jobs.plan, wanted))
+    return answers.job_plan(await jobs.threads.call_patiently(jobs.plan, wanted))
 
 
 @router.get(
@@ -158,16 +157,12 @@ async def list_jobs(
     """The newest first."""
 
     def work() -> answers.JobList:
-        ids, total = jobs.store.job_ids(query.offset, query.limit)
+        states, total = jobs.page(query.offset, query.limit)
         workers = bool(jobs.store.workers())
-        found = [
-            answers.job(state, _base(request), workers=workers)
-            for one in ids
-            if (state := jobs.store.state(one)) is not None
-        ]
+        found = [answers.job(state, _base(request), workers=workers) for state in states]
         return answers.JobList(jobs=found, total=total, offset=query.offset, limit=query.limit)
 
-    return await _blocking(work)
+    return await jobs.threads.call(work)
 
 
 @router.get("/{job}", summary="One job", responses=problems(*_MISSING, "invalid-request"))
@@ -175,13 +170,13 @@ async def get_job(
     job: str, request: Request, query: Annotated[WaitQuery, Query()], jobs: JobsHere
 ) -> answers.Job:
     """At once, or with `wait` as soon as its status or its progress changes."""
-    state = before = await _blocking(jobs.get, job)
+    state = before = await jobs.threads.call(jobs.get, job)
     until = time.monotonic() + query.wait
     while not state.finished and _same(state, before) and time.monotonic() < until:
         if await request.is_disconnected():
             break
         await asyncio.sleep(min(_LOOK_SECONDS, max(0.0, until - time.monotonic())))
-        state = await _blocking(jobs.get, job)
+        state = await jobs.threads.call(jobs.get, job)
     return await _job(request, jobs, state)
 
 
@@ -219,7 +214,7 @@ async def events(
 
     With `Last-Event-ID`, what was missed comes first.
     """
-    await _blocking(jobs.get, job)
+    await jobs.threads.call(jobs.get, job)
     stream = _events(jobs, job, last_event_id, _base(request))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
@@ -240,7 +235,7 @@ async def items(
         page = jobs.results.items(jobs.get(job), query.status, query.offset, query.limit)
         return answers.item_page(page, job, base, query.offset, query.limit)
 
-    return await _blocking(work)
+    return await jobs.threads.call(work)
 
 
 _FILES: Documented = {
@@ -266,7 +261,7 @@ async def file(job: str, path: str, jobs: JobsHere) -> Response:
     def find() -> Response:
         return _file_response(jobs.results.file(jobs.get(job), path))
 
-    return await _blocking(find)
+    return await jobs.threads.call(find)
 
 
 @router.get(
@@ -287,7 +282,7 @@ async def thumbnail(
         return jobs.results.thumbnail(jobs.get(job), path, query.size)
 
     headers = {"Cache-Control": "private, max-age=60"}
-    return Response(await _blocking(draw), media_type="image/jpeg", headers=headers)
+    return Response(await jobs.threads.call(draw), media_type="image/jpeg", headers=headers)
 
 
 @router.get(
@@ -301,7 +296,7 @@ async def thumbnail(
 )
 async def archive(job: str, jobs: JobsHere) -> StreamingResponse:
     """Streams while it is made. Pictures that were replaced since are named in it, not put in."""
-    chunks = jobs.results.archive(await _blocking(jobs.get, job))
+    chunks = jobs.results.archive(await jobs.threads.call(jobs.get, job))
     headers = {"Content-Disposition": f'attachment; filename="gradcam_{job}.zip"'}
     return StreamingResponse(chunks, media_type="application/zip", headers=headers)
 
@@ -314,7 +309,7 @@ async def archive(job: str, jobs: JobsHere) -> StreamingResponse:
 )
 async def cancel(job: str, request: Request, jobs: JobsHere) -> answers.Job:
     """Within a batch where it runs, at once where no worker is on it. Pictures stay."""
-    return await _job(request, jobs, await _blocking(jobs.cancel, job))
+    return await _job(request, jobs, await jobs.threads.call(jobs.cancel, job))
 
 
 @router.post(
@@ -327,7 +322,7 @@ async def cancel(job: str, request: Request, jobs: JobsHere) -> answers.Job:
 )
 async def retry(job: str, request: Request, jobs: JobsHere) -> answers.Job:
     """Failed and skipped items of an ended job are queued again."""
-    return await _job(request, jobs, await _blocking(jobs.retry, job))
+    return await _job(request, jobs, await jobs.threads.call_patiently(jobs.retry, job))
 
 
 @router.delete(
@@ -338,27 +333,35 @@ async def retry(job: str, request: Request, jobs: JobsHere) -> answers.Job:
 )
 async def forget(job: str, jobs: JobsHere) -> None:
     """Removes the record and its manifest, never a picture."""
-    await _blocking(jobs.forget, job)
+    await jobs.threads.call(jobs.forget, job)
 
 
 async def _events(jobs: Jobs, job: str, after: str, base: str) -> AsyncIterator[str]:
     quiet_since = time.monotonic()
     while True:
-        for event in await _blocking(jobs.store.events, job, after):
+        for event in await jobs.threads.call(jobs.store.events, job, after):
             after = event.id
             quiet_since = time.monotonic()
-            data = answers.job(event.state, base, workers=True).model_dump_json()
-            kind = "end" if event.state.finished else "progress"
-            yield f"id: {event.id}\nevent: {kind}\ndata: {data}\n\n"
+            yield _event(event.id, event.state, base)
             if event.state.finished:
                 return
-        state = await _blocking(jobs.store.state, job)
-        if state is None or (state.finished and not await _blocking(jobs.store.events, job, after)):
+        state = await jobs.threads.call(jobs.store.state, job)
+        if state is None:
+            return
+        if state.finished and not await jobs.threads.call(jobs.store.events, job, after):
+            # It has ended before its last event is written, or none is remembered any more.
+            yield _event(after, state, base)
             return
         if time.monotonic() - quiet_since > _KEEP_ALIVE_SECONDS:
             quiet_since = time.monotonic()
             yield ": still here\n\n"
         await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _event(id_: str, state: JobState, base: str) -> str:
+    data = answers.job(state, base, workers=True).model_dump_json()
+    kind = "end" if state.finished else "progress"
+    return f"id: {id_}\nevent: {kind}\ndata: {data}\n\n"
 
 
 def _file_response(file: StoredFile) -> Response:
@@ -370,7 +373,7 @@ def _file_response(file: StoredFile) -> Response:
 
 
 async def _job(request: Request, jobs: Jobs, state: JobState) -> answers.Job:
-    workers = bool(await _blocking(jobs.store.workers))
+    workers = bool(await jobs.threads.call(jobs.store.workers))
     return answers.job(state, _base(request), workers=workers)
 
 
@@ -380,9 +383,3 @@ def _same(one: JobState, other: JobState) -> bool:
 
 def _base(request: Request) -> str:
     return str(request.scope.get("root_path", ""))
-
-
-async def _blocking(
-    function: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs
-) -> _Result:
-    return await asyncio.to_thread(function, *args, **kwargs)

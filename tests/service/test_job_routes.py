@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ import httpx
 import pytest
 
 from tests.jobs import Stack, stack
-from tests.service.asking import assert_problem, documented_body
+from tests.service.asking import assert_problem, documented_body, until
+from tests.serving import running
 
 JOBS = "/v1/jobs"
 
@@ -134,3 +137,122 @@ def test_without_a_redis_there_are_no_jobs(http: httpx.Client) -> None:
     answer = http.post(JOBS, json={"experiment": "x"})
     assert_problem(answer, "jobs-unavailable")
     assert_problem(http.get(JOBS), "jobs-unavailable")
+
+
+def test_an_end_is_always_told(waiting: Stack, jobs: httpx.Client) -> None:
+    job = submitted(waiting)
+    jobs.post(job["links"]["cancel"])
+    waiting.store.client.delete(f"gradcam:job:{job['id']}:events")  # as before it is written
+    text = jobs.get(f"{job['links']['self']}/events").text
+    assert "event: end" in text
+    assert '"status":"canceled"' in text
+    assert re.search("^id: [0-9]+(-[0-9]+)?$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("id_", ["x:images", "x", "0" * 31, "0" * 33, "A" * 32, "%2e%2e", "*"])
+@pytest.mark.parametrize("path", ["", "/items", "/events", "/archive", "/files/x.png"])
+def test_what_is_no_id_is_no_job(waiting: Stack, jobs: httpx.Client, id_: str, path: str) -> None:
+    id_ = id_.replace("x", submitted(waiting)["id"]) if ":" in id_ else id_
+    answer = jobs.get(f"{JOBS}/{id_}{path}")
+    assert answer.json()["code"] in {"job-not-found", "not-found"}, answer.text
+
+
+# Keys of two callers.
+
+
+@pytest.fixture(scope="module")
+def shared(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The same for callers with keys."""
+    keys = {"api_keys": "key-of-ann,key-of-bob"}
+    with stack(sample_run, tmp_path_factory.mktemp("shared"), images=4, **keys) as made:
+        yield made
+
+
+def _client(of: Stack, name: str) -> httpx.Client:
+    return of.server.client(headers={"X-API-Key": f"key-of-{name}"})
+
+
+def test_each_key_has_its_own_jobs(shared: Stack) -> None:
+    body = {"experiment": shared.experiment, "models": ["focal"]}
+    with _client(shared, "ann") as ann, _client(shared, "bob") as bob:
+        job = ann.post(JOBS, json=body, headers={"Idempotency-Key": "k"}).json()
+        address = job["links"]["self"]
+        for answer in (
+            *(bob.get(f"{address}{path}") for path in ("", "/items", "/events", "/archive")),
+            bob.get(f"{address}/files/cls_x/summary.csv"),
+            bob.post(job["links"]["cancel"]),
+            bob.post(job["links"]["retry"]),
+            bob.delete(address),
+        ):
+            assert_problem(answer, "job-not-found")
+        assert bob.get(JOBS).json()["jobs"] == []
+        assert [one["id"] for one in ann.get(JOBS).json()["jobs"]] == [job["id"]]
+        # The same Idempotency-Key, and even another body: it is another caller's.
+        other = bob.post(JOBS, json={**body, "models": ["cb"]}, headers={"Idempotency-Key": "k"})
+        assert other.status_code == 202, other.text
+        again = ann.post(JOBS, json=body, headers={"Idempotency-Key": "k"})
+        assert again.json()["id"] == job["id"]
+        for client, one in ((ann, job), (bob, other.json())):
+            assert client.post(one["links"]["cancel"]).status_code == 202
+            assert client.delete(one["links"]["self"]).status_code == 204
+
+
+@pytest.mark.system
+def test_all_may_see_all(shared: Stack, tmp_path: Path) -> None:
+    settings = {"api_keys": "key-of-ann,key-of-bob", "jobs_visible": "all"}
+    with running(shared.data, tmp_path, redis_url=shared.redis.url, **settings) as server:
+        with server.client(headers={"X-API-Key": "key-of-ann"}) as ann:
+            job = ann.post(JOBS, json={"experiment": shared.experiment, "models": ["focal"]}).json()
+        with server.client(headers={"X-API-Key": "key-of-bob"}) as bob:
+            assert [one["id"] for one in bob.get(JOBS).json()["jobs"]] == [job["id"]]
+            assert bob.post(job["links"]["cancel"]).json()["status"] == "canceled"
+            assert bob.delete(job["links"]["self"]).status_code == 204
+
+
+@pytest.mark.system
+def test_a_crash_while_a_job_is_accepted_does_not_burn_its_key(
+    sample_run: Path, tmp_path: Path
+) -> None:
+    with stack(sample_run, tmp_path, images=4) as made, ThreadPoolExecutor(1) as pool:
+        (checkpoint,) = (made.data / made.experiment).glob("cls_*focal*/best*.pt")
+        whole = checkpoint.read_bytes()
+        with checkpoint.open("ab") as file:
+            file.truncate(30 * 2**30)  # its digest takes a while
+        body = {"experiment": made.experiment, "models": ["focal"]}
+        headers = {"Idempotency-Key": "k"}
+        first = pool.submit(httpx.post, f"{made.server.url}{JOBS}", json=body, headers=headers)
+        until(lambda: bool(made.store.client.keys("*idempotency*")))
+        made.server.process.kill()
+        with pytest.raises(httpx.TransportError):
+            first.result()
+        checkpoint.write_bytes(whole)
+        with running(made.data, tmp_path, redis_url=made.redis.url) as server:
+            answer = httpx.post(f"{server.url}{JOBS}", json=body, headers=headers, timeout=60)
+            assert answer.status_code == 202, answer.text
+            again = httpx.post(f"{server.url}{JOBS}", json=body, headers=headers, timeout=60)
+            assert again.json()["id"] == answer.json()["id"]
+
+
+@pytest.mark.system
+def test_a_redis_that_hangs_keeps_only_those_waiting_who_need_it(
+    sample_run: Path, tmp_path: Path
+) -> None:
+    with (
+        stack(sample_run, tmp_path, images=4) as made,
+        made.server.client() as client,
+        ThreadPoolExecutor(24) as pool,
+    ):
+        job = made.submit(models=["focal"])
+        address = f"{made.server.url}{job['links']['self']}?wait=60"
+        polls = [pool.submit(httpx.get, address, timeout=90) for _ in range(24)]
+        made.redis.pause()
+        try:
+            for _ in range(20):
+                assert client.get("/v1/models").status_code == 200
+                assert client.get("/v1/experiments").status_code == 200
+            assert not any(poll.done() for poll in polls)
+            for poll in polls:
+                assert_problem(poll.result(), "jobs-unavailable")
+        finally:
+            made.redis.resume()
+        assert client.get(job["links"]["self"]).status_code == 200

@@ -11,6 +11,7 @@ import pytest
 
 from worker.contract import Chunk, ItemFailure, JobImage, JobModel, JobRecord, JobRequest
 from worker.store.records import JobStore
+from worker.store.shared_state import CLAIM_SECONDS, Claim
 
 SOON = datetime.now(UTC) + timedelta(days=1)
 UNREADABLE = ItemFailure(code="invalid-image", detail="not a whole image")
@@ -156,10 +157,37 @@ def test_a_retry_gives_out_what_did_not_succeed(store: JobStore) -> None:
 
 
 def test_a_key_belongs_to_whoever_came_first(store: JobStore) -> None:
-    assert store.claim_key("k", "d1", "j1") == ("d1", "j1")
-    assert store.claim_key("k", "d2", "j2") == ("d1", "j1")
-    store.release_key("k")
-    assert store.claim_key("k", "d2", "j2") == ("d2", "j2")
+    first = Claim("d1", "j1", accepting=True)
+    assert store.claim_key("k", "d1", "j1") == first
+    assert store.claim_key("k", "d2", "j2") == first
+    store.release_key("k", "d2", "j2")  # not theirs
+    assert store.claim_key("k", "d2", "j2") == first
+    store.release_key("k", "d1", "j1")
+    assert store.claim_key("k", "d2", "j2") == Claim("d2", "j2", accepting=True)
+
+
+def test_a_claim_lasts_only_once_its_job_is_there(store: JobStore) -> None:
+    store.claim_key("k", "d", "j1")
+    name = store.key_name("k")
+    store.client.expire(name, 3)
+    store.renew_claim("k", "d", "another")
+    assert store.client.ttl(name) <= 3
+    store.renew_claim("k", "d", "j1")
+    assert 3 < store.client.ttl(name) <= CLAIM_SECONDS
+    store.create(record(), pictures(10), "k")
+    assert store.client.ttl(name) > CLAIM_SECONDS
+    assert store.claim_key("k", "d", "another") == Claim("d", "j1", accepting=False)
+
+
+def test_jobs_of_a_caller_are_listed_with_those_of_nobody(store: JobStore) -> None:
+    for number, owner in enumerate(("a", "b", None, "a")):
+        one = record(f"j{number}")
+        at = one.created_at + timedelta(seconds=number)
+        store.create(one.model_copy(update={"owner": owner, "created_at": at}), pictures(10))
+    assert store.job_ids(0, 10) == (["j3", "j2", "j1", "j0"], 4)
+    assert store.job_ids(0, 2, "a") == (["j3", "j2"], 3)
+    assert store.job_ids(2, 2, "a") == (["j0"], 3)
+    assert store.job_ids(0, 9, "c") == (["j2"], 1)
 
 
 def test_events_can_be_followed_from_any_of_them(store: JobStore) -> None:

@@ -33,7 +33,7 @@ from worker.contract import (
     Progress,
 )
 from worker.store import scripts
-from worker.store.shared_state import SharedState
+from worker.store.shared_state import KEY_SECONDS, SharedState
 
 _MOST_EVENTS = 1000
 _EVENT_PAUSE_MS = 300
@@ -46,8 +46,8 @@ def connect(url: str, *, patient: bool = True) -> redis.Redis:
     """A client; a patient one bears a Redis that is away for a while, another says so soon."""
     return redis.Redis.from_url(
         url,
-        socket_timeout=10,
-        socket_connect_timeout=5,
+        socket_timeout=10 if patient else 3,
+        socket_connect_timeout=5 if patient else 2,
         health_check_interval=5,
         retry=Retry(ExponentialBackoff(cap=2, base=0.05), retries=_RETRIES if patient else 1),
         retry_on_error=[RedisConnectionError, RedisTimeoutError],
@@ -93,8 +93,11 @@ class JobStore(SharedState):
 
     # What the service does.
 
-    def create(self, record: JobRecord, images: Sequence[JobImage]) -> bool:
-        """Accept a job, all of it to be done. False where there is one of that id."""
+    def create(self, record: JobRecord, images: Sequence[JobImage], key: str | None = None) -> bool:
+        """Accept a job, all of it to be done. False where there is one of that id.
+
+        key: the idempotency key that was claimed for it.
+        """
         packed = zlib.compress(
             json.dumps([[one.path, one.name, one.true_class] for one in images]).encode()
         )
@@ -106,8 +109,21 @@ class JobStore(SharedState):
             pipe.execute()
         created = self._run(
             "CREATE",
-            [self._key(record.id), self._name("active"), self._name("jobs")],
-            [record.model_dump_json(), record.id, record.created_at.timestamp(), "", len(images)],
+            [
+                self._key(record.id),
+                self._name("active"),
+                self._name("jobs"),
+                self.key_name(key or ""),
+            ],
+            [
+                record.model_dump_json(),
+                record.id,
+                record.created_at.timestamp(),
+                "",
+                len(images),
+                record.owner or "",
+                KEY_SECONDS if key is not None else 0,
+            ],
         )
         self._announce(record.id, now=True)
         return bool(created)
@@ -140,9 +156,21 @@ class JobStore(SharedState):
             activity=_activity(fields, status),
         )
 
-    def job_ids(self, offset: int, limit: int) -> tuple[list[str], int]:
-        """Ids, the newest first, and how many there are in all."""
+    def job_ids(self, offset: int, limit: int, owner: str | None = None) -> tuple[list[str], int]:
+        """Ids, the newest first, and how many there are in all.
+
+        owner: only jobs of this caller, and those of nobody.
+        """
         name = self._name("jobs")
+        if owner is not None:
+            listed = cast("list[bytes]", self.client.zrevrange(name, 0, -1))
+            every = [one.decode() for one in listed]
+            with self.client.pipeline(transaction=False) as pipe:
+                for job in every:
+                    pipe.hget(self._key(job), "owner")
+                owners = [one.decode() if one else "" for one in pipe.execute()]
+            seen = [job for job, of in zip(every, owners, strict=True) if of in {"", owner}]
+            return seen[offset : offset + limit], len(seen)
         found = cast("list[bytes]", self.client.zrevrange(name, offset, offset + limit - 1))
         return [one.decode() for one in found], int(self.client.zcard(name))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-# KEYS: job, active, index, chunks out.  ARGV: json record, id, created, expires (0: none), images.
+# KEYS: job, active, index, idempotency key.
+# ARGV: json record, id, created, expires (0: none), images, owner, seconds of the key (0: no key).
 CREATE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 redis.call('HSET', KEYS[1], 'record', ARGV[1], 'status', 'queued', 'expires', ARGV[4],
-  'images', ARGV[5])
+  'images', ARGV[5], 'owner', ARGV[6])
+if ARGV[7] ~= '0' then redis.call('EXPIRE', KEYS[4], ARGV[7]) end
 redis.call('ZADD', KEYS[2], 0, ARGV[2])
 redis.call('ZADD', KEYS[3], ARGV[3], ARGV[2])
 return 1
@@ -132,5 +134,11 @@ return 1
 # Let a lock go that is still ours.  KEYS: lock.  ARGV: token.
 UNLOCK = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+"""
+
+# Keep a claim that is still ours.  KEYS: key.  ARGV: value, seconds.
+RENEW = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('EXPIRE', KEYS[1], ARGV[2]) end
 return 0
 """

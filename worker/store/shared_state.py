@@ -7,14 +7,28 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import cast
 
 import redis
 
 from worker.store import scripts
 
-_IDEMPOTENCY_SECONDS = 24 * 3600
+KEY_SECONDS = 24 * 3600  # an idempotency key is known so long, once its job is there
+CLAIM_SECONDS = 10  # and until then, unless it is renewed
 _WORKER_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Whose an idempotency key is: the digest of the body it came with, and the job.
+
+    accepting: the job may not be there yet.
+    """
+
+    digest: str
+    job: str
+    accepting: bool
 
 
 class SharedState:
@@ -24,18 +38,36 @@ class SharedState:
         self.client = client
         self._prefix = prefix
         self._unlock = client.register_script(scripts.UNLOCK)
+        self._renew = client.register_script(scripts.RENEW)
 
-    def claim_key(self, key: str, digest: str, job: str) -> tuple[str, str]:
-        """Tie an idempotency key to a job: (digest, job) of whoever came first, for a day."""
-        name = self._name("idempotency", key)
+    def claim_key(self, key: str, digest: str, job: str) -> Claim:
+        """Tie an idempotency key to a job, unless another did: whose it is now.
+
+        A claim ends after CLAIM_SECONDS unless it is renewed, or its job created, which makes it
+        last for KEY_SECONDS: a process that dies while it accepts a job leaves no key behind.
+        """
+        name = self.key_name(key)
         value = json.dumps([digest, job])
-        self.client.set(name, value, nx=True, ex=_IDEMPOTENCY_SECONDS)
-        first = json.loads(cast("bytes", self.client.get(name)) or value)
-        return str(first[0]), str(first[1])
+        self.client.set(name, value, nx=True, ex=CLAIM_SECONDS)
+        with self.client.pipeline(transaction=True) as pipe:
+            pipe.get(name)
+            pipe.ttl(name)
+            found, left = pipe.execute()
+        first = json.loads(found or value)
+        return Claim(str(first[0]), str(first[1]), accepting=left <= CLAIM_SECONDS)
 
-    def release_key(self, key: str) -> None:
-        """Forget an idempotency key, since its job was refused."""
-        self.client.delete(self._name("idempotency", key))
+    def renew_claim(self, key: str, digest: str, job: str) -> None:
+        """The job is still being accepted."""
+        value = json.dumps([digest, job])
+        self._renew(keys=[self.key_name(key)], args=[value, CLAIM_SECONDS])
+
+    def release_key(self, key: str, digest: str, job: str) -> None:
+        """Forget an idempotency key that is this job's, which was refused."""
+        self._unlock(keys=[self.key_name(key)], args=[json.dumps([digest, job])])
+
+    def key_name(self, key: str) -> str:
+        """Where an idempotency key is kept."""
+        return self._name("idempotency", key)
 
     def plan_webhook(self, job: str, pause_seconds: float, attempt: int) -> None:
         """The job's webhook is due after a pause, as the n-th attempt."""
