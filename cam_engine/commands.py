@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cam_engine import exit_status
 from cam_engine.checkpoints import Classifier, load_classifier
+from cam_engine.confined import ConfinedFolder
 from cam_engine.console import Console, ModelResult
 from cam_engine.engine import Explainer
 from cam_engine.errors import CamError, InvalidOption, NoImagesFound, OutputNotWritable
@@ -91,7 +92,7 @@ def run_images(arguments: argparse.Namespace) -> int:
         model=ModelFolder(arguments.model.absolute().parent.name, arguments.model),
         items=items,
         images_root=root,
-        folder=arguments.output,
+        folder=ConfinedFolder(arguments.output),
     )
     summary = _run_model(job, session)
     session.console.written(arguments.output)
@@ -152,7 +153,7 @@ class _Job:
     model: ModelFolder
     items: Sequence[ImageItem]
     images_root: Path
-    folder: Path
+    folder: ConfinedFolder
 
 
 def _run_experiment(experiment: Experiment, output: Path, session: _Session) -> list[Outcome]:
@@ -161,8 +162,9 @@ def _run_experiment(experiment: Experiment, output: Path, session: _Session) -> 
     items = experiment.images()
     console.experiment(experiment.name, len(models), len(items))
     outcomes: list[Outcome] = []
+    confined = ConfinedFolder(output)
     for model in models:
-        job = _Job(model, items, experiment.folder, output / model.name)
+        job = _Job(model, items, experiment.folder, confined.within(model.name))
         try:
             outcomes.append(_run_model(job, session))
         except OutputNotWritable:
@@ -171,7 +173,7 @@ def _run_experiment(experiment: Experiment, output: Path, session: _Session) -> 
             outcomes.append(ModelFailure(model.name, error.code, str(error)))
             console.problem(model.name, error.code, str(error))
     if any(isinstance(one, ModelSummary) for one in outcomes):
-        write_merged_summary(output)
+        write_merged_summary(confined)
         console.written(output)
     return outcomes
 
@@ -206,13 +208,13 @@ def _run_model(job: _Job, session: _Session) -> ModelSummary:
     return summary
 
 
-def _remove_others(folder: Path, summary: ModelSummary, console: Console) -> None:
+def _remove_others(folder: ConfinedFolder, summary: ModelSummary, console: Console) -> None:
     """What other recipes made in the folder goes, once there is something in its place."""
     facts = summary.facts
     made = {
         file
         for row in summary.succeeded
-        for file in picture_files(folder, row.name, facts.options, facts.figures)
+        for file in picture_files(Path(), row.name, facts.options, facts.figures)
     }
     if made:
         console.replaced(facts.model, remove_made_otherwise(folder, {facts.digest}, made))

@@ -52,12 +52,24 @@ class DataRoot:
         """A path below the root as ids say it."""
         return path.relative_to(self._base).as_posix()
 
+    def without_root(self, text: str) -> str:
+        """A message with paths as ids say them."""
+        return without_root(text, self._base)
+
     def inside(self, relative: str) -> Path:
         """A file or folder below the root by its id, links resolved; see `inside`."""
         path = inside(self._base, relative)
         if not path.is_relative_to(self.root):
             raise _outside()
         return path
+
+
+def without_root(text: str, root: Path) -> str:
+    """A message without where a root is on the disk: its paths begin below it."""
+    for form in sorted({str(root), str(root.absolute()), str(root.resolve())}, reverse=True):
+        if len(form) > 1:  # not of the file system's own root, or of "."
+            text = text.replace(f"{form}/", "").replace(form, "the data root")
+    return text
 
 
 def check_form(relative: str) -> None:

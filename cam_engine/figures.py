@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from cam_engine.confined import ConfinedFolder
 from cam_engine.engine import PreparedImage
 from cam_engine.options import CamOptions, FigureStyle
-from cam_engine.outputs import PicturePaths, row_to_json, write_atomically
+from cam_engine.outputs import PicturePaths, row_to_json, write_into
 from cam_engine.pictures import DEFAULT_PAPER_DPI, Pictures, PictureSource, ShownImage
 from cam_engine.records import Recipes, RunFacts, Succeeded, succeeded_row, to_json
 from cam_engine.results import Explanation, LayerMap
 
 
 def picture_files(folder: Path, name: str, options: CamOptions, style: FigureStyle) -> list[Path]:
-    """All files that are made for an image of this name, the main figure last."""
+    """All files that are made for an image of this name, the main figure last.
+
+    folder: what the paths begin with; `Path()` for those below the classifier's folder.
+    """
     layers = [*options.layers, *(["fused"] if options.fused else [])]
     kinds = ["heatmap", "overlay", *(["map"] if style.save_maps else [])]
     paths = PicturePaths(folder, name)
@@ -29,7 +33,7 @@ def picture_files(folder: Path, name: str, options: CamOptions, style: FigureSty
 class FigureWriter:
     """Writes images' pictures into one classifier's folder; safe to call from several threads."""
 
-    def __init__(self, facts: RunFacts, folder: Path) -> None:
+    def __init__(self, facts: RunFacts, folder: ConfinedFolder) -> None:
         self._facts = facts
         self._folder = folder
         self._style = facts.figures
@@ -57,10 +61,10 @@ class FigureWriter:
         source = PictureSource(name, image, image_sha256, true_class)
         shown = ShownImage(prepared.original, prepared.enhanced)
         pictures = Pictures(self._recipes, self._facts.options, source, shown, explanation)
-        paths = PicturePaths(self._folder, name)
+        paths = PicturePaths(Path(), name)
         for layer in explanation.layers:
             for kind, draw in self._components(pictures):
-                write_atomically(paths.component(layer.name, kind), draw(layer))
+                write_into(self._folder, paths.component(layer.name, kind), draw(layer))
         row = succeeded_row(image, name, true_class, explanation, pictures.maps)
         self._write_main(paths, pictures, {"Row": to_json(row_to_json(row))})
         return row
@@ -75,6 +79,6 @@ class FigureWriter:
         style = self._style
         dpi = style.paper_dpi or DEFAULT_PAPER_DPI
         if style.paper_format == "pdf":
-            write_atomically(paths.main("pdf"), pictures.paper("pdf", dpi, text))
+            write_into(self._folder, paths.main("pdf"), pictures.paper("pdf", dpi, text))
         main = pictures.paper("png", dpi, text) if style.paper_png else pictures.panel(text)
-        write_atomically(paths.main(), main)
+        write_into(self._folder, paths.main(), main)

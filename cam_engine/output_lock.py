@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -20,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from cam_engine.confined import ConfinedFolder
 from cam_engine.errors import OutputBusy, OutputNotWritable
 
 LOCK_FILE = ".gradcam.lock"
@@ -27,10 +29,14 @@ RUNS = "runs"
 RUN_MANIFEST = "manifest.json"
 FINISHED = frozenset({"succeeded", "partial", "failed", "canceled"})
 
+_JOB_ID = re.compile("[0-9a-f]{32}")
 _FRESH_SECONDS = 60.0
 _REFRESH_SECONDS = 10.0
 _TRIES = 20
 _GUARD_PAUSE_SECONDS = 0.02
+_MOST_LOCK_BYTES = 10_000
+_MOST_MANIFEST_BYTES = 1 << 28
+_LARGEST_PROCESS = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,11 @@ class Holder:
         if self.job is not None:
             return f"job {self.job}"
         return f"a command (process {self.process} on {self.host})"
+
+
+def is_job_id(text: str) -> bool:
+    """Whether it has the form of a job's id: 32 hexadecimal digits."""
+    return _JOB_ID.fullmatch(text) is not None
 
 
 def this_process() -> Holder:
@@ -68,50 +79,51 @@ def busy(folder: str, other: Holder) -> OutputBusy:
     )
 
 
-def acquire(folder: Path, holder: Holder) -> None:
+def acquire(folder: Path | ConfinedFolder, holder: Holder) -> None:
     """Take the folder, or keep it where the holder has it already.
 
-    Raises OutputBusy, which names the other holder, or OutputNotWritable.
+    A path's folder around is trusted, and holds the runs of jobs. Raises OutputBusy, which names
+    the other holder, or OutputNotWritable.
     """
-    path = folder / LOCK_FILE
+    within = _confined(folder)
     content = json.dumps(asdict(holder)).encode()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        within.make()
         for _ in range(_TRIES):
-            if _created(path, content):
+            if within.create(LOCK_FILE, content):
                 return
             try:
-                other = _read(path)
+                other = _read(within)
             except FileNotFoundError:
                 continue  # let go at this moment
             if other == holder:
                 return
-            if other is not None and _holds(path, other, folder.parent):
-                raise busy(folder.name, other)
-            _remove(path, other)
+            if other is not None and _holds(within, other):
+                raise busy(within.name, other)
+            _remove(within, other)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise OutputNotWritable(f"cannot lock {folder}: {reason}") from error
-    raise OutputBusy(f"{folder.name} is being taken by others at this moment; try again")
+        raise OutputNotWritable(f"cannot lock {within.shown()}: {reason}") from error
+    raise OutputBusy(f"{within.name} is being taken by others at this moment; try again")
 
 
-def release(folder: Path, holder: Holder) -> None:
+def release(folder: Path | ConfinedFolder, holder: Holder) -> None:
     """Let the folder go; nothing happens where another has it.
 
     A lock that cannot be removed, on a full disk for one, is soon void: see above.
     """
-    path = folder / LOCK_FILE
+    within = _confined(folder)
     with suppress(OSError):
         for _ in range(_TRIES):
-            if _remove(path, holder):
+            if _remove(within, holder):
                 return
 
 
 class HeldFolder:
     """A folder held by this process for as long as the `with` block lasts."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path | ConfinedFolder) -> None:
+        self._folder = _confined(folder)
         self._holder = this_process()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._refresh, daemon=True)
@@ -132,41 +144,47 @@ class HeldFolder:
         release(self._folder, self._holder)
 
     def _refresh(self) -> None:
-        path = self._folder / LOCK_FILE
         while not self._ended.wait(_REFRESH_SECONDS):
             try:
-                os.utime(path)
+                self._folder.refresh(LOCK_FILE)
             except OSError:
                 return  # the folder is gone: whoever writes there will say so
 
 
-def _created(path: Path, content: bytes) -> bool:
-    """Write the lock file whole under its name, unless there is one. Links work on NFS too."""
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-    try:
-        part.write_bytes(content)
-        os.link(part, path)
-    except FileExistsError:
-        return False
-    finally:
-        part.unlink(missing_ok=True)
-    return True
+def _confined(folder: Path | ConfinedFolder) -> ConfinedFolder:
+    """Its runs lie beside it, so that the folder around is the root where a path is given."""
+    if isinstance(folder, ConfinedFolder):
+        return folder
+    absolute = Path(os.path.abspath(folder))  # noqa: PTH100 (links stay, unlike by resolve)
+    return ConfinedFolder(absolute.parent, absolute.name)
 
 
-def _read(path: Path) -> Holder | None:
+def _read(folder: ConfinedFolder) -> Holder | None:
     """None for a lock that cannot be understood. Raises FileNotFoundError where there is none."""
-    content = path.read_bytes()
+    content = folder.read(LOCK_FILE, _MOST_LOCK_BYTES)
     try:
-        return Holder(**json.loads(content))
-    except (ValueError, TypeError):
+        holder = Holder(**json.loads(content))
+    except (ValueError, TypeError, RecursionError):
         return None
+    return holder if _is_sound(holder) else None
 
 
-def _holds(path: Path, holder: Holder, output: Path) -> bool:
+def _is_sound(holder: Holder) -> bool:
+    """Whether it is as `acquire` writes it: anybody may have put the file there."""
+    words = (holder.host, holder.token, holder.job or "")
+    number = holder.process
+    return (
+        all(isinstance(word, str) for word in words)
+        and type(number) is int
+        and 0 <= number <= _LARGEST_PROCESS
+    )
+
+
+def _holds(folder: ConfinedFolder, holder: Holder) -> bool:
     if holder.job is not None:
-        return _job_is_unfinished(output, holder.job)
+        return _job_is_unfinished(folder.around, holder.job)
     try:
-        age = time.time() - path.stat().st_mtime
+        age = time.time() - folder.status(LOCK_FILE).st_mtime
     except OSError:
         return False
     if holder.host == socket.gethostname() and not _is_alive(holder.process):
@@ -174,15 +192,20 @@ def _holds(path: Path, holder: Holder, output: Path) -> bool:
     return age < _FRESH_SECONDS
 
 
-def _job_is_unfinished(output: Path, job: str) -> bool:
-    try:
-        manifest = json.loads((output / RUNS / job / RUN_MANIFEST).read_bytes())
-    except (OSError, ValueError):
+def _job_is_unfinished(output: ConfinedFolder, job: str) -> bool:
+    if not is_job_id(job):
         return False
-    return isinstance(manifest, dict) and manifest.get("status") not in FINISHED
+    try:
+        path = f"{RUNS}/{job}/{RUN_MANIFEST}"
+        manifest = json.loads(output.read(path, _MOST_MANIFEST_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(manifest, dict) and manifest.get("status") not in tuple(FINISHED)
 
 
 def _is_alive(process: int) -> bool:
+    if process == 0:
+        return False
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -192,27 +215,27 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def _remove(path: Path, holder: Holder | None) -> bool:
+def _remove(folder: ConfinedFolder, holder: Holder | None) -> bool:
     """Take the lock away where it is that holder's; False where another is doing so just now.
 
     Only who made the guard's folder may remove a lock, and a lock is never written over: so what
     was read under the guard is what is removed, never a lock that another made in between.
     """
-    guard = path.with_name(f"{path.name}.guard")
+    guard = f"{LOCK_FILE}.guard"
     try:
-        guard.mkdir()
+        folder.create_folder(guard)
     except FileNotFoundError:
         return True  # the folder itself is gone
     except FileExistsError:
         time.sleep(_GUARD_PAUSE_SECONDS)
         with suppress(OSError):  # left by a process that was killed just there
-            if time.time() - guard.stat().st_mtime > _FRESH_SECONDS:
-                guard.rmdir()
+            if folder.folder_age(guard, time.time()) > _FRESH_SECONDS:
+                folder.remove_folder(guard)
         return False
     try:
         with suppress(FileNotFoundError):
-            if _read(path) == holder:
-                path.unlink()
+            if _read(folder) == holder:
+                folder.remove(LOCK_FILE)
     finally:
-        guard.rmdir()
+        folder.remove_folder(guard)
     return True

@@ -10,12 +10,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cam_engine.confined import PART_SUFFIX, Below, ConfinedFolder
 from cam_engine.errors import OutputNotWritable
 from cam_engine.records import Failed, LayerFacts, Row, RunFacts, Succeeded, to_json
 from cam_engine.results import ClassScore
@@ -26,7 +26,8 @@ SUMMARY_JSON = "summary.json"
 SUMMARY_CSV = "summary.csv"
 MANIFEST = "manifest.json"
 
-_PART_SUFFIX = ".part"
+_COUNTS = ("images", "succeeded", "failed")
+_OF_A_DAMAGED_SUMMARY = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,82 +77,95 @@ def file_part(layer: str) -> str:
     return "".join(c if c.isalnum() or c in "._-" else "_" for c in layer)
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path | ConfinedFolder) -> None:
     """Create the folder, and the one for components in it. Raises OutputNotWritable."""
-    make_plain_folder(folder / COMPONENTS)
+    make_plain_folder(ConfinedFolder.of(folder).within(COMPONENTS))
 
 
-def make_plain_folder(folder: Path) -> None:
+def make_plain_folder(folder: ConfinedFolder) -> None:
     """Create the folder and those around it. Raises OutputNotWritable."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.make()
     except OSError as error:
-        raise _not_writable(folder, error) from error
+        raise not_writable(folder.shown(), error) from error
 
 
-def remove_half_written(folder: Path) -> None:
+def remove_half_written(folder: Path | ConfinedFolder) -> None:
     """Clear what killed processes left half written in a folder that has no writer now.
 
     Raises OutputNotWritable.
     """
-    try:
-        for part in [*folder.glob(f".*{_PART_SUFFIX}"), *folder.glob(f"*/.*{_PART_SUFFIX}")]:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise _not_writable(folder, error) from error
+    within = ConfinedFolder.of(folder)
+    places = ["", *(f"{name}/" for name in within.folders())]
+    remove_files(
+        within,
+        (
+            f"{place}{name}"
+            for place in places
+            for name in within.files(place.rstrip("/"))
+            if name.startswith(".") and name.endswith(PART_SUFFIX)
+        ),
+    )
 
 
-def remove_files(files: Iterable[Path]) -> None:
-    """Remove them, those that are gone already included. Raises OutputNotWritable."""
+def remove_files(folder: ConfinedFolder, files: Iterable[Below]) -> None:
+    """Remove files below it, those that are gone already included. Raises OutputNotWritable."""
     for file in files:
         try:
-            file.unlink(missing_ok=True)
+            folder.remove(file)
         except OSError as error:
-            raise _not_writable(file, error) from error
+            raise not_writable(folder.shown(file), error) from error
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write to a temporary name beside the path, then rename: never half a file under the name.
+    """Write a file that its path is trusted of: see `write_into`. Raises OutputNotWritable."""
+    write_into(ConfinedFolder(path.parent), path.name, data)
 
-    Raises OutputNotWritable; then, and when interrupted, nothing is left.
-    """
-    part = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex[:12]}{_PART_SUFFIX}")
+
+def write_into(folder: ConfinedFolder, path: Below, data: bytes) -> None:
+    """Write a file below the folder whole, or not at all. Raises OutputNotWritable."""
     try:
-        try:
-            with part.open("xb") as file:
-                file.write(data)
-            part.replace(path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        folder.write(path, data)
     except OSError as error:
-        raise _not_writable(path, error) from error
+        raise not_writable(folder.shown(path), error) from error
 
 
-def write_model_summary(folder: Path, summary: ModelSummary) -> None:
+def write_model_summary(folder: ConfinedFolder, summary: ModelSummary) -> None:
     """summary.csv, summary.json and manifest.json of one classifier."""
     table = [(summary.facts.model, row) for row in summary.rows]
-    write_atomically(folder / SUMMARY_CSV, summary_csv(table))
-    write_atomically(folder / SUMMARY_JSON, _json_bytes(model_summary_object(summary)))
-    write_atomically(folder / MANIFEST, _json_bytes(_manifest_object(summary)))
+    write_into(folder, SUMMARY_CSV, summary_csv(table))
+    write_into(folder, SUMMARY_JSON, _json_bytes(model_summary_object(summary)))
+    write_into(folder, MANIFEST, _json_bytes(_manifest_object(summary)))
 
 
-def write_merged_summary(root: Path) -> None:
+def write_merged_summary(root: ConfinedFolder) -> None:
     """The same three at the root, from all classifiers' folders in it.
 
-    Also those of earlier runs: focal today and cb tomorrow end up in one table.
+    Also those of earlier runs: focal today and cb tomorrow end up in one table. Raises
+    OutputNotWritable, also where one of them cannot be understood.
     """
-    folders = sorted(path.parent for path in root.glob(f"*/{SUMMARY_JSON}"))
-    summaries = [json.loads((folder / SUMMARY_JSON).read_bytes()) for folder in folders]
-    manifests = [json.loads((folder / MANIFEST).read_bytes()) for folder in folders]
-    table = [(one["model"], row_from_json(row)) for one in summaries for row in one["images"]]
-    write_atomically(root / SUMMARY_CSV, summary_csv(table))
-    write_atomically(root / SUMMARY_JSON, _json_bytes({"models": summaries}))
-    counts = {
-        key: sum(one["counts"][key] for one in manifests)
-        for key in ("images", "succeeded", "failed")
-    }
-    write_atomically(root / MANIFEST, _json_bytes({"counts": counts, "models": manifests}))
+    names = [name for name in root.folders() if root.is_file(f"{name}/{SUMMARY_JSON}")]
+    summaries, manifests, table = [], [], []
+    for name in names:
+        try:
+            summary = json.loads(root.read(f"{name}/{SUMMARY_JSON}"))
+            manifest = json.loads(root.read(f"{name}/{MANIFEST}"))
+            table += [(summary["model"], row_from_json(row)) for row in summary["images"]]
+            counts = {key: int(manifest["counts"][key]) for key in _COUNTS}
+        except OSError as error:
+            raise not_writable(root.shown(SUMMARY_JSON), error) from error
+        except _OF_A_DAMAGED_SUMMARY as error:
+            raise OutputNotWritable(
+                f"cannot merge the summaries in {root.shown()}: {name}/{SUMMARY_JSON} or "
+                f"{name}/{MANIFEST} is damaged; remove them, or make that classifier's figures anew"
+            ) from error
+        summaries.append(summary)
+        manifests.append((counts, manifest))
+    write_into(root, SUMMARY_CSV, summary_csv(table))
+    write_into(root, SUMMARY_JSON, _json_bytes({"models": summaries}))
+    totals = {key: sum(counts[key] for counts, _ in manifests) for key in _COUNTS}
+    models = [manifest for _, manifest in manifests]
+    write_into(root, MANIFEST, _json_bytes({"counts": totals, "models": models}))
 
 
 def summary_csv(table: Sequence[tuple[str, Row]]) -> bytes:
@@ -241,7 +255,8 @@ def _json_bytes(value: object) -> bytes:
     return (to_json(value, indent=2) + "\n").encode()
 
 
-def _not_writable(path: Path, error: OSError) -> OutputNotWritable:
+def not_writable(path: str, error: OSError) -> OutputNotWritable:
+    """The error for a file or folder, as shown to people, that could not be written."""
     reason = error.strerror or type(error).__name__
     return OutputNotWritable(
         f"cannot write {path}: {reason}; choose another output folder, or free space in this one"

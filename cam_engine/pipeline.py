@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from cam_engine.confined import ConfinedFolder
 from cam_engine.decoding import DEFAULT_LIMITS, ImageLimits, decode_image, read_image_bytes
 from cam_engine.engine import Explainer, PreparedImage
 from cam_engine.errors import CamError
@@ -21,8 +22,8 @@ from cam_engine.figures import FigureWriter, picture_files
 from cam_engine.options import CamOptions
 from cam_engine.outputs import PicturePaths, row_from_json
 from cam_engine.pictures import ShownImage, at_most_output
-from cam_engine.png import is_whole_png, read_png_text
-from cam_engine.provenance import provenance_of
+from cam_engine.png import is_whole_png
+from cam_engine.provenance import provenance_of, text_in
 from cam_engine.records import Failed, Row, RunFacts, Succeeded
 from cam_engine.results import Explanation, RgbImage
 
@@ -35,14 +36,15 @@ _FIRST_PASS = 4  # images, where passes are to be short and it is not known how 
 class RunRequest:
     """What to do with a classifier: which images, from where, drawn how, written where.
 
-    images_root: images are named relative to it in summaries. pass_seconds: how long a pass of the
+    images_root: images are named relative to it in summaries. folder: the classifier's own; a path
+    is trusted, while links below it are not followed. pass_seconds: how long a pass of the
     network should take at most, so that rows come as often; None: passes are as large as they can
     be.
     """
 
     items: tuple[ImageItem, ...]
     images_root: Path
-    folder: Path
+    folder: Path | ConfinedFolder
     options: CamOptions
     resume: bool = False
     limits: ImageLimits = DEFAULT_LIMITS
@@ -140,7 +142,8 @@ class _Run:
         self._facts = facts
         self._request = request
         self._pool = pool
-        self._writer = FigureWriter(facts, request.folder)
+        self._folder = ConfinedFolder.of(request.folder)
+        self._writer = FigureWriter(facts, self._folder)
         largest = explainer.batch_size
         self._images_a_pass = largest if request.pass_seconds is None else min(_FIRST_PASS, largest)
         self.resumed = 0
@@ -228,17 +231,17 @@ class _Run:
 
     def _row_already_there(self, item: ImageItem, digest: str) -> Succeeded | None:
         """The row of pictures that are all there, whole, and made in just this way."""
-        facts, folder = self._facts, self._request.folder
-        files = picture_files(folder, item.name, facts.options, facts.figures)
+        facts, folder = self._facts, self._folder
+        files = picture_files(Path(), item.name, facts.options, facts.figures)
         try:
-            text = read_png_text(PicturePaths(folder, item.name).main())
+            text = text_in(folder, PicturePaths(Path(), item.name).main())
             row = row_from_json(json.loads(text["Row"]))
-        except (CamError, KeyError, TypeError, ValueError):
+        except (CamError, KeyError, TypeError, ValueError, RecursionError):
             return None  # no figure, or not one of ours
         made = provenance_of(text)
         wanted = (self._writer.run_digest, digest)
         same = made is not None and (made.run, made.image_sha256) == wanted
-        whole = same and all(_is_whole(file) for file in files)
+        whole = same and all(_is_whole(folder, file) for file in files)
         return row if whole and isinstance(row, Succeeded) else None
 
     def _failed(self, item: ImageItem, error: CamError) -> Failed:
@@ -265,8 +268,11 @@ def _finish(row: Future[Row] | Row, on_row: OnRow) -> Row:
     return done
 
 
-def _is_whole(file: Path) -> bool:
-    return file.is_file() and (file.suffix != ".png" or is_whole_png(file))
+def _is_whole(folder: ConfinedFolder, file: Path) -> bool:
+    try:
+        return is_whole_png(folder.read(file)) if file.suffix == ".png" else folder.is_file(file)
+    except OSError:
+        return False
 
 
 def _network_input(

@@ -13,6 +13,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from isal import isal_zlib
@@ -64,14 +65,16 @@ def encode_png(
     return b"".join([*chunks, _END])
 
 
-def read_png_text(source: Path | str | bytes) -> dict[str, str]:
+def read_png_text(source: Path | str | bytes | BinaryIO, name: str | None = None) -> dict[str, str]:
     """Read the text chunks before the pixels of a PNG file, or of a PNG's bytes, by keyword.
 
-    The pixels are not decoded. Raises ImageNotFound or InvalidImage.
+    The pixels are not decoded. name: of the file, for messages, where it is given open. Raises
+    ImageNotFound or InvalidImage.
     """
-    name = "the bytes given" if isinstance(source, bytes) else str(source)
+    by_path = isinstance(source, Path | str)
+    name = name or (str(source) if by_path else "the bytes given")
     try:
-        data = io.BytesIO(source) if isinstance(source, bytes) else Path(source)
+        data = io.BytesIO(source) if isinstance(source, bytes) else source
         with Image.open(data, formats=("PNG",)) as image:
             return {str(k): str(v) for k, v in image.info.items() if isinstance(v, str)}
     except FileNotFoundError as error:
@@ -80,13 +83,13 @@ def read_png_text(source: Path | str | bytes) -> dict[str, str]:
         raise InvalidImage(f"{name}: not a PNG ({error})") from error
 
 
-def is_whole_png(path: Path) -> bool:
+def is_whole_png(source: Path | bytes) -> bool:
     """Tell whether the file is there and is a PNG from its signature to its end, undamaged.
 
     Every chunk's checksum is compared, which takes a tenth of the time of decoding.
     """
     try:
-        data = path.read_bytes()
+        data = source if isinstance(source, bytes) else source.read_bytes()
     except OSError:
         return False
     if not data.startswith(_SIGNATURE + _HEADER_START):

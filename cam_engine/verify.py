@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.table import Table
 
+from cam_engine.confined import ConfinedFolder
 from cam_engine.console import wide_console
 from cam_engine.errors import CamError, ExperimentNotFound
 from cam_engine.outputs import COMPONENTS, MAIN_PREFIX, SUMMARY_JSON, PicturePaths
 from cam_engine.pictures import PLACES
 from cam_engine.png import is_whole_png, read_png_text
+from cam_engine.provenance import text_in
 from cam_engine.records import to_json
 from cam_engine.rendering import resize_map
 from cam_engine.results import FloatMap, RgbImage
@@ -61,11 +63,21 @@ class _Heatmap:
 
 @dataclass(frozen=True, slots=True)
 class _Figure:
-    """One image's main figure and its recipe; `recipe` is None where it cannot be read."""
+    """One image's main figure and its recipe; `recipe` is None where it cannot be read.
 
+    paths: below `folder`, the one that the figure lies in, where links are not followed.
+    """
+
+    folder: ConfinedFolder
     paths: PicturePaths
-    main: Path
     recipe: dict[str, Any] | None
+
+    def is_whole(self, path: Path) -> bool:
+        """Whether a PNG of the figure is there, undamaged."""
+        try:
+            return is_whole_png(self.folder.read(path))
+        except OSError:
+            return False
 
 
 def run_verify(arguments: argparse.Namespace) -> int:
@@ -158,8 +170,8 @@ def _border_share(values: FloatMap, grid: tuple[int, int]) -> float | None:
 def _figures(folder: Path) -> Iterator[_Figure]:
     for place in _picture_folders(folder):
         for name in sorted(_names_in(place)):
-            paths = PicturePaths(place, name)
-            yield _Figure(paths, paths.main(), _recipe(paths.main()))
+            within, paths = ConfinedFolder(place), PicturePaths(Path(), name)
+            yield _Figure(within, paths, _recipe(within, paths.main()))
 
 
 def _picture_folders(folder: Path) -> list[Path]:
@@ -172,16 +184,16 @@ def _names_in(folder: Path) -> set[str]:
     """Names of images that have a figure, or that the summary says should have one."""
     names = {path.stem.removeprefix(MAIN_PREFIX) for path in folder.glob(f"{MAIN_PREFIX}*.png")}
     try:
-        rows = json.loads((folder / SUMMARY_JSON).read_bytes())["images"]
-    except (OSError, ValueError, KeyError):
+        rows = json.loads(ConfinedFolder(folder).read(SUMMARY_JSON))["images"]
+        return names | {row["name"] for row in rows if row["status"] == "succeeded"}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return names
-    return names | {row["name"] for row in rows if row["status"] == "succeeded"}
 
 
-def _recipe(main: Path) -> dict[str, Any] | None:
+def _recipe(folder: ConfinedFolder, main: Path) -> dict[str, Any] | None:
     try:
-        recipe = json.loads(read_png_text(main)["Recipe"])
-    except (CamError, KeyError, ValueError):
+        recipe = json.loads(text_in(folder, main)["Recipe"])
+    except (CamError, KeyError, ValueError, RecursionError):
         return None
     return recipe if isinstance(recipe, dict) else None
 
@@ -201,28 +213,28 @@ def _layers(figure: _Figure) -> list[str]:
 
 
 def _main_figures(figures: Sequence[_Figure]) -> Check:
-    bad = [figure.main for figure in figures if not is_whole_png(figure.main)]
-    return _count_check("main figures there and whole", len(figures), bad)
+    files = [(figure, figure.paths.main()) for figure in figures]
+    return _count_check("main figures there and whole", files)
 
 
 def _components(figures: Sequence[_Figure]) -> Check:
     files = [
-        figure.paths.component(layer, kind)
+        (figure, figure.paths.component(layer, kind))
         for figure in figures
         for layer in _layers(figure)
         for kind in ("heatmap", "overlay")
     ]
-    return _count_check(
-        "components complete", len(files), [f for f in files if not is_whole_png(f)]
-    )
+    return _count_check("components complete", files)
 
 
-def _count_check(name: str, total: int, bad: Sequence[Path]) -> Check:
-    figure = f"{total - len(bad)} of {total}"
+def _count_check(name: str, files: Sequence[tuple[_Figure, Path]]) -> Check:
+    bad = [(figure, path) for figure, path in files if not figure.is_whole(path)]
+    shown = f"{len(files) - len(bad)} of {len(files)}"
     if bad:
-        reason = "missing" if not bad[0].exists() else "damaged"
-        figure += f"; {reason}: {bad[0].name}" + (f" and {len(bad) - 1} more" if bad[1:] else "")
-    return Check(name, total > 0 and not bad, figure, "all, at least 1")
+        figure, path = bad[0]
+        reason = "damaged" if figure.folder.is_file(path) else "missing"
+        shown += f"; {reason}: {path.name}" + (f" and {len(bad) - 1} more" if bad[1:] else "")
+    return Check(name, bool(files) and not bad, shown, "all, at least 1")
 
 
 def _several_grids(figures: Sequence[_Figure]) -> Check:
@@ -278,10 +290,11 @@ def _smooth(figures: Sequence[_Figure]) -> Check:
 def _inputs(figure: _Figure) -> dict[str, RgbImage]:
     """The original and CLAHE images as the main figure shows them."""
     try:
-        places = json.loads(read_png_text(figure.main)[PLACES])
-        with Image.open(figure.main) as picture:
+        data = figure.folder.read(figure.paths.main())
+        places = json.loads(read_png_text(data)[PLACES])
+        with Image.open(io.BytesIO(data)) as picture:
             panel = np.asarray(picture.convert("RGB"))
-    except (OSError, CamError, SyntaxError, ValueError, KeyError):
+    except (OSError, CamError, SyntaxError, ValueError, KeyError, RecursionError):
         return {}
     return {
         name: panel[top : top + height, left : left + width]
@@ -321,13 +334,13 @@ def _heatmaps(figure: _Figure) -> Iterator[_Heatmap]:
     for layer in _layers(figure):
         path = figure.paths.component(layer, "heatmap")
         try:
-            data = path.read_bytes()
+            data = figure.folder.read(path)
             recipe = json.loads(read_png_text(data)["Recipe"])
             with Image.open(io.BytesIO(data)) as picture:
                 indices = np.asarray(picture, np.float32)
             grid = recipe["grid"][0], recipe["grid"][1]
             empty = recipe["empty"]
-        except (OSError, CamError, SyntaxError, ValueError, KeyError, TypeError):
+        except (OSError, CamError, SyntaxError, ValueError, KeyError, TypeError, RecursionError):
             continue
         if not empty:
             yield _Heatmap(path, indices / 255.0, grid)

@@ -132,10 +132,7 @@ class JobResults:
         zipped = ZipStream(compress_type=ZIP_STORED)
         left_out: list[str] = []
         for file in self._all(state, output, left_out):
-            if isinstance(file.content, Path):
-                zipped.add_path(file.content, file.path)
-            else:
-                zipped.add(file.content(), file.path, size=file.size)
+            zipped.add(file.content(), file.path, size=file.size)
             yield from zipped.file()
         if left_out:
             zipped.add("".join(f"{line}\n" for line in left_out), _LEFT_OUT)
@@ -267,6 +264,4 @@ class JobResults:
 
 
 def _content(file: StoredFile) -> bytes:
-    if isinstance(file.content, Path):
-        return file.content.read_bytes()
     return b"".join(file.content())

@@ -18,7 +18,10 @@ ItemState = Literal["pending", "succeeded", "failed", "skipped"]
 Below = Literal["data", "output", "store"]
 SETS = "sets"
 
-_SET_NAME = "[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"
+SET_NAME = "[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"
+# Ids are parts of paths and keys: nothing else may ever stand in their place.
+JobId = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 ModelFilter = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -57,7 +60,7 @@ class JobRequest(CamFields):
     output: Annotated[str, Field(min_length=1, max_length=500)] | None = Field(
         None, description="folder below the output root; default: the experiment's own"
     )
-    name: Annotated[str, Field(pattern=f"^{_SET_NAME}$")] | None = Field(
+    name: Annotated[str, Field(pattern=f"^{SET_NAME}$")] | None = Field(
         None,
         description="pictures go into a set of this name within the output folder; default: into "
         "the folder itself, or where another recipe's pictures are, into a set of their own",
@@ -101,7 +104,7 @@ class JobModel(_Part):
 
     id: str
     name: str
-    checkpoint_sha256: str
+    checkpoint_sha256: Sha256
 
 
 class Progress(_Part):
@@ -141,11 +144,11 @@ class JobRecord(_Part):
     API key that submitted it; None without keys, and in older records.
     """
 
-    id: str
+    id: JobId
     created_at: datetime
     request: JobRequest
     models: tuple[JobModel, ...]
-    image_count: int
+    image_count: Annotated[int, Field(ge=0)]
     output: str
     folder: JobFolder | None = None
     owner: str | None = None
@@ -184,7 +187,7 @@ class ItemFailure(_Part):
 class Chunk(_Part):
     """Images [start, end) of one model of a job; attempt counts from 1."""
 
-    job: str
+    job: JobId
     model: int
     start: int
     end: int

@@ -117,7 +117,8 @@ class ChunkRunner:
         if state is None:
             return None
         record = state.record
-        report = _Report(self._store, chunk, record, self._worker, self._settings.lease_seconds)
+        lease = self._settings.lease_seconds
+        report = _Report(self._store, self._places, chunk, record, self._worker, lease)
         with report:
             try:
                 self._explain(chunk, state, report)
@@ -198,7 +199,7 @@ class ChunkRunner:
         def on_row(row: Row) -> None:
             files: list[Path] = []
             if not isinstance(row, Failed):
-                files = picture_files(workspace.folder, row.name, facts.options, facts.figures)
+                files = picture_files(Path(), row.name, facts.options, facts.figures)
             workspace.publish(files, partial(report.row, row))
             if self._asked_to_stop():
                 workspace.wait()
@@ -234,9 +235,16 @@ class _Report:
     """Tells the store of rows about once a second, and keeps the lease while nothing comes."""
 
     def __init__(
-        self, store: JobStore, chunk: Chunk, record: JobRecord, worker: str, lease_seconds: int
+        self,
+        store: JobStore,
+        places: Places,
+        chunk: Chunk,
+        record: JobRecord,
+        worker: str,
+        lease_seconds: int,
     ) -> None:
         self._store = store
+        self._places = places
         self._chunk = chunk
         self._first = chunk.model * record.image_count
         self._to_do = deque(range(chunk.start, chunk.end))
@@ -268,7 +276,8 @@ class _Report:
         with self._lock:
             index = self._first + self._to_do.popleft()
             if isinstance(row, Failed):
-                self._failed[index] = ItemFailure(code=row.code, detail=row.detail)
+                detail = self._places.without_roots(row.detail)
+                self._failed[index] = ItemFailure(code=row.code, detail=detail)
             else:
                 self._succeeded.append(index)
         if time.monotonic() - self._told >= _REPORT_SECONDS:
@@ -291,7 +300,7 @@ class _Report:
 
     def fail_rest(self, error: CamError) -> None:
         """What of the chunk is not done fails for one reason."""
-        why = ItemFailure(code=error.code, detail=str(error))
+        why = ItemFailure(code=error.code, detail=self._places.without_roots(str(error)))
         with self._lock:
             self._failed |= {self._first + image: why for image in self._to_do}
             self._to_do.clear()

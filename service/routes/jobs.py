@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
-from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
@@ -252,7 +253,7 @@ _FILES: Documented = {
 @router.get(
     "/{job}/files/{path:path}",
     summary="One of a job's files",
-    response_class=FileResponse,
+    response_class=StreamingResponse,
     responses={**_FILES, **problems(*_MISSING, *_OF_FILES)},
 )
 async def file(job: str, path: str, jobs: JobsHere) -> Response:
@@ -365,10 +366,9 @@ def _event(id_: str, state: JobState, base: str) -> str:
 
 
 def _file_response(file: StoredFile) -> Response:
-    name = PurePosixPath(file.path).name
-    if isinstance(file.content, Path):
-        return FileResponse(file.content, filename=name, content_disposition_type="inline")
-    headers = {"Content-Length": str(file.size), "Content-Disposition": "inline"}
+    name = quote(PurePosixPath(file.path).name)
+    disposition = f"inline; filename*=utf-8''{name}"
+    headers = {"Content-Length": str(file.size), "Content-Disposition": disposition}
     return StreamingResponse(file.content(), media_type=file.media_type, headers=headers)
 
 

@@ -27,6 +27,7 @@ from cam_engine.output_lock import (
     this_process,
 )
 
+JOB, OTHER = "1" * 32, "2" * 32
 ELSEWHERE = Holder(None, "another-machine", 1, "token")
 
 
@@ -60,19 +61,19 @@ def test_other_folders_are_free(tmp_path: Path) -> None:
 
 def test_a_job_holds_its_folder_until_its_manifest_says_that_it_ended(tmp_path: Path) -> None:
     folder = tmp_path / "cls_a"
-    write_manifest(tmp_path, "j1", "queued")
-    acquire(folder, for_job("j1"))
-    acquire(folder, for_job("j1"))  # any of its workers
-    with pytest.raises(OutputBusy, match="job j1"):
+    write_manifest(tmp_path, JOB, "queued")
+    acquire(folder, for_job(JOB))
+    acquire(folder, for_job(JOB))  # any of its workers
+    with pytest.raises(OutputBusy, match=f"job {JOB}"):
         acquire(folder, this_process())
-    write_manifest(tmp_path, "j1", "succeeded")
+    write_manifest(tmp_path, JOB, "succeeded")
     acquire(folder, this_process())
 
 
 def test_a_job_without_manifest_holds_nothing(tmp_path: Path) -> None:
-    acquire(tmp_path / "cls_a", for_job("gone"))
-    acquire(tmp_path / "cls_a", for_job("other"))
-    assert json.loads((tmp_path / "cls_a" / LOCK_FILE).read_text())["job"] == "other"
+    acquire(tmp_path / "cls_a", for_job(JOB))
+    acquire(tmp_path / "cls_a", for_job(OTHER))
+    assert json.loads((tmp_path / "cls_a" / LOCK_FILE).read_text())["job"] == OTHER
 
 
 def test_the_lock_of_a_killed_process_is_void(tmp_path: Path) -> None:
@@ -103,13 +104,13 @@ def test_letting_go_leaves_the_lock_of_another(tmp_path: Path) -> None:
 def test_letting_go_on_a_full_disk_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, *_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    def full(path: str, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
-    acquire(tmp_path, for_job("ended"))
+    acquire(tmp_path, for_job(JOB))
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "mkdir", full)
-        release(tmp_path, for_job("ended"))
+        patch.setattr(os, "mkdir", full)
+        release(tmp_path, for_job(JOB))
     acquire(tmp_path, this_process())  # void, as no manifest says that the job goes on
 
 

@@ -175,3 +175,15 @@ def test_local_contrast_by_hand() -> None:
     stripes[:, ::2] = 200
     assert local_contrast(flat) == 0.0
     assert local_contrast(stripes) > 10
+
+
+def test_links_below_the_folder_are_not_followed(output: Path, tmp_path: Path) -> None:
+    """What they lead to may be whole; it is not what the command wrote here."""
+    (component,) = heatmaps(output, "late")[:1]
+    kept = shutil.move(component, tmp_path / "kept.png")
+    component.symlink_to(kept)
+    assert failed(output) == ["components complete"]
+    summary = next(output.rglob("cls_*/summary.json"))
+    summary.unlink()
+    summary.symlink_to("/dev/zero")
+    assert failed(output) == ["components complete"]

@@ -133,6 +133,15 @@ def test_a_missing_file_is_said(waiting: Stack, jobs: httpx.Client) -> None:
     assert_problem(jobs.get(f"{job['links']['self']}/files/cls_x/summary.csv"), "file-not-found")
 
 
+@pytest.mark.parametrize("part", [":images", ":pending", "%3Aevents", ":out"])
+def test_a_part_of_a_job_is_no_job(waiting: Stack, jobs: httpx.Client, part: str) -> None:
+    own = submitted(waiting)["links"]["self"]
+    for address in (f"{own}{part}", f"{own}{part}/items", f"{own}{part}/archive"):
+        assert_problem(jobs.get(address), "job-not-found")
+    assert_problem(jobs.post(f"{own}{part}/cancel"), "job-not-found")
+    assert_problem(jobs.delete(f"{own}{part}"), "job-not-found")
+
+
 def test_without_a_redis_there_are_no_jobs(http: httpx.Client) -> None:
     answer = http.post(JOBS, json={"experiment": "x"})
     assert_problem(answer, "jobs-unavailable")

@@ -28,12 +28,14 @@ from tests.redis_server import free_port
 from tests.s3_server import BUCKET, S3Server, running_s3, serving
 from worker.contract import JobRequest
 from worker.store.object_storage import ObjectStorage
+from worker.store.objects import Objects
 from worker.store.places import Places
 from worker.store.settings import JobSettings
 from worker.store.storage import OutputFolder, OutputStorage, PosixStorage, StoredFile, Workspace
 
 RUNNING = b'{"status": "running"}'
 ENDED = b'{"status": "succeeded"}'
+ONE, TWO, THREE, FOUR, GONE = (digit * 32 for digit in "1234f")
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +82,6 @@ def made_by(run: str, image_sha256: str = "0" * 64) -> dict[str, str]:
 
 def content(file: StoredFile | None) -> bytes:
     assert file is not None
-    if isinstance(file.content, Path):
-        return file.content.read_bytes()
     return b"".join(file.content())
 
 
@@ -89,41 +89,42 @@ def publish(output: OutputFolder, model: str, name: str, text: dict[str, str]) -
     """One image's pictures, as a worker writes them."""
     told = []
     with output.workspace(model) as workspace:
-        paths = PicturePaths(workspace.folder, name)
+        paths = PicturePaths(Path(), name)
         component = paths.component("late", "heatmap")
-        component.write_bytes(b"component")
-        paths.main().write_bytes(encode_png(np.zeros((4, 4, 3), np.uint8), text=text))
+        workspace.folder.write(component, b"component")
+        picture = encode_png(np.zeros((4, 4, 3), np.uint8), text=text)
+        workspace.folder.write(paths.main(), picture)
         workspace.publish([component, paths.main()], lambda: told.append(name))
         workspace.wait()
     assert told == [name]
 
 
 def test_a_folder_has_one_writer_until_its_job_has_ended(output: OutputFolder) -> None:
-    output.write_run("one", RUNNING, finished=False)
-    output.acquire("cls_a", "one")
-    output.acquire("cls_a", "one")
-    with pytest.raises(OutputBusy, match="cls_a is being written by job one"):
-        output.acquire("cls_a", "two")
-    output.acquire("cls_b", "two")
-    output.release("cls_a", "two")
+    output.write_run(ONE, RUNNING, finished=False)
+    output.acquire("cls_a", ONE)
+    output.acquire("cls_a", ONE)
+    with pytest.raises(OutputBusy, match=f"cls_a is being written by job {ONE}"):
+        output.acquire("cls_a", TWO)
+    output.acquire("cls_b", TWO)
+    output.release("cls_a", TWO)
     with pytest.raises(OutputBusy):
-        output.acquire("cls_a", "two")
-    output.write_run("one", ENDED, finished=True)
-    output.write_run("two", RUNNING, finished=False)
-    output.acquire("cls_a", "two")
-    output.release("cls_a", "one")
-    with pytest.raises(OutputBusy, match="job two"):
-        output.acquire("cls_a", "one")
-    output.release("cls_a", "two")
-    output.acquire("cls_a", "one")
+        output.acquire("cls_a", TWO)
+    output.write_run(ONE, ENDED, finished=True)
+    output.write_run(TWO, RUNNING, finished=False)
+    output.acquire("cls_a", TWO)
+    output.release("cls_a", ONE)
+    with pytest.raises(OutputBusy, match=f"job {TWO}"):
+        output.acquire("cls_a", ONE)
+    output.release("cls_a", TWO)
+    output.acquire("cls_a", ONE)
 
 
 def test_of_many_who_want_a_folder_one_has_it(output: OutputFolder) -> None:
-    jobs = [f"job{number}" for number in range(12)]
+    jobs = [f"{number:032x}" for number in range(12)]
     for job in jobs:
         output.write_run(job, RUNNING, finished=False)
-    output.write_run("gone", ENDED, finished=True)
-    output.acquire("cls_a", "gone")  # void from the start: all may take it over
+    output.write_run(GONE, ENDED, finished=True)
+    output.acquire("cls_a", GONE)  # void from the start: all may take it over
 
     def wins(job: str) -> bool:
         try:
@@ -140,24 +141,32 @@ def test_unfinished_runs_are_found_again(storage: OutputStorage, output: OutputF
     other = output_of(storage, "elsewhere/deep")
     place = storage.place(named("here"))
     in_a_set = storage.open(place.set_named("gradcam++-0123"))
-    output.write_run("one", RUNNING, finished=False)
-    other.write_run("two", RUNNING, finished=False)
-    in_a_set.write_run("four", RUNNING, finished=False)
-    output.write_run("three", RUNNING, finished=False)
-    output.write_run("three", ENDED, finished=True)
-    found = [one for one in storage.run_manifests() if json.loads(one)["status"] == "running"]
-    assert len(found) == 3
-    assert output.read_run("three") == ENDED
-    output.remove_run("one")
-    output.remove_run("one")
+    output.write_run(ONE, RUNNING, finished=False)
+    other.write_run(TWO, RUNNING, finished=False)
+    in_a_set.write_run(FOUR, RUNNING, finished=False)
+    output.write_run(THREE, RUNNING, finished=False)
+    output.write_run(THREE, ENDED, finished=True)
+    found = {
+        run.job: run.folder
+        for run in storage.run_manifests()
+        if json.loads(run.content)["status"] == "running"
+    }
+    assert found == {
+        ONE: place,
+        TWO: storage.place(named("elsewhere/deep")),
+        FOUR: place.set_named("gradcam++-0123"),
+    }
+    assert output.read_run(THREE) == ENDED
+    output.remove_run(ONE)
+    output.remove_run(ONE)
     with pytest.raises(FileNotFoundError):
-        output.read_run("one")
-    assert RUNNING in list(storage.run_manifests())
+        output.read_run(ONE)
+    assert RUNNING in [run.content for run in storage.run_manifests()]
 
 
 def test_published_pictures_are_files_of_the_output(output: OutputFolder) -> None:
-    output.write_run("one", RUNNING, finished=False)
-    output.acquire("cls_a", "one")
+    output.write_run(ONE, RUNNING, finished=False)
+    output.acquire("cls_a", ONE)
     publish(output, "cls_a", "cell #1 [ä] 50%", {"Row": "r"})
     assert output.figures("cls_a") == ["cell #1 [ä] 50%"]
     assert output.figures("cls_b") == []
@@ -216,14 +225,14 @@ def test_pictures_are_known_by_their_recipes(output: OutputFolder) -> None:
 def test_a_jobs_own_summaries_stay_when_another_job_writes_its_own(output: OutputFolder) -> None:
     row = Failed("x.jpg", "x", "ring", "invalid-image", "not an image")
     other = Failed("y.jpg", "y", "ring", "image-too-large", "too large")
-    for job, one in (("one", row), ("two", other)):
+    for job, one in ((ONE, row), (TWO, other)):
         output.write_run(job, RUNNING, finished=False)
         output.acquire("cls_a", job)
         summaries = [ModelSummary(facts("cls_a"), (one,), 0.0)]
         output.write_summaries(summaries)
         output.write_results(job, summaries)
         output.write_run(job, ENDED, finished=True)
-    kept = {file.path: content(file) for file in output.results("one")}
+    kept = {file.path: content(file) for file in output.results(ONE)}
     assert sorted(kept) == [
         *("cls_a/manifest.json", "cls_a/summary.csv", "cls_a/summary.json"),
         *("manifest.json", "summary.csv", "summary.json"),
@@ -231,14 +240,14 @@ def test_a_jobs_own_summaries_stay_when_another_job_writes_its_own(output: Outpu
     assert b"invalid-image" in kept["summary.csv"]
     assert b"image-too-large" not in kept["summary.csv"]
     assert b"image-too-large" in content(output.file("cls_a/summary.csv"))
-    output.remove_run("one")
-    assert list(output.results("one")) == []
-    assert len(list(output.results("two"))) == 6
+    output.remove_run(ONE)
+    assert list(output.results(ONE)) == []
+    assert len(list(output.results(TWO))) == 6
 
 
 def test_summaries_of_jobs_come_together(output: OutputFolder) -> None:
     for model in ("cls_a", "cls_b"):
-        output.acquire(model, "one")
+        output.acquire(model, ONE)
         row = Failed("x.jpg", "x", "ring", "invalid-image", "not an image")
         output.write_summaries([ModelSummary(facts(model), (row,), 0.0)])
     merged = json.loads(content(output.file("summary.json")))
@@ -268,12 +277,12 @@ def test_the_scratch_folder_is_empty_after_each_image_and_gone_in_the_end(
     in_s3: OutputFolder,
 ) -> None:
     with in_s3.workspace("cls_a") as workspace:
-        main = PicturePaths(workspace.folder, "x").main()
-        main.write_bytes(b"figure")
+        main = PicturePaths(Path(), "x").main()
+        workspace.folder.write(main, b"figure")
         workspace.publish([main], lambda: None)
         workspace.wait()
-        assert [path for path in workspace.folder.rglob("*") if path.is_file()] == []
-    assert not workspace.folder.exists()
+        assert list(workspace.folder.files_below(levels=2)) == []
+    assert not workspace.folder.path.exists()
 
 
 def told_of(workspace: Workspace, files: list[Path], told: list[Path]) -> None:
@@ -284,8 +293,8 @@ def told_of(workspace: Workspace, files: list[Path], told: list[Path]) -> None:
 def test_a_failed_upload_is_said_and_leaves_no_main_figure(in_s3: OutputFolder) -> None:
     told: list[Path] = []
     with in_s3.workspace("cls_a") as workspace:
-        paths = PicturePaths(workspace.folder, "x")
-        paths.main().write_bytes(b"figure")
+        paths = PicturePaths(Path(), "x")
+        workspace.folder.write(paths.main(), b"figure")
         missing = paths.component("late", "heatmap")
         with pytest.raises(OutputNotWritable):
             told_of(workspace, [missing, paths.main()], told)
@@ -298,9 +307,9 @@ def test_a_store_that_is_not_there_is_said(s3: S3Server, tmp_path: Path) -> None
     storage = ObjectStorage("s3://no-such-bucket", DataRoot(tmp_path))
     output = output_of(storage, "here")
     with pytest.raises(OutputNotWritable, match="output store"):
-        output.write_run("one", RUNNING, finished=False)
+        output.write_run(ONE, RUNNING, finished=False)
     with pytest.raises(OutputNotWritable):
-        output.acquire("cls_a", "one")
+        output.acquire("cls_a", ONE)
 
 
 @pytest.mark.parametrize("name", ["../x", "/x", ".unfinished", "a/.b"])
@@ -308,6 +317,34 @@ def test_an_output_cannot_leave_the_prefix(s3: S3Server, tmp_path: Path, name: s
     storage = ObjectStorage(f"s3://{BUCKET}/{tmp_path.name}", DataRoot(tmp_path))
     with pytest.raises((PathOutsideRoot, InvalidOption)):
         storage.place(named(name))
+
+
+@pytest.mark.parametrize(
+    "key", ["../x", "/x", "a/../x", "a//x", ".", "", "a/./x", "a/", "x" * 256, "a\0"]
+)
+def test_keys_are_held_to_the_rules_of_paths(s3: S3Server, tmp_path: Path, key: str) -> None:
+    objects = Objects(f"s3://{BUCKET}/{tmp_path.name}")
+    for act in (
+        lambda: objects.write(key, b""),
+        lambda: objects.replace(key, b"", None),
+        lambda: objects.remove(key),
+        lambda: objects.read(key),
+        lambda: objects.size(key),
+        lambda: list(objects.stream(key)),
+    ):
+        with pytest.raises(PathOutsideRoot):
+            act()
+
+
+def test_planted_marks_of_unfinished_runs_lead_nowhere(s3: S3Server, tmp_path: Path) -> None:
+    address = f"s3://{BUCKET}/{tmp_path.name}"
+    objects, storage = Objects(address), ObjectStorage(address, DataRoot(tmp_path))
+    for name, output in (("x", "here"), (ONE, "../here"), (TWO, "/here"), (THREE, "h" * 2000)):
+        objects.write(f".unfinished/{name}", output.encode())
+    objects.write(f".unfinished/{FOUR}", b"\xff")
+    objects.write(f"here/runs/{ONE}/manifest.json", RUNNING)
+    objects.write("here/runs/x/manifest.json", RUNNING)
+    assert list(storage.run_manifests()) == []
 
 
 def test_without_a_store_outputs_are_folders(tmp_path: Path) -> None:
@@ -337,8 +374,8 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
         "from worker.store.scratch import scratch_folder\n"
         "import sys, time\n"
         "with scratch_folder() as folder:\n"
-        "    (folder / 'half.png').write_bytes(b'x')\n"
-        "    print(folder, flush=True)\n"
+        "    folder.write('half.png', b'x')\n"
+        "    print(folder.path, flush=True)\n"
         "    time.sleep(100)\n"
     )
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
@@ -366,12 +403,12 @@ def test_a_store_that_comes_back_is_waited_for(
     storage = ObjectStorage(f"s3://{BUCKET}/{tmp_path.name}", DataRoot(tmp_path))
     late = output_of(storage, "here")
     with ThreadPoolExecutor(1) as pool:
-        writing = pool.submit(late.write_run, "one", RUNNING, finished=False)
+        writing = pool.submit(late.write_run, ONE, RUNNING, finished=False)
         time.sleep(2)
         assert not writing.done()
         with serving(port):  # of one process, all servers have the same buckets
             writing.result(timeout=30)
-    assert in_s3.read_run("one") == RUNNING
+    assert in_s3.read_run(ONE) == RUNNING
 
 
 def test_the_output_root_is_where_all_jobs_pictures_go(lifecycle: Path, tmp_path: Path) -> None:
@@ -384,8 +421,8 @@ def test_the_output_root_is_where_all_jobs_pictures_go(lifecycle: Path, tmp_path
     storage = PosixStorage(DataRoot(data), outputs)
     place = storage.place(request)
     assert (place.below, place.path) == ("output", f"{lifecycle.name}/gradcam_visualizations")
-    storage.open(place).write_run("one", RUNNING, finished=False)
-    assert (outputs / place.path / "runs/one/manifest.json").is_file()
+    storage.open(place).write_run(ONE, RUNNING, finished=False)
+    assert (outputs / place.path / "runs" / ONE / "manifest.json").is_file()
     assert not (data / lifecycle.name / "gradcam_visualizations").exists()
     with pytest.raises(InvalidOption, match="GRADCAM_OUTPUT_ROOT"):
         PosixStorage(DataRoot(data), None).open(place)

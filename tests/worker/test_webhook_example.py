@@ -26,6 +26,7 @@ from worker.store.webhooks import Webhooks
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SECRET = f"whsec_{base64.b64encode(bytes(range(24))).decode()}"
+JOB = "1" * 32
 BODY = '{"type": "job.ended", "data": {"id": "j9", "status": "succeeded"}}'
 
 
@@ -80,7 +81,7 @@ def example(tmp_path: Path) -> Iterator[Example]:
 def ended(store: JobStore, address: str) -> None:
     """A job that has failed, and says so to the address."""
     record = JobRecord(
-        id="j1",
+        id=JOB,
         created_at=datetime.now(UTC),
         request=JobRequest(experiment="experiment_x", webhook=address),
         models=(JobModel(id="experiment_x/cls_0", name="cls_0", checkpoint_sha256="0" * 64),),
@@ -88,7 +89,7 @@ def ended(store: JobStore, address: str) -> None:
         output="experiment_x/gradcam_visualizations",
     )
     assert store.create(record, [JobImage(path="a.jpg", name="a", true_class=None)])
-    assert store.end("j1", "failed", None, datetime.now(UTC) + timedelta(days=1))
+    assert store.end(JOB, "failed", None, datetime.now(UTC) + timedelta(days=1))
 
 
 def test_a_jobs_end_is_taken_once_however_often_it_comes(store: JobStore, example: Example) -> None:
@@ -96,10 +97,10 @@ def test_a_jobs_end_is_taken_once_however_often_it_comes(store: JobStore, exampl
     webhooks = Webhooks(settings, store)
     ended(store, example.address)
     for attempt in (1, 2):
-        store.plan_webhook("j1", 0.0, attempt)
+        store.plan_webhook(JOB, 0.0, attempt)
         webhooks.deliver_due()
         assert store.client.zcard("gradcam:webhooks") == 0  # taken: it does not come again
-    assert example.jobs() == [("j1", "failed")]
+    assert example.jobs() == [(JOB, "failed")]
 
 
 def test_what_the_secret_did_not_sign_just_now_is_refused(example: Example) -> None:

@@ -20,6 +20,7 @@ from worker.store.records import JobStore
 from worker.store.settings import JobSettings
 from worker.store.webhooks import Webhooks
 
+JOB, OTHER = "1" * 32, "2" * 32
 PAUSES = [5, 20, 80, 320, 1280, 5120, 20480]
 
 
@@ -35,7 +36,7 @@ def webhooks(store: JobStore, *hosts: str, secret: str | None = SECRET) -> Webho
     return Webhooks(JobSettings(webhook_hosts=hosts, webhook_secret=signed), store)
 
 
-def ended(store: JobStore, address: str, job: str = "j1") -> None:
+def ended(store: JobStore, address: str, job: str = JOB) -> None:
     """A job that has ended, its webhook due."""
     record = JobRecord(
         id=job,
@@ -49,11 +50,11 @@ def ended(store: JobStore, address: str, job: str = "j1") -> None:
     end(store, job)
 
 
-def end(store: JobStore, job: str = "j1") -> None:
+def end(store: JobStore, job: str = JOB) -> None:
     assert store.end(job, "failed", None, datetime.now(UTC) + timedelta(days=1), webhook=True)
 
 
-def pause(store: JobStore, job: str = "j1") -> float | None:
+def pause(store: JobStore, job: str = JOB) -> float | None:
     """Seconds until the next attempt; None where there is none."""
     due = store.client.zscore("gradcam:webhooks", job)
     return None if due is None else due - time.time()
@@ -65,7 +66,7 @@ def assert_tried_ever_later(store: JobStore) -> None:
         webhooks(store).deliver_due()
         assert pause(store) == pytest.approx(expected, abs=2)
         assert store.due_webhooks() == []
-        store.plan_webhook("j1", 0.0, attempt + 1)
+        store.plan_webhook(JOB, 0.0, attempt + 1)
     webhooks(store).deliver_due()
     assert pause(store) is None
 
@@ -77,7 +78,7 @@ def test_a_message_is_signed_and_sent_once(store: JobStore, receiver: Receiver) 
     ((headers, body),) = receiver.received
     said = Webhook(SECRET).verify(body, headers)
     assert said["type"] == "job.ended"
-    assert (said["data"]["id"], said["data"]["status"]) == ("j1", "failed")
+    assert (said["data"]["id"], said["data"]["status"]) == (JOB, "failed")
     with pytest.raises(Exception, match="signature"):
         Webhook(SECRET).verify(body.replace("failed", "succeeded"), headers)
 
@@ -98,8 +99,8 @@ def test_nobody_there_is_tried_again(store: JobStore) -> None:
 def test_each_end_of_a_job_has_its_own_id(store: JobStore, receiver: Receiver) -> None:
     ended(store, receiver.address)
     webhooks(store).deliver_due()
-    assert store.retry("j1")
-    store.plan_webhook("j1", 0.0, 2)  # left over of the first end
+    assert store.retry(JOB)
+    store.plan_webhook(JOB, 0.0, 2)  # left over of the first end
     webhooks(store).deliver_due()
     assert len(receiver.received) == 1
     end(store)
@@ -113,9 +114,9 @@ def test_redirects_are_not_followed(store: JobStore, receiver: Receiver) -> None
         receiver.location = elsewhere.address
         for status in (302, 307):
             receiver.status = status
-            ended(store, receiver.address, f"j{status}")
+            ended(store, receiver.address, f"{status:032d}")
             webhooks(store).deliver_due()
-            assert pause(store, f"j{status}") is not None
+            assert pause(store, f"{status:032d}") is not None
         assert elsewhere.received == []
     assert len(receiver.received) == 2
 
@@ -130,15 +131,15 @@ def test_who_is_not_on_the_list_is_never_contacted(store: JobStore, receiver: Re
 def test_one_that_hangs_does_not_hold_others_up(store: JobStore, receiver: Receiver) -> None:
     with receiving(Receiver(hang=threading.Event())) as hanging:
         for number in range(3):
-            ended(store, hanging.address, f"a{number}")
-        ended(store, receiver.address, "z")
+            ended(store, hanging.address, f"{number:032d}")
+        ended(store, receiver.address)
         thread = threading.Thread(target=webhooks(store).deliver_due)
         thread.start()
         until = time.monotonic() + 3
         while not receiver.received and time.monotonic() < until:
             time.sleep(0.02)
         assert thread.is_alive()
-        assert json.loads(receiver.received[0][1])["data"]["id"] == "z"
+        assert json.loads(receiver.received[0][1])["data"]["id"] == JOB
         assert hanging.hang is not None
         hanging.hang.set()
         thread.join()

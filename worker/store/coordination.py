@@ -19,6 +19,7 @@ from worker.store.places import Places
 from worker.store.queue import ChunkQueue
 from worker.store.records import GivenOut, JobStore
 from worker.store.settings import JobSettings
+from worker.store.storage import FoundRun
 
 _log = structlog.get_logger(__name__)
 
@@ -88,7 +89,8 @@ class Coordinator:
         """End the job for a reason that concerns all of it."""
         state = self._store.state(job)
         if state is not None and not state.finished:
-            why = JobError(kind="system", code=error.code, detail=str(error))
+            detail = self._places.without_roots(str(error))
+            why = JobError(kind="system", code=error.code, detail=detail)
             self._end(state, "failed", why)
 
     def rebuild(self) -> None:
@@ -96,12 +98,22 @@ class Coordinator:
         with self._store.only_one("rebuild", _EXPIRY_ROUND_SECONDS, keep=True) as mine:
             if not mine:
                 return
-            for found in manifests.unfinished(self._places.storage.run_manifests()):
-                if self._store.state(found.record.id) is None:
-                    request = found.record.request.model_copy(update={"resume": True})
-                    record = found.record.model_copy(update={"request": request})
-                    self._store.create(record, found.images)
-                    _log.warning("job rebuilt from its manifest", job=record.id)
+            for run in self._places.storage.run_manifests():
+                if self._store.state(run.job) is None:
+                    self._rebuild(run)
+
+    def _rebuild(self, run: FoundRun) -> None:
+        try:
+            found = manifests.unfinished(run, self._places)
+        except manifests.NotOurs as error:
+            where, reason = run.folder.path, str(error)
+            _log.warning("job not rebuilt", job=run.job, output=where, reason=reason)
+            return
+        if found is not None:
+            request = found.record.request.model_copy(update={"resume": True})
+            record = found.record.model_copy(update={"request": request})
+            self._store.create(record, found.images)
+            _log.warning("job rebuilt from its manifest", job=record.id)
 
     def _next(self, jobs: list[str]) -> Chunk | None:
         for job in jobs:

@@ -20,6 +20,9 @@ from worker.store.storage import OutputFolder
 
 _log = structlog.get_logger(__name__)
 
+# Of a figure whose row is not as it was written: somebody has put another in its place.
+_DAMAGED = (KeyError, TypeError, ValueError, RecursionError)
+
 
 class Finisher:
     """Writes what belongs to a job's end; all of it may be done twice."""
@@ -54,9 +57,10 @@ class Finisher:
                 if record.request.replace and summaries[-1].succeeded:
                     self._remove_others(output, state, index)
             if summaries:
-                output.write_summaries(summaries)
+                # Its own first: merging reads what others wrote, which may be damaged.
                 output.write_results(job, summaries)
-        except (CamError, OSError) as error:
+                output.write_summaries(summaries)
+        except (CamError, OSError, *_DAMAGED) as error:
             _log.error("summaries not written", job=job, reason=str(error))
 
     def _remove_others(self, output: OutputFolder, state: JobState, model: int) -> None:

@@ -11,10 +11,19 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from cam_engine.confined import ConfinedFolder
 from cam_engine.data_root import DataRoot, check_form
-from cam_engine.errors import CamError, InvalidOption, OutputBusy
+from cam_engine.errors import CamError, InvalidOption, OutputBusy, PathOutsideRoot
 from cam_engine.experiments import DEFAULT_OUTPUT, ImageItem
-from cam_engine.output_lock import FINISHED, LOCK_FILE, RUN_MANIFEST, RUNS, busy, for_job
+from cam_engine.output_lock import (
+    FINISHED,
+    LOCK_FILE,
+    RUN_MANIFEST,
+    RUNS,
+    busy,
+    for_job,
+    is_job_id,
+)
 from cam_engine.outputs import (
     COMPONENTS,
     MAIN_PREFIX,
@@ -23,6 +32,8 @@ from cam_engine.outputs import (
     SUMMARY_JSON,
     ModelSummary,
     PicturePaths,
+    make_plain_folder,
+    write_into,
     write_merged_summary,
     write_model_summary,
 )
@@ -33,6 +44,7 @@ from worker.store.objects import Objects, not_writable
 from worker.store.scratch import scratch_folder
 from worker.store.storage import (
     RESULTS,
+    FoundRun,
     OutputFolder,
     StoredFile,
     Workspace,
@@ -74,14 +86,20 @@ class ObjectStorage:
         check_form(folder.path)
         return ObjectFolder(self._objects, folder.path)
 
-    def run_manifests(self) -> Iterator[bytes]:
+    def run_manifests(self) -> Iterator[FoundRun]:
         """Those of jobs that have not ended."""
         for name, _ in self._objects.below(_UNFINISHED):
+            job = name.removeprefix(f"{_UNFINISHED}/")
+            if not is_job_id(job):
+                continue
             try:
-                output = self._objects.read(name).decode()
-                yield self._objects.read(_manifest(output, PurePosixPath(name).name))
+                folder = JobFolder(below="store", path=self._objects.read(name).decode())
+                check_form(folder.path)
+                yield FoundRun(folder, job, self._objects.read(_manifest(folder.path, job)))
             except FileNotFoundError:
                 continue  # it is being accepted, or ends, at this moment
+            except (ValueError, PathOutsideRoot):
+                continue  # no key of ours
 
 
 class ObjectFolder:
@@ -130,7 +148,7 @@ class ObjectFolder:
             scratch_folder() as folder,
             ThreadPoolExecutor(_UPLOADS, thread_name_prefix="uploads") as pool,
         ):
-            (folder / COMPONENTS).mkdir()
+            folder.make(COMPONENTS)
             workspace = _Uploads(self._objects, f"{self._key}/{model}", folder, pool)
             try:
                 yield workspace
@@ -175,24 +193,26 @@ class ObjectFolder:
         """Each model's first, so that of two jobs which end at once the last one merges all."""
         with scratch_folder() as folder:
             for summary in summaries:
-                (folder / summary.facts.model).mkdir()
-                write_model_summary(folder / summary.facts.model, summary)
+                own = folder.within(summary.facts.model)
+                make_plain_folder(own)
+                write_model_summary(own, summary)
                 for name in _SUMMARY_FILES:
-                    path = folder / summary.facts.model / name
-                    self._objects.write(f"{self._key}/{summary.facts.model}/{name}", path)
+                    key = f"{self._key}/{summary.facts.model}/{name}"
+                    self._objects.write(key, own.read(name))
+            there = folder.folders()
             for key in self._objects.folders(self._key):
-                self._fetch_summary(key, folder / PurePosixPath(key).name)
+                if PurePosixPath(key).name not in there:
+                    self._fetch_summary(key, folder.within(PurePosixPath(key).name))
             write_merged_summary(folder)
             for name in _SUMMARY_FILES:
-                self._objects.write(f"{self._key}/{name}", folder / name)
+                self._objects.write(f"{self._key}/{name}", folder.read(name))
 
     def write_results(self, job: str, summaries: Sequence[ModelSummary]) -> None:
         """Raises OutputNotWritable."""
         with scratch_folder() as folder:
             write_summaries_into(folder, summaries)
-            for path in sorted(folder.rglob("*")):
-                if path.is_file():
-                    self._objects.write(f"{self._results(job)}/{path.relative_to(folder)}", path)
+            for path in folder.files_below(levels=1):
+                self._objects.write(f"{self._results(job)}/{path}", folder.read(path))
 
     def results(self, job: str) -> Iterator[StoredFile]:
         """[] before the job has ended. Raises OSError."""
@@ -247,9 +267,10 @@ class ObjectFolder:
         except OSError as error:
             not_writable(lock, error)
         try:
-            return json.loads(content).get("job"), tag
-        except (ValueError, AttributeError):
+            job = json.loads(content).get("job")
+        except (ValueError, AttributeError, RecursionError):
             return None, tag
+        return (job if isinstance(job, str) and is_job_id(job) else None), tag
 
     def _is_unfinished(self, job: str) -> bool:
         try:
@@ -258,26 +279,26 @@ class ObjectFolder:
             return False
         except OSError as error:
             not_writable(self._key, error)
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
-        return isinstance(manifest, dict) and manifest.get("status") not in FINISHED
+        return isinstance(manifest, dict) and manifest.get("status") not in tuple(FINISHED)
 
-    def _fetch_summary(self, key: str, folder: Path) -> None:
-        if folder.exists():
-            return
+    def _fetch_summary(self, key: str, folder: ConfinedFolder) -> None:
         try:
             found = {name: self._objects.read(f"{key}/{name}") for name in (SUMMARY_JSON, MANIFEST)}
         except FileNotFoundError:
             return  # a model that no job has ended for yet, or the runs
-        folder.mkdir()
+        make_plain_folder(folder)
         for name, content in found.items():
-            (folder / name).write_bytes(content)
+            write_into(folder, name, content)
 
 
 class _Uploads:
     """Pictures written to a local folder and put into the store while others are computed."""
 
-    def __init__(self, objects: Objects, key: str, folder: Path, pool: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, objects: Objects, key: str, folder: ConfinedFolder, pool: ThreadPoolExecutor
+    ) -> None:
         self.folder = folder
         self._objects = objects
         self._key = key
@@ -307,8 +328,12 @@ class _Uploads:
 
     def _upload(self, files: Sequence[Path]) -> None:
         for file in files:
-            self._objects.write(f"{self._key}/{file.relative_to(self.folder).as_posix()}", file)
-            file.unlink()
+            try:
+                content = self.folder.read(file)
+                self._objects.write(f"{self._key}/{file.as_posix()}", content)
+                self.folder.remove(file)
+            except OSError as error:
+                not_writable(file.as_posix(), error)
 
     def _is_made(self, run: str, item: ImageItem) -> bool:
         try:

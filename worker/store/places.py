@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cam_engine.data_root import DataRoot
+from cam_engine.data_root import DataRoot, without_root
+from cam_engine.errors import NoModelsFound
 from cam_engine.experiments import Experiment, ModelFolder
 from worker.contract import JobFolder, JobRecord, JobRequest
 from worker.store.settings import JobSettings
@@ -15,6 +16,7 @@ class Places:
     def __init__(self, settings: JobSettings) -> None:
         """Raises InvalidOption where the output store cannot be used."""
         self.root = DataRoot(settings.data)
+        self._output_root = settings.output_root
         self.storage = _storage(settings, self.root)
 
     def experiment(self, request: JobRequest) -> Experiment:
@@ -28,8 +30,15 @@ class Places:
     def model(self, record: JobRecord, index: int) -> ModelFolder:
         """The checkpoint of a job's model as it is now. Raises NoModelsFound."""
         name = record.models[index].name
-        models = self.experiment(record.request).models([name])
-        return next(one for one in models if one.name == name)
+        for one in self.experiment(record.request).models([name]):
+            if one.name == name:
+                return one
+        raise NoModelsFound(f"{name} is not in the experiment any more")
+
+    def without_roots(self, text: str) -> str:
+        """A message for people elsewhere, without where the roots are on this machine."""
+        text = self.root.without_root(text)
+        return text if self._output_root is None else without_root(text, self._output_root)
 
     def _as_once(self, request: JobRequest) -> JobFolder:
         """Where older versions put the pictures, which did not record it."""

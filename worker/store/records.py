@@ -21,6 +21,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from cam_engine.output_lock import is_job_id
 from worker.contract import (
     Chunk,
     ItemFailure,
@@ -129,7 +130,9 @@ class JobStore(SharedState):
         return bool(created)
 
     def state(self, job: str) -> JobState | None:
-        """The job as it stands; None where there is none."""
+        """The job as it stands; None where there is none, or none can have such an id."""
+        if not is_job_id(job):
+            return None
         with self.client.pipeline(transaction=True) as pipe:
             pipe.hgetall(self._key(job))
             pipe.bitcount(self._key(job, "succeeded"))
@@ -172,7 +175,7 @@ class JobStore(SharedState):
             seen = [job for job, of in zip(every, owners, strict=True) if of in {"", owner}]
             return seen[offset : offset + limit], len(seen)
         found = cast("list[bytes]", self.client.zrevrange(name, offset, offset + limit - 1))
-        return [one.decode() for one in found], int(self.client.zcard(name))
+        return _job_ids(found), int(self.client.zcard(name))
 
     def images(self, job: str) -> list[JobImage]:
         """The job's images in order; [] where there is no such job."""
@@ -229,6 +232,8 @@ class JobStore(SharedState):
 
     def forget(self, job: str) -> None:
         """Remove the record and all that belongs to it."""
+        if not is_job_id(job):
+            return
         parts = ["pending", "out", "images", "succeeded", "failed", "failures", "events", "facts"]
         state = self.state(job)
         models = len(state.record.models) if state is not None else 0
@@ -359,7 +364,7 @@ class JobStore(SharedState):
     def active(self) -> list[str]:
         """Unfinished jobs, the one whose turn it is first."""
         found = cast("list[bytes]", self.client.zrange(self._name("active"), 0, -1))
-        return [one.decode() for one in found]
+        return _job_ids(found)
 
     def cut(self, job: str, images: int) -> Chunk | None:
         """The job's next chunk, of so many images at most; its turn then goes to the back."""
@@ -442,7 +447,15 @@ class JobStore(SharedState):
         return self._key(chunk.job, f"lease:{chunk.key}")
 
     def _key(self, job: str, part: str = "") -> str:
+        """Raises ValueError for what is no job's id, which could be another key of a job."""
+        if not is_job_id(job):
+            raise ValueError(f"{job!r} is no id of a job")
         return self._name("job", job, *([part] if part else []))
+
+
+def _job_ids(found: Sequence[bytes]) -> list[str]:
+    """Those that have the form of one, whatever else somebody put there."""
+    return [text for one in found if is_job_id(text := one.decode(errors="replace"))]
 
 
 def _entry(chunk: Chunk, start: int, attempt: int) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from cam_engine.confined import ConfinedFolder
 from cam_engine.errors import OutputNotWritable
 
 _PREFIX = "gradcam-outputs-"
@@ -18,7 +19,7 @@ _JUST_MADE_SECONDS = 60.0
 
 
 @contextmanager
-def scratch_folder() -> Iterator[Path]:
+def scratch_folder() -> Iterator[ConfinedFolder]:
     """An empty folder below TMPDIR for as long as the block lasts. Raises OutputNotWritable.
 
     The folder is locked meanwhile, which ends with the process, however it ends: so those of
@@ -30,12 +31,10 @@ def scratch_folder() -> Iterator[Path]:
         lock = os.open(folder, os.O_RDONLY)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise OutputNotWritable(
-            f"no scratch folder below {tempfile.gettempdir()}: {reason}"
-        ) from error
+        raise OutputNotWritable(f"no scratch folder below TMPDIR: {reason}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield folder
+        yield ConfinedFolder(folder, shown="scratch")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
