@@ -13,7 +13,10 @@ from service.problems import MEDIA_TYPE, PROBLEMS
 REFERENCE = "#/components/schemas/{model}"
 Documented = dict[int | str, dict[str, Any]]
 
-BASIC = ("api-key-required", "api-key-invalid", "rate-limited")
+GUARD = ("cross-site-request", "host-not-allowed")
+"""Codes that every address may answer with."""
+
+BASIC = (*GUARD, "api-key-required", "api-key-invalid", "rate-limited")
 """Codes that every address below /v1 may answer with."""
 
 VIEW_TOKENS = ("view-token-invalid", "view-token-expired")

@@ -37,6 +37,8 @@ _REFUSED = (
     *BASIC,
     "jobs-unavailable",
     "malformed-body",
+    "request-timeout",
+    "unsupported-media-type",
     "invalid-request",
     "body-too-large",
     "path-outside-root",

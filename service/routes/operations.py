@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from service.problems import ServiceError
 from service.routes.access import Parts, authorised
-from service.routes.documented import BASIC, problems
+from service.routes.documented import BASIC, GUARD, problems
 
 router = APIRouter(tags=["operations"])
 
@@ -22,7 +22,12 @@ class Status(BaseModel):
     status: str
 
 
-@router.get("/healthz", summary="Is the process alive?", response_model=Status)
+@router.get(
+    "/healthz",
+    summary="Is the process alive?",
+    response_model=Status,
+    responses=problems(*GUARD),
+)
 async def healthz() -> JSONResponse:
     """200 as long as requests are answered at all."""
     return JSONResponse({"status": "ok"})
@@ -32,7 +37,7 @@ async def healthz() -> JSONResponse:
     "/readyz",
     summary="Are the configured models warm?",
     response_model=Status,
-    responses=problems("warming-up"),
+    responses=problems(*GUARD, "warming-up"),
 )
 async def readyz(parts: Parts) -> JSONResponse:
     """503 until the pinned models and the default one are loaded and have run once."""

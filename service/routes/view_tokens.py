@@ -58,7 +58,9 @@ class ViewTokenAnswer(BaseModel):
         *VIEW_TOKENS,
         "view-token-scope",
         "malformed-body",
+        "request-timeout",
         "body-too-large",
+        "unsupported-media-type",
         "invalid-request",
     ),
 )
