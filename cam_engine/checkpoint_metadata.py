@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import reprlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -30,9 +32,14 @@ _NESTED = (
     *("preprocessing", "data_config", "pretrained_cfg"),
 )
 
+WANTED = frozenset({*_MODEL_NAME, *_CLASS_NAMES, *_ACCURACY, *_EPOCH, *_INPUT_SIZE, *_MEAN, *_STD})
+NESTED = frozenset(_NESTED)
+
 _LARGEST_SIDE = 4096  # pixels; what an untrusted file may ask each image to be blown up to
 _PERCENT = 100.0
 _SIDES = 2
+_MOST_LISTED = 20
+_MOST_DIGITS = 9
 
 
 def model_names_of(metadata: Mapping[str, object]) -> tuple[str, ...]:
@@ -61,17 +68,17 @@ def checked_names(
 ) -> tuple[str, ...]:
     """The names as a tuple, or `error` where they are not text, empty or repeated."""
     if isinstance(names, str):
-        raise error(f"{where}: {names!r} is one text; give a list with a name for each class")
+        raise error(f"{where}: {_shown(names)} is one text; give a list with a name for each class")
     texts = [name for name in names if isinstance(name, str) and name.strip()]
     if len(texts) < len(names):
         wrong = next(n for n in names if not isinstance(n, str) or not n.strip())
-        raise error(f"{where}: {wrong!r} is no class name; each must be text and not empty")
+        raise error(f"{where}: {_shown(wrong)} is no class name; each must be text and not empty")
     strange = next((n for n in texts if any(category(c) in _NOT_SHOWN for c in n)), None)
     if strange is not None:
-        raise error(f"{where}: class name {strange!r} holds characters that cannot be shown")
-    repeated = sorted({name for name in texts if texts.count(name) > 1})
+        raise error(f"{where}: class name {_shown(strange)} holds characters that cannot be shown")
+    repeated = sorted(name for name, count in Counter(texts).items() if count > 1)
     if repeated:
-        raise error(f"{where}: class names are repeated: {', '.join(repeated)}")
+        raise error(f"{where}: class names are repeated: {_listed(repeated)}")
     return tuple(texts)
 
 
@@ -135,9 +142,9 @@ def _size(value: object) -> tuple[int, int]:
         del sides[0]
     numbers = [int(side) for side in sides if _is_number(side) and float(side).is_integer()]
     if len(numbers) != len(sides) or len(sides) != _SIDES:
-        raise InvalidOption(f"input_size must be a size or (height, width), got {value!r}")
+        raise InvalidOption(f"input_size must be a size or (height, width), got {_shown(value)}")
     if max(numbers) > _LARGEST_SIDE:
-        raise InvalidOption(f"input_size must be {_LARGEST_SIDE} at most, got {value!r}")
+        raise InvalidOption(f"input_size must be {_LARGEST_SIDE} at most, got {_shown(value)}")
     return numbers[0], numbers[1]
 
 
@@ -145,7 +152,7 @@ def _channels(name: str, value: object) -> tuple[float, float, float]:
     if isinstance(value, Sequence) and len(value) == 3 and all(map(_is_number, value)):
         red, green, blue = map(float, value)
         return red, green, blue
-    raise InvalidOption(f"{name} must be three numbers, one a channel, got {value!r}")
+    raise InvalidOption(f"{name} must be three numbers, one a channel, got {_shown(value)}")
 
 
 def _found(metadata: Mapping[str, object], keys: Sequence[str]) -> Iterator[tuple[str, object]]:
@@ -167,15 +174,44 @@ def _by_index(names: Mapping[object, object], where: str) -> list[object]:
     pairs = [(plain(key), plain(value)) for key, value in names.items()]
     if all(isinstance(value, int) for _, value in pairs):
         pairs = [(value, key) for key, value in pairs]
-    try:
-        indexed = {int(str(index)): name for index, name in pairs}
-    except ValueError as error:
-        raise CheckpointInvalid(f"{where} does not map indices to names: {error}") from error
+    indexed = {_index(index, where): name for index, name in pairs}
     if sorted(indexed) != list(range(len(pairs))):
         raise CheckpointInvalid(
-            f"{where} has the indices {sorted(indexed)}: they must count from 0 to {len(pairs) - 1}"
+            f"{where} has the indices {_listed([str(index) for index in sorted(indexed)])}: they "
+            f"must count from 0 to {len(pairs) - 1}"
         )
     return [indexed[index] for index in range(len(pairs))]
+
+
+def _index(index: object, where: str) -> int:
+    text = str(index) if isinstance(index, str | int) else ""
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS):
+        raise CheckpointInvalid(f"{where} does not map indices to names: {_shown(index)}")
+    return int(text)
+
+
+class _Short(reprlib.Repr):
+    """Values of files for messages: of those with many others in them, the first few."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 2
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = 5
+        self.maxstring = self.maxlong = 80
+
+    def repr_instance(self, x: object, level: int) -> str:
+        """Its own text may be as long as it likes."""
+        return f"<{type(x).__name__}>"
+
+
+def _shown(value: object) -> str:
+    """A value of a file for a message, in bounded time and length."""
+    return repr(value) if isinstance(value, bool | int | float | None) else _Short().repr(value)
+
+
+def _listed(texts: Sequence[str]) -> str:
+    more = f" and {len(texts) - _MOST_LISTED} more" if len(texts) > _MOST_LISTED else ""
+    return ", ".join(text[:80] for text in texts[:_MOST_LISTED]) + more
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -17,8 +17,10 @@ from cam_engine.architectures import (
     find_architecture,
     supported,
 )
-from cam_engine.checkpoint_files import CheckpointContents, opened, read_contents
+from cam_engine.checkpoint_files import CheckpointContents, read_contents
 from cam_engine.checkpoint_metadata import (
+    NESTED,
+    WANTED,
     accuracy_of,
     checked_names,
     class_names_of,
@@ -26,6 +28,7 @@ from cam_engine.checkpoint_metadata import (
     model_names_of,
     preprocessing_of,
 )
+from cam_engine.checkpoint_scan import opened, scan
 from cam_engine.errors import (
     ArchitectureUnknown,
     CheckpointInvalid,
@@ -127,12 +130,15 @@ def load_classifier(
 
 
 def read_header(path: Path) -> CheckpointHeader:
-    """The cheap facts of a checkpoint: no network is built, no weight is read where that can be.
+    """The cheap facts of a checkpoint: no network is built, and no weight is read.
 
     Raises CheckpointNotFound, CheckpointInvalid or CheckpointUnsafe.
     """
-    with opened(path) as file:
-        metadata = read_contents(file, path, lazily=True).metadata
+    return header_of(path, scan(path, WANTED, NESTED))
+
+
+def header_of(path: Path, metadata: Mapping[str, object]) -> CheckpointHeader:
+    """The header of a checkpoint from what `scan` found in it."""
     said = model_names_of(metadata)
     known = (_known_name(name) for name in (*said, *_folder_guesses(path)))
     try:

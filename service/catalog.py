@@ -6,14 +6,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from cam_engine.checkpoints import CheckpointHeader, read_header
+from cam_engine.checkpoints import CheckpointHeader
 from cam_engine.data_root import DataRoot, check_form
 from cam_engine.errors import CamError, NoImagesFound, NoModelsFound
 from cam_engine.experiments import Experiment, ImageItem
 from cam_engine.grids import LayerGrid, layer_grids
+from cam_engine.headers import CheckpointStalled, HeaderReader
 from service.problems import ServiceError
 
 _Key = TypeVar("_Key")
@@ -75,7 +77,8 @@ class Catalog:
         self._lock = threading.Lock()
         self._experiments: tuple[ExperimentEntry, ...] = ()
         self._looked = float("-inf")
-        self._facts = _Remembered(_read_facts)
+        self._headers = HeaderReader()
+        self._facts = _Remembered(self._read_facts)
         self._images = _Remembered(self._list_images)
 
     def experiments(self) -> tuple[ExperimentEntry, ...]:
@@ -135,8 +138,30 @@ class Catalog:
         return max(models, key=lambda model: (self._accuracy(model), model.id))
 
     def facts(self, model: ModelEntry) -> ModelFacts | Unreadable:
-        """What the model's file says, remembered by path, time and size."""
-        return self._facts.get(model.stamp)
+        """What the model's file says, or why it says nothing, by its path, time and size.
+
+        The file is looked into by another process, within limits on time and memory.
+        """
+        try:
+            return self._facts.get(model.stamp)
+        except _ForNow as answer:
+            return answer.value
+
+    def _read_facts(self, stamp: FileStamp) -> ModelFacts | Unreadable:
+        """Raises _ForNow where the file was not to blame."""
+        try:
+            header = self._headers.read(stamp.path)
+        except CheckpointStalled as error:
+            raise _ForNow(Unreadable(error.code, str(error))) from error
+        except CamError as error:
+            return Unreadable(error.code, str(error))
+        if header.architecture is None or header.input_size is None:
+            return ModelFacts(header, ())
+        classes = len(header.class_names or ("one", "other"))
+        try:
+            return ModelFacts(header, _grids(header.architecture, classes, header.input_size))
+        except CamError:  # loading will say so
+            return ModelFacts(header, ())
 
     def images(self, entry: ExperimentEntry, split: str) -> tuple[ImageItem, ...]:
         """The split's images by path; remembered until a folder of theirs changes."""
@@ -192,6 +217,14 @@ class _SplitStamp:
     folders: tuple[tuple[str, int], ...]
 
 
+class _ForNow(Exception):
+    """An answer that is not to be remembered."""
+
+    def __init__(self, value: Unreadable) -> None:
+        super().__init__(value)
+        self.value = value
+
+
 class _Remembered(Generic[_Key, _Value]):
     """Answers by key, the last few hundred of them."""
 
@@ -214,18 +247,8 @@ class _Remembered(Generic[_Key, _Value]):
         return value
 
 
-def _read_facts(stamp: FileStamp) -> ModelFacts | Unreadable:
-    try:
-        header = read_header(stamp.path)
-    except CamError as error:
-        return Unreadable(error.code, str(error))
-    if header.architecture is None or header.input_size is None:
-        return ModelFacts(header, ())
-    classes = len(header.class_names or ("one", "other"))
-    try:
-        return ModelFacts(header, layer_grids(header.architecture, classes, header.input_size))
-    except CamError:  # loading will say so
-        return ModelFacts(header, ())
+# Networks of one kind have the same grids.
+_grids = lru_cache(maxsize=128)(layer_grids)
 
 
 def _folders_of(experiment: Experiment, split: str) -> Iterable[tuple[str, int]]:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import fcntl
 import importlib.util
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,16 +37,21 @@ _LOOK_SECONDS = 0.2
 _STOP_SECONDS = 90.0
 _REDIS_START_SECONDS = 20.0
 _VERSION = re.compile(r"v=(\d+)\.(\d+)")
+_LOCK = "up.lock"
 _DIE_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
 
 
 @dataclass(slots=True)
 class Child:
-    """A process that is kept running: after an end of its own it is started again, ever later."""
+    """A process that is kept running: after an end of its own it is started again, ever later.
+
+    keeps: descriptors that it holds open, too.
+    """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
+    keeps: Sequence[int] = ()
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     pause: float = _FIRST_PAUSE_SECONDS
@@ -56,13 +63,17 @@ class Child:
         self.process = subprocess.Popen(  # noqa: S603 (commands of our own)
             list(self.command),
             env=dict(self.environment),
+            pass_fds=self.keeps,
             start_new_session=True,  # Ctrl-C is for us: children are ended in order
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
         )
         _log.info("started", child=self.name, process=self.process.pid)
 
     def look(self) -> None:
-        """Notice an end, and start again when its pause is over."""
+        """Notice an end, and start again when its pause is over.
+
+        Raises InvalidOption where it has refused to run, which another start would not change.
+        """
         now = time.monotonic()
         if self.process is None:
             if now >= self.due:
@@ -72,6 +83,9 @@ class Child:
         if status is None:
             return
         self._kill_group()
+        if status == exit_status.NOTHING_DONE:
+            self.process = None
+            raise InvalidOption(f"the {self.name} cannot run; it has said why above")
         if now - self.started > _SETTLED_SECONDS:
             self.pause = _FIRST_PAUSE_SECONDS
         _log.error("ended by itself", child=self.name, status=status, again_in_s=self.pause)
@@ -102,11 +116,12 @@ def up(arguments: argparse.Namespace) -> int:
     """Run everything until Ctrl-C or SIGTERM. Raises InvalidOption."""
     if not arguments.data.is_dir():
         raise InvalidOption(f"there is no data root {arguments.data}; name one with --data")
+    _check_address(arguments.host, arguments.port)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: stop.set())
-    with tempfile.TemporaryDirectory(prefix="gradcam-") as sockets:
-        children = _children(arguments, Path(sockets))
+    with tempfile.TemporaryDirectory(prefix="gradcam-") as sockets, ExitStack() as held:
+        children = _children(arguments, Path(sockets), held)
         try:
             for child in children:
                 child.start()
@@ -121,17 +136,19 @@ def up(arguments: argparse.Namespace) -> int:
     return exit_status.DONE
 
 
-def _children(arguments: argparse.Namespace, sockets: Path) -> list[Child]:
+def _children(arguments: argparse.Namespace, sockets: Path, held: ExitStack) -> list[Child]:
     """Redis unless there is one, a worker, the service; ended in the opposite order."""
     environment = {**os.environ, "GRADCAM_DATA": str(arguments.data.absolute())}
     if sys.stderr.isatty():
         environment.setdefault("GRADCAM_LOG_FORMAT", "console")
     children = []
     if "GRADCAM_REDIS_URL" not in environment:
-        socket = sockets / "redis.sock"
-        environment["GRADCAM_REDIS_URL"] = f"unix://{socket}"
-        command = redis_command(socket, _state_folder(arguments))
-        children.append(Child("redis", command, environment))
+        address = sockets / "redis.sock"
+        environment["GRADCAM_REDIS_URL"] = f"unix://{address}"
+        folder = _state_folder(arguments)
+        lock = held.enter_context(_held(folder))
+        command = redis_command(address, folder)
+        children.append(Child("redis", command, environment, keeps=(lock,)))
     ours = [sys.executable, "-m", "service"]
     device = ["--device", arguments.device] if arguments.device else []
     serve = ["serve", "--host", arguments.host, "--port", str(arguments.port), *device]
@@ -152,11 +169,54 @@ def _state_folder(arguments: argparse.Namespace) -> Path:
     return folder.absolute()
 
 
-def redis_command(socket: Path, folder: Path) -> list[str]:
+@contextmanager
+def _held(folder: Path) -> Iterator[int]:
+    """A lock on the folder of our Redis, of which two would spoil each other's log of changes.
+
+    Answers its descriptor: the lock lasts until nobody has it open any more, so that a Redis which
+    outlives us for a moment keeps it. Raises InvalidOption where another has it.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    lock = os.open(folder / _LOCK, flags, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(lock)
+        raise InvalidOption(
+            f"another `gradcam up` runs on this data root: its Redis uses {folder}. Stop that one, "
+            "or name a running Redis for both by GRADCAM_REDIS_URL"
+        ) from error
+    try:
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def _check_address(host: str, port: int) -> None:
+    """Raise InvalidOption where the service could not listen there."""
+    try:
+        places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, OverflowError) as error:
+        raise InvalidOption(f"--host {host} is no address of this machine: {error}") from error
+    for family, kind, protocol, _, address in places:
+        with socket.socket(family, kind, protocol) as probe:
+            # As the service does it: connections that have just ended are in nobody's way.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(address)
+            except (OSError, OverflowError) as error:
+                reason = getattr(error, "strerror", None) or str(error)
+                raise InvalidOption(
+                    f"cannot listen on port {port} of {host}: {reason.lower()}; stop what does, or "
+                    "choose another by --port"
+                ) from error
+
+
+def redis_command(address: Path, folder: Path) -> list[str]:
     """A Redis of our own: on a private Unix socket, with an append-only file in the folder."""
     options = {
         "--port": "0",
-        "--unixsocket": str(socket),
+        "--unixsocket": str(address),
         "--unixsocketperm": "700",
         "--dir": str(folder),
         "--appendonly": "yes",

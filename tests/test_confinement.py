@@ -18,6 +18,7 @@ ALLOWED = {
     "service/client.py:explain": "the file that a person names for the answer",
     "service/jobs_client.py:download": "the file that a person names for the archive",
     "service/supervising.py:_state_folder": "the private folder of `gradcam up` for its Redis",
+    "service/supervising.py:_held": "the lock in that folder",
     "worker/process.py:stop": "a file of this process in TMPDIR, with a random name",
     "worker/process.py:clean_up": "the same",
     "worker/store/scratch.py:scratch_folder": "a private folder in TMPDIR, made by mkdtemp",

@@ -95,3 +95,17 @@ def test_beside_an_experiment_that_is_the_root_nothing_is_reached(results: Path)
     ):
         with pytest.raises(PathOutsideRoot):
             catalog.data.inside(path)
+
+
+def test_a_file_is_looked_into_once_also_where_it_is_refused(results: Path) -> None:
+    broken = next(results.rglob("cls_*/best.pt")).parent.parent / "cls_broken"
+    broken.mkdir()
+    (broken / "best.pt").write_bytes(b"no checkpoint")
+    catalog = Catalog(results, 0.0)
+    models = {model.name: model for model in catalog.models()}
+    first = catalog.facts(models["cls_broken"])
+    assert isinstance(first, Unreadable)
+    assert catalog.facts(models["cls_broken"]) is first
+    (broken / "best.pt").write_bytes(b"still no checkpoint")
+    (again,) = [model for model in catalog.models() if model.name == "cls_broken"]
+    assert catalog.facts(again) is not first

@@ -97,6 +97,18 @@ def test_everything_starts_works_restarts_and_ends(up: Up) -> None:
     assert alive == []
 
 
+def test_a_second_one_is_refused_and_the_first_goes_on(up: Up) -> None:
+    before = {kind: child.pid for kind, child in up.children().items()}
+    command = [sys.executable, "-m", "service", "up", "--data", str(up.data)]
+    words = ["--port", str(free_port()), "--state", str(up.data.parent / "state")]
+    done = subprocess.run(
+        [*command, *words], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 2
+    assert "another `gradcam up` runs on this data root" in done.stderr
+    assert {kind: child.pid for kind, child in up.children().items()} == before
+
+
 def members(groups: set[int]) -> list[int]:
     """Processes that live in one of these process groups."""
     found = []
