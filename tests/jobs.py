@@ -146,7 +146,10 @@ def stack(run: Path, scratch: Path, *, images: int = 16, **settings: str) -> Ite
 
 @contextmanager
 def stack_on(data: Path, scratch: Path, **settings: str) -> Iterator[Stack]:
-    """Redis and the service on a data root; settings become GRADCAM_ variables of all of them."""
+    """Redis and the service on a data root; settings become GRADCAM_ variables of all of them.
+
+    Redis goes on with what another one left in `redis` of the scratch folder.
+    """
     with ExitStack() as closing:
         redis = closing.enter_context(running_redis(_made(scratch / "redis")))
         settings = {"redis_url": redis.url, **settings}
@@ -199,5 +202,5 @@ def copy_experiment(run: Path, data: Path, images: int) -> Path:
 
 
 def _made(folder: Path) -> Path:
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     return folder
