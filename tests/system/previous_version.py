@@ -2,7 +2,7 @@
 
 `python -m tests.system.previous_version FILE`, with the code of that version around this module,
 has jobs done on the bundled sample run and writes what is left: one that has ended, one that was
-never begun, and one whose chunk a worker was in the middle of. Of pictures only their texts are kept.
+never begun, and one whose chunk a worker was in the middle of. Only texts of pictures are kept.
 """
 
 from __future__ import annotations

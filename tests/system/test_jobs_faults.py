@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import httpx
 import pytest
 import redis
 import torch
+from PIL import Image
 
 from cam_engine.png import is_whole_png
 from tests.jobs import Stack, Worker, stack
@@ -216,6 +218,63 @@ def test_a_model_that_ends_its_worker_each_time_fails_its_own_items(
         assert (done["progress"]["succeeded"], done["progress"]["failed"]) == (12, 12)
         page = httpx.get(made.server.url + job["links"]["items"] + "?status=failed").json()
         assert {item["error"]["code"] for item in page["items"]} == {"worker-lost"}
+        assert_nothing_is_held(made)
+
+
+@pytest.mark.parametrize(("images", "status"), [(4, "failed"), (12, "partial")])
+def test_a_chunk_that_costs_three_workers_fails_alone(
+    sample_run: Path, tmp_path: Path, images: int, status: str
+) -> None:
+    """Chunks of four images; a worker is killed each time that it has the last chunk."""
+    with stack(sample_run, tmp_path, images=images, lease_seconds="2") as made:
+        experiment = made.data / made.experiment
+        make_slow(sorted(experiment.glob("crops_gt_crops/crops/test/*/*.jpg"))[-4:])
+        checkpoint = next(experiment.glob("cls_*_focal")) / "best.pt"
+        made.store.remember_rate(hashlib.sha256(checkpoint.read_bytes()).hexdigest(), 4 / 3)
+        worker = made.add_worker()
+        job = made.submit(max_images=None, models=["focal"])
+        poison = Chunk(job=job["id"], model=0, start=images - 4, end=images, attempt=1)
+        assert kill_at_each_take(made, worker, poison) == 3
+        done = made.wait(job["id"], 120)
+        assert done["status"] == status, done
+        progress = done["progress"]
+        assert (progress["succeeded"], progress["failed"]) == (images - 4, 4)
+        if status == "failed":
+            assert (done["error"]["kind"], done["error"]["code"]) == ("system", "worker-lost")
+            assert "3 times" in done["error"]["detail"]
+        page = httpx.get(made.server.url + job["links"]["items"] + "?status=failed").json()
+        assert [item["error"]["code"] for item in page["items"]] == ["worker-lost"] * 4
+        assert_nothing_is_held(made)
+        httpx.post(made.server.url + job["links"]["retry"]).raise_for_status()
+        assert_whole(made, made.wait(job["id"], 120))
+
+
+def make_slow(images: list[Path]) -> None:
+    """So large that none is done before a worker can be killed."""
+    Image.linear_gradient("L").resize((4000, 4000)).save(images[0])
+    for image in images[1:]:
+        shutil.copy(images[0], image)
+
+
+def kill_at_each_take(made: Stack, worker: Worker, chunk: Chunk) -> int:
+    """Kill whoever has the chunk until nobody is given it any more; how often that was."""
+    killed, last = 0, 0
+    until = time.monotonic() + 120
+    while time.monotonic() < until and made.store.active():
+        given = next((one for one in made.store.out(chunk.job) if one.chunk.key == chunk.key), None)
+        if given and given.taken and given.leased and given.chunk.attempt > last:
+            worker.kill_child()
+            killed, last = killed + 1, given.chunk.attempt
+        time.sleep(0.005)
+    return killed
+
+
+def assert_nothing_is_held(stack_: Stack) -> None:
+    """No folder is locked, no half file left, and each figure is whole."""
+    output = stack_.data / stack_.experiment / "gradcam_visualizations"
+    assert list(output.rglob(".gradcam.lock")) == []
+    assert list(output.rglob("*.part")) == []
+    assert all(is_whole_png(figure) for figure in output.glob("cls_*/improved_gradcam_*.png"))
 
 
 def kill_at_each_load(worker: Worker, model: str, ended: threading.Event) -> None:
