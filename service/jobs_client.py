@@ -6,10 +6,11 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx
 from rich.console import Console
@@ -22,6 +23,8 @@ from worker.contract import FINAL
 
 _TIMEOUT_SECONDS = 60.0
 _RECONNECTS = 20
+# What a proxy answers for a service that is away, and the service while Redis is.
+_AWAY = frozenset({502, 503, 504})
 
 
 def submit(arguments: argparse.Namespace) -> int:
@@ -81,8 +84,9 @@ def download(arguments: argparse.Namespace) -> int:
                 stream.read()
                 raise ServiceRefused(refusal(stream))
             with part.open("wb") as file:
-                for chunk in stream.iter_bytes():
-                    file.write(chunk)
+                _receive(stream, file)
+        if not zipfile.is_zipfile(part):  # something between ended a transfer that had broken off
+            raise ServiceUnreachable(_broken_off(part.stat().st_size, "the end is missing"))
         part.replace(target)
     except OSError as error:
         raise OutputNotWritable(f"cannot write {target}: {error.strerror}") from error
@@ -90,6 +94,22 @@ def download(arguments: argparse.Namespace) -> int:
         part.unlink(missing_ok=True)
     print(target)
     return exit_status.DONE
+
+
+def _receive(stream: httpx.Response, file: BinaryIO) -> None:
+    """Raises ServiceUnreachable where the answer breaks off."""
+    try:
+        for chunk in stream.iter_bytes():
+            file.write(chunk)
+    except httpx.HTTPError as error:
+        raise ServiceUnreachable(_broken_off(file.tell(), str(error))) from error
+
+
+def _broken_off(received_bytes: int, why: str) -> str:
+    return (
+        f"the download broke off after {received_bytes:,} bytes ({why}), and what had come is "
+        "removed; the job is not changed by it: download it again once the service is there"
+    )
 
 
 @contextmanager
@@ -121,7 +141,13 @@ def _watch(client: httpx.Client, job: dict[str, Any], arguments: argparse.Namesp
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=arguments.json) as bar:
         shown = bar.add_task(job["status"], total=job["progress"]["total"])
-        for state in _states(client, job):
+
+        def tell_away(why: str) -> None:
+            bar.update(shown, description=f"no answer ({why}), asking again")
+            if not console.is_terminal:
+                print(f"no answer from the service ({why}); asking again", file=sys.stderr)
+
+        for state in _states(client, job, tell_away):
             job = state
             done = sum(job["progress"][name] for name in ("succeeded", "failed"))
             said = job["notice"] or job["activity"]
@@ -130,20 +156,35 @@ def _watch(client: httpx.Client, job: dict[str, Any], arguments: argparse.Namesp
     return _show(job, arguments)
 
 
-def _states(client: httpx.Client, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The job again and again until it has ended; the service may be restarted meanwhile."""
+def _states(
+    client: httpx.Client, job: dict[str, Any], tell_away: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
+    """The job again and again until it has ended; the service may be restarted meanwhile.
+
+    tell_away: called with the reason when the service stops answering. Raises ServiceUnreachable
+    where it stays away, and ServiceRefused.
+    """
     failures = 0
     while job["status"] not in FINAL:
         try:
-            job = _answer(client.get(f"/v1/jobs/{job['id']}?wait=20"))
+            response = client.get(f"/v1/jobs/{job['id']}?wait=20")
+            why = f"HTTP {response.status_code}" if response.status_code in _AWAY else None
+        except httpx.HTTPError as error:
+            why = str(error)
+        if why is None:
             failures = 0
-        except httpx.HTTPError:
-            failures += 1
-            if failures > _RECONNECTS:
-                raise
-            time.sleep(1)
+            job = _answer(response)
+            yield job
             continue
-        yield job
+        failures += 1
+        if failures > _RECONNECTS:
+            raise ServiceUnreachable(
+                f"the service has stopped answering ({why}); the job may go on without it: "
+                f"gradcam jobs watch {job['id']} once it is back"
+            )
+        if failures == 1:
+            tell_away(why)
+        time.sleep(1)
 
 
 def _show(job: dict[str, Any], arguments: argparse.Namespace) -> int:
