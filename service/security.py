@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Iterable
 
-from limits import parse_many
+from limits import RateLimitItem, parse_many
 from limits.aio.storage import Storage
 from limits.aio.strategies import MovingWindowRateLimiter
 from limits.errors import StorageError
@@ -101,17 +101,27 @@ class RateLimit:
         for limit in self._limits:
             try:
                 async with asyncio.timeout(_COUNTING_SECONDS):
-                    allowed = await self._limiter.hit(limit, who)
+                    seconds = await self._seconds_to_wait(limit, who)
             except (StorageError, TimeoutError):
                 return  # better no limit than no service
-            if not allowed:
-                stats = await self._limiter.get_window_stats(limit, who)
-                seconds = max(1, math.ceil(stats.reset_time - time.time()))
+            if seconds > 0:
                 raise ServiceError(
                     "rate-limited",
                     f"more than {limit} from this key; try again in {seconds} s",
                     {"Retry-After": str(seconds)},
                 )
+
+    async def _seconds_to_wait(self, limit: RateLimitItem, who: str) -> int:
+        """0 where the request is within the limit, and counted."""
+        if await self._limiter.hit(limit, who):
+            return 0
+        stats = await self._limiter.get_window_stats(limit, who)
+        seconds = max(1, math.ceil(stats.reset_time - time.time()))
+        if seconds <= limit.get_expiry() + 1:
+            return seconds
+        # The clock was set back: what was counted before would lock the caller out until then.
+        await self._limiter.clear(limit, who)
+        return 0 if await self._limiter.hit(limit, who) else 1
 
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="gradcam"'}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from service.problems import ServiceError
+from service.security import RateLimit
 from tests.service.asking import (
     CB,
     EXPLANATIONS,
@@ -236,3 +240,23 @@ def test_the_rate_is_limited_for_each_key_by_itself(guarded: httpx.Client) -> No
     assert response.headers["retry-after"] in body["detail"]
     sound(guarded.get(f"/v1/models/{CB}", headers=WITH_KEY))
     sound(guarded.get("/healthz", headers=burnt))
+
+
+async def _allowed(limit: RateLimit) -> bool:
+    try:
+        await limit.check("caller", "address")
+    except ServiceError:
+        return False
+    return True
+
+
+def test_a_clock_that_was_set_back_locks_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = time.time
+    limit = RateLimit("2/minute", "memory://")
+
+    async def ask() -> list[bool]:
+        return [await _allowed(limit) for _ in range(3)]
+
+    assert asyncio.run(ask()) == [True, True, False]
+    monkeypatch.setattr("time.time", lambda: real() - 7200)
+    assert asyncio.run(ask()) == [True, True, False]

@@ -137,11 +137,12 @@ class Coordinator:
         """Chunks whose worker is gone, or whose message is."""
         for given in self._store.out(job):
             if given.leased:
+                self._store.bound_lease(given.chunk, self._settings.lease_seconds)
                 continue
             age = time.time() - given.since
             if given.taken:
                 self._lost(given)
-            elif age > _STALE_MESSAGE_SECONDS and self._queue.is_empty():
+            elif not 0 <= age <= _STALE_MESSAGE_SECONDS and self._queue.is_empty():
                 self._queue.send(given.chunk)
 
     def _lost(self, given: GivenOut) -> None:

@@ -370,11 +370,18 @@ class JobStore(SharedState):
         """The job's next chunk, of so many images at most; its turn then goes to the back."""
         keys = [self._key(job), self._key(job, "pending"), self._key(job, "out")]
         entry = cast("bytes", self._run("CUT", keys, [time.time(), images])).decode()
-        self.client.zadd(self._name("active"), {job: time.time()}, xx=True)
+        self._to_the_back(job)
         if not entry:
             return None
         model, start, end, attempt = map(int, entry.split(":"))
         return Chunk(job=job, model=model, start=start, end=end, attempt=attempt)
+
+    def _to_the_back(self, job: str) -> None:
+        """By numbers of its own, not by a clock, which may be set back."""
+        name = self._name("active")
+        last = cast("list[tuple[bytes, float]]", self.client.zrange(name, -1, -1, withscores=True))
+        if last:
+            self.client.zadd(name, {job: last[0][1] + 1}, xx=True)
 
     def out(self, job: str) -> list[GivenOut]:
         """Chunks given out and not handed in yet."""
@@ -387,6 +394,10 @@ class JobStore(SharedState):
             leased = bool(self.client.exists(self._lease(chunk)))
             given.append(GivenOut(chunk, float(when), taken=how == "taken", leased=leased))
         return given
+
+    def bound_lease(self, chunk: Chunk, lease_seconds: int) -> None:
+        """Let a lease last no longer than it is given for, if Redis's clock was set back."""
+        self._bound(self._lease(chunk), lease_seconds * 1000)
 
     def pending(self, job: str) -> int:
         """Ranges that no chunk was cut of yet."""
@@ -429,6 +440,7 @@ class JobStore(SharedState):
         """Tell listeners the job's state, a few times a second at most."""
         quiet = self._key(job, "quiet")
         if not now and not self.client.set(quiet, 1, nx=True, px=_EVENT_PAUSE_MS):
+            self._bound(quiet, _EVENT_PAUSE_MS)
             return
         state = self.state(job)
         if state is not None:

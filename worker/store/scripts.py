@@ -137,6 +137,14 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) 
 return 0
 """
 
+# Let a key last so long at most.  KEYS: key.  ARGV: milliseconds.
+BOUND = """
+if redis.call('PTTL', KEYS[1]) > tonumber(ARGV[1]) then
+  return redis.call('PEXPIRE', KEYS[1], ARGV[1])
+end
+return 0
+"""
+
 # Keep a claim that is still ours.  KEYS: key.  ARGV: value, seconds.
 RENEW = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('EXPIRE', KEYS[1], ARGV[2]) end

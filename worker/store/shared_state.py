@@ -38,6 +38,7 @@ class SharedState:
         self.client = client
         self._prefix = prefix
         self._unlock = client.register_script(scripts.UNLOCK)
+        self._shorten = client.register_script(scripts.BOUND)
         self._renew = client.register_script(scripts.RENEW)
 
     def claim_key(self, key: str, digest: str, job: str) -> Claim:
@@ -74,6 +75,7 @@ class SharedState:
         with self.client.pipeline(transaction=True) as pipe:
             pipe.zadd(self._name("webhooks"), {job: time.time() + pause_seconds})
             pipe.hset(self._name("webhook-attempts"), job, str(attempt))
+            pipe.hset(self._name("webhook-pauses"), job, str(pause_seconds))
             pipe.execute()
 
     def drop_webhook(self, job: str) -> None:
@@ -81,16 +83,24 @@ class SharedState:
         with self.client.pipeline(transaction=True) as pipe:
             pipe.zrem(self._name("webhooks"), job)
             pipe.hdel(self._name("webhook-attempts"), job)
+            pipe.hdel(self._name("webhook-pauses"), job)
             pipe.execute()
 
     def due_webhooks(self) -> list[tuple[str, int]]:
-        """Jobs whose webhook is due, and which attempt it is."""
-        name = self._name("webhooks")
-        found = cast("list[bytes]", self.client.zrangebyscore(name, "-inf", time.time()))
-        attempts = [self.client.hget(self._name("webhook-attempts"), one.decode()) for one in found]
+        """Jobs whose webhook is due, and which attempt it is.
+
+        One further away than its pause was planned before the clock was set back: it is due.
+        """
+        with self.client.pipeline(transaction=True) as pipe:
+            pipe.zrange(self._name("webhooks"), 0, -1, withscores=True)
+            pipe.hgetall(self._name("webhook-attempts"))
+            pipe.hgetall(self._name("webhook-pauses"))
+            planned, attempts, pauses = pipe.execute()
+        now = time.time()
         return [
-            (job.decode(), int(cast("bytes", number or b"1")))
-            for job, number in zip(found, attempts, strict=True)
+            (job.decode(), int(attempts.get(job, b"1")))
+            for job, due in planned
+            if not now < due <= now + float(pauses.get(job, b"inf"))
         ]
 
     def beat(self, worker: str) -> None:
@@ -103,11 +113,12 @@ class SharedState:
 
     def workers(self) -> list[str]:
         """Workers that were alive half a minute ago."""
-        name, since = self._name("workers"), time.time() - _WORKER_SECONDS
+        name, now = self._name("workers"), time.time()
         with self.client.pipeline(transaction=True) as pipe:
-            pipe.zremrangebyscore(name, "-inf", since)
+            pipe.zremrangebyscore(name, "-inf", now - _WORKER_SECONDS)
+            pipe.zremrangebyscore(name, now + _WORKER_SECONDS, "+inf")  # the clock was set back
             pipe.zrange(name, 0, -1)
-            found = pipe.execute()[1]
+            found = pipe.execute()[-1]
         return sorted(one.decode() for one in found)
 
     def rate(self, model: str) -> float | None:
@@ -127,11 +138,17 @@ class SharedState:
         """
         name, token = self._name("lock", what), uuid.uuid4().hex
         mine = bool(self.client.set(name, token, nx=True, ex=seconds))
+        if not mine:
+            self._bound(name, seconds * 1000)
         try:
             yield mine
         finally:
             if mine and not keep:
                 self._unlock(keys=[name], args=[token])
+
+    def _bound(self, name: str, milliseconds: int) -> None:
+        """Let a key last so long at most: it would last longer once Redis's clock was set back."""
+        self._shorten(keys=[name], args=[milliseconds])
 
     def ping(self) -> None:
         """Raises redis.exceptions.RedisError where Redis does not answer."""
