@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from urllib.parse import unquote
 
-from cam_engine.errors import ExperimentNotFound, PathOutsideRoot
-from cam_engine.experiments import Experiment, all_experiments
+from cam_engine.confined import ConfinedFolder
+from cam_engine.decoding import DEFAULT_LIMITS, ImageLimits
+from cam_engine.errors import (
+    ExperimentNotFound,
+    ImageNotFound,
+    ImageTooLarge,
+    InvalidImage,
+    NoImagesFound,
+    NoModelsFound,
+    PathOutsideRoot,
+)
+from cam_engine.experiments import Experiment, ImageItem, ModelFolder, all_experiments
 
 _LONGEST_PATH = 1024
 _LONGEST_NAME = 255  # bytes, on all common file systems
@@ -39,6 +50,46 @@ class DataRoot:
         raise ExperimentNotFound(
             f"there is no experiment {id_!r}; GET /v1/experiments lists those that there are"
         )
+
+    def models(self, experiment: Experiment, wanted: Sequence[str] = ()) -> list[ModelFolder]:
+        """As the experiment's own, without those whose checkpoint leads out of the root.
+
+        Raises NoModelsFound.
+        """
+        found = [one for one in experiment.models(wanted) if self.holds(one.checkpoint)]
+        if not found:
+            raise NoModelsFound(f"the checkpoints of {experiment.name} lead out of the data root")
+        return found
+
+    def images(self, experiment: Experiment, split: str = "test") -> list[ImageItem]:
+        """As the experiment's own, without those that lead out of the root.
+
+        Raises NoImagesFound.
+        """
+        found = [one for one in experiment.images(split) if self.holds(one.path)]
+        if not found:
+            raise NoImagesFound(f"the images of {experiment.name} lead out of the data root")
+        return found
+
+    def read_image(self, path: Path, limits: ImageLimits = DEFAULT_LIMITS) -> bytes:
+        """Bytes of an image below the root, also where links within the root lead to it.
+
+        Whoever exchanges it for a link out of the root while it is opened gains nothing. Raises
+        PathOutsideRoot, ImageNotFound, InvalidImage or ImageTooLarge.
+        """
+        try:
+            below = path.resolve().relative_to(self.root)
+            with ConfinedFolder(self.root).opened(below) as file:
+                data = file.read(limits.max_bytes + 1)
+        except FileNotFoundError as error:
+            raise ImageNotFound(f"no such image in {path.parent}") from error
+        except OSError as error:
+            raise InvalidImage(f"{path.name} could not be read ({error.strerror})") from error
+        except (RuntimeError, ValueError) as error:  # a loop of links; not below the root
+            raise _outside() from error
+        if len(data) > limits.max_bytes:
+            raise ImageTooLarge(f"the image has more than the {limits.max_bytes:,} bytes allowed")
+        return data
 
     def holds(self, path: Path) -> bool:
         """Whether a path can be named in JSON, and leads to something below the root."""

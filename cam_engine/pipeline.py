@@ -32,6 +32,9 @@ OnRow = Callable[[Row], None]
 _FIRST_PASS = 4  # images, where passes are to be short and it is not known how long they take
 
 
+ReadImage = Callable[[Path, ImageLimits], bytes]
+
+
 @dataclass(frozen=True, slots=True)
 class RunRequest:
     """What to do with a classifier: which images, from where, drawn how, written where.
@@ -39,7 +42,7 @@ class RunRequest:
     images_root: images are named relative to it in summaries. folder: the classifier's own; a path
     is trusted, while links below it are not followed. pass_seconds: how long a pass of the
     network should take at most, so that rows come as often; None: passes are as large as they can
-    be.
+    be. read: an image's bytes. Raises CamError.
     """
 
     items: tuple[ImageItem, ...]
@@ -49,6 +52,7 @@ class RunRequest:
     resume: bool = False
     limits: ImageLimits = DEFAULT_LIMITS
     pass_seconds: float | None = None
+    read: ReadImage = read_image_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,11 @@ def run(
 
 
 def truth_margins(
-    explainer: Explainer, items: Sequence[ImageItem], options: CamOptions, limits: ImageLimits
+    explainer: Explainer,
+    items: Sequence[ImageItem],
+    options: CamOptions,
+    limits: ImageLimits,
+    read: ReadImage = read_image_bytes,
 ) -> list[float | None]:
     """Probability of each image's true class less that of the best other one, -1..1.
 
@@ -112,7 +120,7 @@ def truth_margins(
     with ThreadPoolExecutor(max_workers=worker_threads()) as pool:
         for chunk in _chunks(items, explainer.batch_size):
             inputs = list(
-                pool.map(lambda item: _network_input(explainer, item, options, limits), chunk)
+                pool.map(lambda item: _network_input(explainer, read, item, options, limits), chunk)
             )
             known = [one for one in inputs if one is not None]
             answers = iter(explainer.probabilities(known))
@@ -176,7 +184,7 @@ class _Run:
 
     def _load(self, item: ImageItem) -> _Load:
         try:
-            data = read_image_bytes(item.path, self._request.limits)
+            data = self._request.read(item.path, self._request.limits)
             digest = hashlib.sha256(data).hexdigest()
             if self._request.resume and (row := self._row_already_there(item, digest)):
                 return _AlreadyThere(row)
@@ -276,11 +284,15 @@ def _is_whole(folder: ConfinedFolder, file: Path) -> bool:
 
 
 def _network_input(
-    explainer: Explainer, item: ImageItem, options: CamOptions, limits: ImageLimits
+    explainer: Explainer,
+    read: ReadImage,
+    item: ImageItem,
+    options: CamOptions,
+    limits: ImageLimits,
 ) -> RgbImage | None:
     """The image as the network would see it; None where it cannot be read."""
     try:
-        image = decode_image(read_image_bytes(item.path, limits), limits)
+        image = decode_image(read(item.path, limits), limits)
     except CamError:
         return None
     return explainer.prepare_image(image, options).network_input

@@ -253,9 +253,11 @@ class Jobs:
         recipe = recipe_of(request)
         if request.webhook is not None and (why := self.webhooks.refusal(request.webhook)):
             raise ServiceError("webhook-not-allowed", why)
-        experiment = self.places.experiment(request)
-        models = tuple(_job_model(self.places, one) for one in experiment.models(request.models))
-        items = experiment.images()
+        root, experiment = self.places.root, self.places.experiment(request)
+        models = tuple(
+            _job_model(self.places, one) for one in root.models(experiment, request.models)
+        )
+        items = root.images(experiment)
         images = _candidates(experiment, items, request)
         return _Asked(request, recipe, models, images, len(items))
 

@@ -156,6 +156,7 @@ class ChunkRunner:
                 options=options,
                 resume=resume,
                 pass_seconds=_PASS_SECONDS,
+                read=self._places.root.read_image,
             )
             self._run(explainer, facts, run_request, workspace, report)
 
@@ -163,11 +164,8 @@ class ChunkRunner:
         self._store.tell_activity(chunk.job, activity)
 
     def _items(self, request: JobRequest, images: Sequence[JobImage]) -> list[ImageItem]:
-        root = self._places.root
-        return [
-            ImageItem(root.inside(f"{request.experiment}/{one.path}"), one.name, one.true_class)
-            for one in images
-        ]
+        folder = self._places.experiment(request).folder
+        return [ImageItem(folder / one.path, one.name, one.true_class) for one in images]
 
     def _chosen(self, chunk: Chunk, state: JobState, explainer: Explainer) -> list[JobImage]:
         """The images of the chunk's model; where it chooses its own, it does so at its first chunk.
@@ -181,7 +179,8 @@ class ChunkRunner:
         self._tell(chunk, f"looking for errors of {record.models[chunk.model].name}")
         images = self._store.images(chunk.job)
         items = self._items(record.request, images)
-        margins = truth_margins(explainer, items, record.request.cam_options(), DEFAULT_LIMITS)
+        options, read = record.request.cam_options(), self._places.root.read_image
+        margins = truth_margins(explainer, items, options, DEFAULT_LIMITS, read)
         order = {item.path: index for index, item in enumerate(items)}
         picked = pick_by_errors(items, margins, record.image_count)
         choice = [order[item.path] for item in picked]

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from cam_engine.data_root import check_form
-from cam_engine.decoding import ImageLimits, read_image
+from cam_engine.decoding import ImageLimits, decode_image
+from cam_engine.errors import CamError
 from service import responses
 from service.admission import while_listening
 from service.catalog import Catalog, stamp_of
@@ -131,7 +132,11 @@ def _thumbnail(
     headers = {"ETag": f'"{digest}"', "Cache-Control": "private, max-age=300"}
     if headers["ETag"] in {one.strip().removeprefix("W/") for one in known.split(",")}:
         return Response(status_code=304, headers=headers)
-    data = jpeg_thumbnail(read_image(file, limits), size)
+    try:
+        picture = decode_image(catalog.data.read_image(file, limits), limits)
+    except CamError as error:
+        raise type(error)(f"{file.name}: {error}") from error
+    data = jpeg_thumbnail(picture, size)
     return Response(data, media_type="image/jpeg", headers=headers)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from service.jobs import Jobs
+from service.jobs_threads import JobsThreads
 from service.problems import ServiceError
 from tests.redis_server import RedisServer
 from worker.contract import JobRequest, JobState
@@ -52,6 +53,18 @@ class Setting:
             return {name: opened.read(name) for name in opened.namelist()}
 
 
+def make_setting(redis_server: RedisServer, sample_run: Path, tmp_path: Path) -> Setting:
+    """One on an empty data root."""
+    source = sorted(sample_run.glob("experiments/experiment_*"))[0]
+    target = tmp_path / "data" / sample_run.name / "experiments" / source.name
+    shutil.copytree(source, target)
+    settings = WorkerSettings(data=tmp_path / "data", redis_url=redis_server.url, device="cpu")
+    store, coordinator, places = parts(settings)
+    jobs = Jobs(store, coordinator, places, Webhooks(settings, store), JobsThreads(60))
+    runner = ChunkRunner(settings, store, places, coordinator, "here", lambda: False)
+    return Setting(jobs, runner, target)
+
+
 @pytest.fixture
 def setting(
     store: JobStore,
@@ -60,14 +73,7 @@ def setting(
     tmp_path: Path,
     one_thread: None,
 ) -> Setting:
-    source = sorted(sample_run.glob("experiments/experiment_*"))[0]
-    target = tmp_path / "data" / sample_run.name / "experiments" / source.name
-    shutil.copytree(source, target)
-    settings = WorkerSettings(data=tmp_path / "data", redis_url=redis_server.url, device="cpu")
-    store, coordinator, places = parts(settings)
-    jobs = Jobs(store, coordinator, places, Webhooks(settings, store))
-    runner = ChunkRunner(settings, store, places, coordinator, "here", lambda: False)
-    return Setting(jobs, runner, target)
+    return make_setting(redis_server, sample_run, tmp_path)
 
 
 @pytest.fixture

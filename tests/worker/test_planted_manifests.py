@@ -85,7 +85,7 @@ class Jobs:
 def jobs(store: JobStore, redis_server: RedisServer, sample_run: Path, tmp_path: Path) -> Jobs:
     source = sorted(sample_run.glob("experiments/experiment_*"))[0]
     target = tmp_path / "data" / sample_run.name / "experiments" / source.name
-    shutil.copytree(source, target, copy_function=os.symlink)
+    shutil.copytree(source, target)
     return Jobs(tmp_path / "data", redis_server)
 
 

@@ -80,7 +80,7 @@ def unfinished(run: FoundRun, places: Places) -> Unfinished | None:
     try:
         experiment = places.experiment(record.request)
         _check_models(record, experiment, places)
-        images = _known_images(rows, experiment)
+        images = _known_images(rows, experiment, places)
     except CamError as error:
         raise NotOurs(str(error)) from error
     if not 1 <= record.image_count <= len(images):
@@ -107,17 +107,21 @@ def _is_place_of(request: JobRequest, run: FoundRun, places: Places) -> bool:
 
 def _check_models(record: JobRecord, experiment: Experiment, places: Places) -> None:
     there = {
-        (model.name, places.root.id_of(model.checkpoint.parent)) for model in experiment.models()
+        (model.name, places.root.id_of(model.checkpoint.parent))
+        for model in places.root.models(experiment)
     }
     named = [(model.name, model.id) for model in record.models]
     if not named or len(set(named)) < len(named) or not there.issuperset(named):
         raise NotOurs("its models are not the experiment's")
 
 
-def _known_images(rows: Sequence[tuple[str, str]], experiment: Experiment) -> tuple[JobImage, ...]:
+def _known_images(
+    rows: Sequence[tuple[str, str]], experiment: Experiment, places: Places
+) -> tuple[JobImage, ...]:
     """The images with the experiment's word for their classes; their names are free, but names."""
     known = {
-        item.path.relative_to(experiment.folder).as_posix(): item for item in experiment.images()
+        item.path.relative_to(experiment.folder).as_posix(): item
+        for item in places.root.images(experiment)
     }
     images = []
     for path, name in rows:

@@ -30,7 +30,7 @@ class Places:
     def model(self, record: JobRecord, index: int) -> ModelFolder:
         """The checkpoint of a job's model as it is now. Raises NoModelsFound."""
         name = record.models[index].name
-        for one in self.experiment(record.request).models([name]):
+        for one in self.root.models(self.experiment(record.request), [name]):
             if one.name == name:
                 return one
         raise NoModelsFound(f"{name} is not in the experiment any more")
