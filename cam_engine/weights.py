@@ -290,7 +290,12 @@ def _converted(found: Tensor | None, like: Tensor) -> Tensor:
 
 
 def _described(tensor: Tensor) -> str:
-    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+    words = f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+    in_memory = tensor.layout is torch.strided and tensor.device.type == "cpu"
+    if not in_memory or tensor.is_quantized or _whole(tensor):
+        return words
+    held = tensor.untyped_storage().nbytes() // tensor.itemsize
+    return f"{words} out of {held} number{'s' * (held != 1)}"
 
 
 def _first(texts: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import threading
 import zipfile
@@ -174,6 +175,68 @@ def test_loads_parameters_and_weights_that_are_laid_out_otherwise(tmp_path: Path
     assert all(p.is_contiguous() for p in classifier.network.parameters())
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_loads_weights_that_are_views_into_one_storage(tmp_path: Path, zipped: bool) -> None:
+    """All in one flat storage at offsets, one of them transposed in it."""
+    network = copy.deepcopy(trained("resnet18"))
+    state = {k: v for k, v in network.state_dict().items() if v.is_floating_point()}
+    state["fc.weight"] = state["fc.weight"].t().contiguous()
+    flat = torch.cat([torch.zeros(7), *(one.flatten() for one in state.values())])
+    weights, start = {}, 7
+    for name, one in state.items():
+        weights[name] = flat[start : start + one.numel()].view(one.shape)
+        start += one.numel()
+    weights["fc.weight"] = weights["fc.weight"].t()
+    path = save(tmp_path, weights, _use_new_zipfile_serialization=zipped)
+    assert_same(load_classifier(path), network)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_loads_weights_that_two_names_share(tmp_path: Path, zipped: bool) -> None:
+    network = copy.deepcopy(trained("resnet18"))
+    first, second = network.layer1[0], network.layer1[1]
+    second.conv1.weight = first.conv1.weight
+    path = save(tmp_path, entries(network), _use_new_zipfile_serialization=zipped)
+    classifier = load_classifier(path)
+    assert_same(classifier, network)
+    weights = classifier.network.state_dict()
+    one, other = weights["layer1.0.conv1.weight"], weights["layer1.1.conv1.weight"]
+    assert one.data_ptr() != other.data_ptr()  # folding norms into one leaves the other alone
+
+
+@pytest.mark.parametrize("device", ["cuda:0", "cuda:7", "mps"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_loads_weights_that_were_saved_from_another_device(
+    tmp_path: Path, device: str, zipped: bool
+) -> None:
+    """As torch writes them there: the device's name stands beside each storage."""
+    network = trained("resnet18")
+    path = save(
+        tmp_path, entries(network, class_names=CLASSES), _use_new_zipfile_serialization=zipped
+    )
+    put_on_device(path, device)
+    assert_same(load_classifier(path), network)
+    assert read_header(path).class_names == tuple(CLASSES)
+
+
+def put_on_device(path: Path, device: str) -> None:
+    def text(word: str) -> bytes:
+        return b"X" + len(word).to_bytes(4, "little") + word.encode()
+
+    def moved(data: bytes) -> bytes:
+        assert text("cpu") in data
+        return data.replace(text("cpu"), text(device))
+
+    if not zipfile.is_zipfile(path):
+        path.write_bytes(moved(path.read_bytes()))
+        return
+    with zipfile.ZipFile(path) as archive:
+        members = {one.filename: archive.read(one) for one in archive.infolist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, moved(data) if name.endswith("data.pkl") else data)
+
+
 def test_the_network_does_not_share_memory_with_the_file(tmp_path: Path) -> None:
     path = save(tmp_path, entries(trained("resnet18")))
     classifier = load_classifier(path)
@@ -341,6 +404,12 @@ def test_tensors_of_another_kind_are_refused(tmp_path: Path, tensor: Tensor) -> 
     with pytest.raises(CamError) as caught:
         load_classifier(save(tmp_path, {"model": weights, "arch": "resnet18"}))
     assert isinstance(caught.value, WeightsMismatch | CheckpointInvalid)
+
+
+def test_a_tensor_that_repeats_its_numbers_is_called_that(tmp_path: Path) -> None:
+    weights = trained("resnet18").state_dict() | {"bn1.weight": torch.ones(1).expand(64)}
+    with pytest.raises(WeightsMismatch, match=r"bn1\.weight is \(64,\) float32 out of 1 number"):
+        load_classifier(save(tmp_path, {"model": weights, "arch": "resnet18"}))
 
 
 @pytest.mark.real
