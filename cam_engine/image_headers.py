@@ -32,6 +32,7 @@ _BYTE_BITS = 8
 _MOST_TIFF_ENTRIES = 4096
 _MOST_TIFF_BLOCKS = 2**18
 _MOST_PNG_CHUNKS = 20_000
+_MOST_PACKED_TEXTS = 16  # each may be a kilobyte that becomes megabytes
 _MOST_JPEG_SEGMENTS = 10_000
 _MOST_JPEG_PADDING = 2**16
 
@@ -173,14 +174,21 @@ def read_png_header(data: bytes) -> PngHeader:
 
 def check_png_chunks(data: bytes) -> None:
     """Refuse a PNG whose chunks are the work, not its pixels. Raises ValueError."""
-    at, chunks, profiles = 8, 0, 0
+    at, chunks, profiles, texts = 8, 0, 0, 0
     while at + 8 <= len(data):
         chunks += 1
-        profiles += data[at + 4 : at + 8] == b"iCCP"
+        name = data[at + 4 : at + 8]
+        profiles += name == b"iCCP"
+        texts += name == b"zTXt"
+        if name == b"iTXt":
+            flag = data.find(b"\0", at + 8, at + 88) + 1
+            texts += flag > 0 and data[flag : flag + 1] != b"\0"
         if chunks > _MOST_PNG_CHUNKS:
             raise ValueError(f"it has more than {_MOST_PNG_CHUNKS:,} chunks")
         if profiles > 1:
             raise ValueError("it has more than one colour profile")
+        if texts > _MOST_PACKED_TEXTS:
+            raise ValueError(f"it has more than {_MOST_PACKED_TEXTS} compressed texts")
         at += 12 + int.from_bytes(data[at : at + 4])
 
 

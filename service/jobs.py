@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 
+from cam_engine.decoding_pool import DecodingPool
 from cam_engine.errors import OutputBusy
 from cam_engine.experiments import Experiment, ImageItem, ModelFolder, pick_images
 from service.catalog import FileStamp, stamp_of
@@ -62,13 +63,18 @@ class Jobs:
     """What the job routes do."""
 
     def __init__(
-        self, store: JobStore, coordinator: Coordinator, places: Places, webhooks: Webhooks
+        self,
+        store: JobStore,
+        coordinator: Coordinator,
+        places: Places,
+        webhooks: Webhooks,
+        decoding: DecodingPool,
     ) -> None:
         self.store = store
         self.coordinator = coordinator
         self.places = places
         self.webhooks = webhooks
-        self.results = JobResults(store, places)
+        self.results = JobResults(store, places, decoding)
 
     def accept(self, request: JobRequest, idempotency_key: str | None) -> Accepted:
         """Check the request, write the job down, take its folders, and give out first chunks.

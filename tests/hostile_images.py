@@ -202,8 +202,13 @@ def tiff_of_large_tiles() -> bytes:
     return tiff(tags, data)
 
 
-# One character beyond the basic plane, and each takes four bytes once it is read.
-_WIDE_TEXT = chunk(b"iTXt", b"x\0\x01\0\0\0" + zlib.compress("🐛".encode() + bytes(2**20 - 9), 9))
+def png_of_wide_texts(texts: int) -> bytes:
+    """A character beyond the basic plane, and each of a text's million takes four bytes."""
+    packed = zlib.compress("\N{BUG}".encode() + bytes(2**20 - 9), 9)
+    chunks = (chunk(b"iTXt", b"k%d\0\x01\0\0\0" % n + packed) for n in range(texts))
+    return png(8, 8, 8, 2, *chunks)
+
+
 _SQUASHED = zlib.compress(bytes(2**20 - 1), 9)
 
 # Each with the size it has in fuzzing, where an image may have 4 million pixels; all within that.
@@ -227,7 +232,8 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
         8, 8, 8, 2, chunk(b"iTXt", b"x\0\x01\0\0\0" + _SQUASHED) * 1500
     ),
     "deep png of many texts": lambda: png(8, 8, 16, 2, chunk(b"zTXt", b"x\0\0" + _SQUASHED) * 50),
-    "png of wide texts": lambda: png(8, 8, 8, 2, _WIDE_TEXT * 60),
+    "png of some wide texts": lambda: png_of_wide_texts(16),
+    "png of wide texts": lambda: png_of_wide_texts(60),
     "png of shared exif": lambda: png(
         8, 8, 8, 2, chunk(b"eXIf", exif_of_shared_values(60_000, 1_000_000))
     ),
