@@ -83,7 +83,7 @@ _WEBP_BYTES = 16  # its animations' two canvases, which a single picture has as 
 # Honest progressive JPEGs have about ten scans, those of the most thorough optimisers some more.
 _MOST_SCANS = 100
 _FULL_SIZE_SCANS = 20
-_MOST_RUN_LENGTH_BYTES = 8 * 2**20  # decoded in Python, run by run
+_MOST_RUN_LENGTH_BYTES = 4 * 2**20  # decoded in Python, run by run
 _RUN_LENGTH = frozenset({b"\1\0\0\0", b"\2\0\0\0"})  # of 8 and of 4 bits
 
 

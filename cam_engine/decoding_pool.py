@@ -162,7 +162,6 @@ class _Process:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,  # libraries complain of images there; the reply says it
-            start_new_session=True,
         )
         theirs.close()
         self._ready = False

@@ -90,7 +90,9 @@ def write_all(file: int, data: memoryview) -> None:
 
 def _main(connection: Connection, file: int) -> None:
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started this
+    # Ctrl-C, and a service manager that tells all processes to stop, mean who started this one.
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.SIG_IGN)
     idle_bytes = _data_bytes()
     connection.send_bytes(b"ready")
     while True:

@@ -41,7 +41,7 @@ _SOS, _EOI = 0xDA, 0xD9
 _BARE = frozenset({0x01, 0xD8})  # markers without a length, beside those of restarts
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})
-_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
+_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 _COEFFICIENT_BYTES = 2
 _FEW_SCANS = 16
 

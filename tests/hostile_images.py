@@ -217,6 +217,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "jpeg of 90 scans": lambda: jpeg_of_many_scans(1900, 80),
     "jpeg of many segments": lambda: jpeg_with(b"\xff\xfe\x00\x02" * 500_000),
     "jpeg of padding": lambda: jpeg_with(b"\xff" * 2_000_000),
+    "jpeg of padding that ends wrongly": lambda: jpeg_with(b"\xff" * 2_000_000 + b"\0"),
     "jpeg of junk": lambda: jpeg_with(b"\x00" * 2_000_000),
     "jpeg of shared exif": lambda: _jpeg_exif(exif_of_shared_values(5000, 200_000)),
     "jpeg of a huge profile": lambda: jpeg_with(
@@ -255,6 +256,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
         "RGB", 16, "WEBP", exif=b"Exif\0\0" + exif_of_shared_values(60_000, 1_000_000)
     ),
     "bmp of single runs": lambda: bmp_of_single_runs(1900, 1900),
+    "bmp of fewer single runs": lambda: bmp_of_single_runs(1400, 1400),
     "tiff of doubles": lambda: tiff_of_doubles(1984),
     "tiff of one strip for all": lambda: tiff_of_one_strip_for_all(1, 20_000, 200),
     "tiff of one long strip for all": lambda: tiff_of_one_strip_for_all(2000, 2, 1000),

@@ -148,6 +148,18 @@ def test_a_crash_is_the_images_fault_and_is_said_so(pool: DecodingPool) -> None:
     assert pool.decode(SMALL).shape == (16, 16, 3)
 
 
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+def test_what_the_terminal_or_a_manager_tells_all_is_not_for_them(
+    pool: DecodingPool, told: signal.Signals
+) -> None:
+    """The process that made them finishes its work, for which it needs them."""
+    pool.decode(SMALL)
+    (process,) = pool.pids
+    os.kill(process, told)
+    assert pool.decode(SMALL).shape == (16, 16, 3)
+    assert pool.pids == [process]
+
+
 def test_one_that_died_while_it_was_idle_is_replaced(pool: DecodingPool) -> None:
     pool.decode(SMALL)
     (first,) = pool.pids
