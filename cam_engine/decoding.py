@@ -80,6 +80,7 @@ _STRIP_ROWS = 256
 # What decoding takes for a pixel: Pillow's own picture (four bytes in colour), and our RGB.
 _PLAIN_BYTES, _RGB_BYTES = 4, 3
 _WEBP_BYTES = 16  # its animations' two canvases, which a single picture has as well
+_PNG_COPIES, _TIFF_COPIES = 3, 2  # of a deep picture, while OpenCV reads it
 # Honest progressive JPEGs have about ten scans, those of the most thorough optimisers some more.
 _MOST_SCANS = 100
 _FULL_SIZE_SCANS = 20
@@ -186,15 +187,20 @@ def _check_memory(needed: int, what: str, limits: ImageLimits) -> None:
         )
 
 
+def _deep_bytes(bits: int, copies: int) -> int:
+    """What OpenCV takes for a pixel of so many bits, as often; or once, and our RGB."""
+    samples = -(-bits // 8)
+    return max(copies * samples, samples + _RGB_BYTES)
+
+
 def _decode_png(data: bytes, limits: ImageLimits) -> RgbImage:
     header = read_png_header(data)
     pixels = header.width * header.height
     _check_pixels(header.width, header.height, limits)
     check_png_chunks(data)
     if header.deep:
-        sample_bytes = header.bits // 8 * header.channels
-        what = f"a PNG of {header.bits} bits a channel"
-        _check_memory(pixels * (sample_bytes + _RGB_BYTES), what, limits)
+        needed = pixels * _deep_bytes(header.bits * header.channels, _PNG_COPIES)
+        _check_memory(needed, f"a PNG of {header.bits} bits a channel", limits)
     # Loading stops at the last pixel; only verifying reads on to the end and compares checksums.
     with PngImageFile(BytesIO(data)) as image:
         image.verify()
@@ -232,8 +238,10 @@ def _decode_tiff(data: bytes, limits: ImageLimits) -> RgbImage:
             f"strips or tiles of the TIFF share bytes: they claim {header.claimed_bytes:,} of a "
             f"file of {len(data):,}; save the image again"
         )
-    sample_bytes = header.samples * header.bits / 8 if header.deep else _PLAIN_BYTES
-    needed = int(header.width * header.height * (sample_bytes + _RGB_BYTES))
+    pixel_bytes = _PLAIN_BYTES + _RGB_BYTES
+    if header.deep:
+        pixel_bytes = _deep_bytes(header.bits * header.samples, _TIFF_COPIES)
+    needed = header.width * header.height * pixel_bytes
     what = f"a TIFF of {header.samples} channels of {header.bits} bits"
     _check_memory(needed, what, limits)
     if header.deep:

@@ -113,11 +113,10 @@ def _main(connection: Connection, file: int) -> None:
 
 
 def _work(file: int, size: int, limits: ImageLimits) -> Reply:
-    data = bytearray(size)
-    read_exactly(file, memoryview(data))
+    data = os.pread(file, size, 0)
     os.ftruncate(file, 0)
     try:
-        image = decode_image(bytes(data), limits)
+        image = decode_image(data, limits)
     except CamError as error:
         return Refusal(error.code, str(error))
     write_all(file, image.reshape(-1).data)

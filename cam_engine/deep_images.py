@@ -19,16 +19,23 @@ Pixels = NDArray[Any]
 _BLOCK_ROWS = 256
 _BLOCK_PIXELS = 2**18
 _BGR, _BGRA = 3, 4
+_NO_MEMORY = -4  # cv::Error::StsNoMem
 
 
 def decode_deep(data: bytes) -> tuple[Pixels, Pixels | None]:
     """Decode a 16-bit, 32-bit or float picture at its full depth.
 
     Answers ((H, W, 1 or 3) grey or RGB, (H, W) alpha or None), both of the file's own type.
-    The orientation of a TIFF is applied, the one in a PNG's EXIF block is not. Raises ValueError.
+    The orientation of a TIFF is applied, the one in a PNG's EXIF block is not. Raises ValueError
+    or cv2.error, and MemoryError.
     """
     # Pillow is no way to read these: it cuts 16-bit RGB to 8 bits and knows no float RGB.
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        if error.code == _NO_MEMORY:
+            raise MemoryError from error
+        raise
     if pixels is None:
         raise ValueError("the pixels could not be decoded")
     if pixels.dtype.itemsize == 1:

@@ -50,7 +50,7 @@ _FEW_SCANS = 16
 class PngHeader:
     """The IHDR chunk: width and height in pixels, bits a sample (1, 2, 4, 8 or 16).
 
-    channels: samples a pixel, 1 for a palette.
+    channels: samples a pixel as it is decoded, 1 for a palette.
     """
 
     width: int
@@ -161,7 +161,7 @@ def _coefficient_bytes(data: bytes, at: int, width: int, height: int, components
 
 
 _PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
-_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 4, 6: 4}  # grey with alpha is decoded as colour
 
 
 def read_png_header(data: bytes) -> PngHeader:

@@ -19,6 +19,7 @@ from tests.hostile_images import (
     hostile,
     jpeg_of_many_scans,
     jpeg_with,
+    png,
     segment,
     tiff_image,
     tiff_of_doubles,
@@ -65,7 +66,7 @@ def test_as_large_as_is_allowed_they_are_refused_at_once():
     tracemalloc.start()
     with pytest.raises(ImageTooLarge, match="in 101 scans or more takes too long"):
         decode_image(files[0])
-    with pytest.raises(ImageTooLarge, match=r"4 channels of 64 bits of this size takes 1,\d{3},"):
+    with pytest.raises(ImageTooLarge, match=r"4 channels of 64 bits of this size takes 3,\d{3},"):
         decode_image(files[1])
     with pytest.raises(InvalidImage, match="share bytes"):
         decode_image(files[2])
@@ -145,6 +146,13 @@ def without_tag(data, tag):
         if struct.unpack_from("<H", data, entry) == (tag,):
             struct.pack_into("<H", changed, entry, 280)
     return bytes(changed)
+
+
+@pytest.mark.parametrize(("bits", "colour", "side"), [(16, 2, 3600), (16, 6, 3200), (16, 4, 3200)])
+def test_a_deep_png_is_told_what_it_takes(bits, colour, side):
+    limits = ImageLimits(max_pixels=20_000_000)
+    with pytest.raises(ImageTooLarge, match="a PNG of 16 bits a channel of this size takes 2"):
+        decode_image(png(side, side, bits, colour), limits)
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32, np.float64])
