@@ -43,7 +43,7 @@ def asked(
     shutil.copytree(sample_run, root)
     (root / LIFECYCLE / DEAR).write_bytes(dear)
     settings = Settings(data=root, auth="off", decoding_seconds=0.5, decoding_processes=2)
-    with TestClient(create_app(settings)) as client:
+    with TestClient(create_app(settings), base_url="http://localhost") as client:
         yield client
 
 
@@ -76,7 +76,8 @@ def test_others_are_answered_after_it(asked: httpx.Client, dear: bytes, sample_r
 
 def test_decoding_ends_with_the_service(sample_run: Path) -> None:
     before = decoders()
-    with TestClient(create_app(Settings(data=sample_run, auth="off", decoding_processes=3))) as one:
+    app = create_app(Settings(data=sample_run, auth="off", decoding_processes=3))
+    with TestClient(app, base_url="http://localhost") as one:
         sound(post_image(one, sample_run / LIFECYCLE / RING, model=CB))
         assert len(decoders() - before) == 3
     assert decoders() <= before

@@ -7,12 +7,15 @@ import json
 import os
 import shutil
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from cam_engine.decoding_pool import DecodingPool
 from service.jobs import Jobs
+from service.jobs_threads import JobsThreads
 from service.problems import ServiceError
 from tests.redis_server import RedisServer
 from worker.contract import JobRequest, JobState
@@ -59,15 +62,18 @@ def setting(
     sample_run: Path,
     tmp_path: Path,
     one_thread: None,
-) -> Setting:
+) -> Iterator[Setting]:
     source = sorted(sample_run.glob("experiments/experiment_*"))[0]
     target = tmp_path / "data" / sample_run.name / "experiments" / source.name
     shutil.copytree(source, target)
     settings = WorkerSettings(data=tmp_path / "data", redis_url=redis_server.url, device="cpu")
     store, coordinator, places = parts(settings)
-    jobs = Jobs(store, coordinator, places, Webhooks(settings, store))
+    decoding = DecodingPool()
+    jobs = Jobs(store, coordinator, places, Webhooks(settings, store), decoding, JobsThreads(60.0))
     runner = ChunkRunner(settings, store, places, coordinator, "here", lambda: False)
-    return Setting(jobs, runner, target)
+    yield Setting(jobs, runner, target)
+    jobs.threads.executor.shutdown()
+    decoding.close()
 
 
 @pytest.fixture
