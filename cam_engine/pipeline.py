@@ -14,7 +14,13 @@ from itertools import islice
 from pathlib import Path
 
 from cam_engine.confined import ConfinedFolder
-from cam_engine.decoding import DEFAULT_LIMITS, ImageLimits, decode_image, read_image_bytes
+from cam_engine.decoding import (
+    DEFAULT_LIMITS,
+    Decode,
+    ImageLimits,
+    decode_image,
+    read_image_bytes,
+)
 from cam_engine.engine import Explainer, PreparedImage
 from cam_engine.errors import CamError
 from cam_engine.experiments import ImageItem
@@ -42,7 +48,8 @@ class RunRequest:
     images_root: images are named relative to it in summaries. folder: the classifier's own; a path
     is trusted, while links below it are not followed. pass_seconds: how long a pass of the
     network should take at most, so that rows come as often; None: passes are as large as they can
-    be. read: an image's bytes. Raises CamError.
+    be. decode: makes pixels of a file's bytes; for files of untrusted origin, that of a
+    DecodingPool. read: an image's bytes. Raises CamError.
     """
 
     items: tuple[ImageItem, ...]
@@ -51,6 +58,7 @@ class RunRequest:
     options: CamOptions
     resume: bool = False
     limits: ImageLimits = DEFAULT_LIMITS
+    decode: Decode = decode_image
     pass_seconds: float | None = None
     read: ReadImage = read_image_bytes
 
@@ -109,9 +117,12 @@ def truth_margins(
     items: Sequence[ImageItem],
     options: CamOptions,
     limits: ImageLimits,
+    decode: Decode = decode_image,
     read: ReadImage = read_image_bytes,
 ) -> list[float | None]:
     """Probability of each image's true class less that of the best other one, -1..1.
+
+    decode: as in RunRequest.
 
     None where the true class is unknown to the classifier or the image cannot be read.
     """
@@ -120,7 +131,10 @@ def truth_margins(
     with ThreadPoolExecutor(max_workers=worker_threads()) as pool:
         for chunk in _chunks(items, explainer.batch_size):
             inputs = list(
-                pool.map(lambda item: _network_input(explainer, read, item, options, limits), chunk)
+                pool.map(
+                    lambda item: _network_input(explainer, read, item, options, limits, decode),
+                    chunk,
+                )
             )
             known = [one for one in inputs if one is not None]
             answers = iter(explainer.probabilities(known))
@@ -188,7 +202,7 @@ class _Run:
             digest = hashlib.sha256(data).hexdigest()
             if self._request.resume and (row := self._row_already_there(item, digest)):
                 return _AlreadyThere(row)
-            image = decode_image(data, self._request.limits)
+            image = self._request.decode(data, self._request.limits)
         except CamError as error:
             return self._failed(item, error)
         prepared = self._explainer.prepare_image(image, self._request.options)
@@ -289,10 +303,11 @@ def _network_input(
     item: ImageItem,
     options: CamOptions,
     limits: ImageLimits,
+    decode: Decode,
 ) -> RgbImage | None:
     """The image as the network would see it; None where it cannot be read."""
     try:
-        image = decode_image(read(item.path, limits), limits)
+        image = decode(read(item.path, limits), limits)
     except CamError:
         return None
     return explainer.prepare_image(image, options).network_input

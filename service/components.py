@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from cam_engine.decoding import ImageLimits
+from cam_engine.decoding_pool import DecodingPool
 from cam_engine.engine import resolve_device
 from cam_engine.errors import CamError
 from cam_engine.memory import reuse_large_blocks, trim
@@ -75,11 +76,14 @@ class Components:
     jobs: Jobs | None
     readiness: Readiness
     limits: ImageLimits
+    decoding: DecodingPool
+    preparing: ThreadPoolExecutor
     executors: tuple[ThreadPoolExecutor, ...]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Warm up; at the end, finish what runs and let the threads go."""
+        """Warm up; at the end, finish what runs and let threads and processes go."""
+        self.decoding.start()
         background = [
             asyncio.create_task(self._warm_up()),
             asyncio.create_task(self._keep_trimmed()),
@@ -87,6 +91,7 @@ class Components:
             asyncio.create_task(self._deliver_webhooks()),
         ]
         async with AsyncExitStack() as stack:
+            stack.callback(self.decoding.close)
             for executor in self.executors:
                 stack.callback(executor.shutdown, wait=True, cancel_futures=True)
             try:
@@ -157,8 +162,10 @@ def build(settings: Settings) -> Components:
     keep_opencv_to_its_thread()
     metrics = Metrics()
     io_threads = settings.io_threads or max(2, _cores())
-    io, compute, loading = (
+    decoding = DecodingPool(settings.decoding_processes, settings.decoding_seconds)
+    io, preparing, compute, loading = (
         ThreadPoolExecutor(io_threads, thread_name_prefix="pictures"),
+        ThreadPoolExecutor(decoding.size, thread_name_prefix="images"),
         ThreadPoolExecutor(1, thread_name_prefix="network"),
         ThreadPoolExecutor(_LOADING_THREADS, thread_name_prefix="loading"),
     )
@@ -170,13 +177,15 @@ def build(settings: Settings) -> Components:
         most_models=settings.cached_models,
         most_bytes=settings.cached_model_bytes,
     )
-    jobs = _jobs(settings)
+    jobs = _jobs(settings, decoding)
     limits = ImageLimits(settings.max_upload_bytes, settings.max_pixels)
     explaining = Explaining(
         catalog,
         models,
         Batcher(compute, metrics, settings.gather_milliseconds / 1000),
         io,
+        preparing,
+        decoding=decoding,
         default_model=settings.default_model,
         limits=limits,
         sync_max_images=settings.sync_max_images,
@@ -187,7 +196,7 @@ def build(settings: Settings) -> Components:
         catalog=catalog,
         models=models,
         explaining=explaining,
-        predictions=Predictions(catalog, models, io, compute, limits),
+        predictions=Predictions(catalog, models, preparing, compute, limits, decoding),
         answers=AnswerCache(settings.answers_bytes),
         admission=Admission(settings.max_in_flight, metrics),
         arrivals=Arrivals(settings.max_in_flight * settings.max_upload_bytes, metrics),
@@ -199,11 +208,13 @@ def build(settings: Settings) -> Components:
         jobs=jobs,
         readiness=Readiness(waiting={*settings.pinned_models, "default"}),
         limits=limits,
-        executors=(io, compute, loading, *([jobs.threads.executor] if jobs else [])),
+        decoding=decoding,
+        preparing=preparing,
+        executors=(io, preparing, compute, loading, *([jobs.threads.executor] if jobs else [])),
     )
 
 
-def _jobs(settings: Settings) -> Jobs | None:
+def _jobs(settings: Settings, decoding: DecodingPool) -> Jobs | None:
     if settings.redis_url is None:
         return None
     store = JobStore(connect(settings.redis_url, patient=False), settings.redis_prefix)
@@ -218,6 +229,7 @@ def _jobs(settings: Settings) -> Jobs | None:
         coordinator,
         places,
         Webhooks(settings, store),
+        decoding,
         JobsThreads(settings.request_timeout_seconds),
         own_only=own_only,
     )

@@ -15,13 +15,15 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from cam_engine.data_root import check_form
-from cam_engine.decoding import ImageLimits, decode_image, read_image_bytes
+from cam_engine.decoding import ImageLimits, read_image_bytes
+from cam_engine.decoding_pool import DecodingPool
 from cam_engine.engine import PreparedImage
 from cam_engine.errors import CamError
 from cam_engine.experiments import ImageItem, pick_images
 from cam_engine.options import CamOptions
 from cam_engine.pictures import ShownImage, at_most_output
 from cam_engine.rendering import output_size
+from cam_engine.results import RgbImage
 from cam_engine.targets import resolve_class
 from service.answers import Answer, Explained, ImageSource, make_answer
 from service.batching import Batcher, Computed
@@ -73,7 +75,10 @@ class Work:
 
 
 class Explaining:
-    """Answers explanation requests; lives in one event loop, blocks only executor threads."""
+    """Answers explanation requests; lives in one event loop, blocks only executor threads.
+
+    preparing: threads of their own for what waits for decoding, so that drawing never does.
+    """
 
     def __init__(
         self,
@@ -81,7 +86,9 @@ class Explaining:
         models: ModelCache,
         batcher: Batcher,
         executor: Executor,
+        preparing: Executor,
         *,
+        decoding: DecodingPool,
         default_model: str | None,
         limits: ImageLimits,
         sync_max_images: int,
@@ -90,6 +97,8 @@ class Explaining:
         self._models = models
         self._batcher = batcher
         self._executor = executor
+        self._preparing = preparing
+        self._decoding = decoding
         self._default_model = default_model
         self._limits = limits
         self._sync_max_images = sync_max_images
@@ -130,14 +139,14 @@ class Explaining:
         """The answer as a media type; base: the path that links begin with."""
         start = time.perf_counter()
         with tracer.start_as_current_span("draw"):
-            representation = await self._blocking(represent, answer, media_type, self._limits, base)
+            representation = await self._blocking(represent, answer, media_type, self._decode, base)
         work.timings.encode = time.perf_counter() - start
         return representation
 
     async def base_image(self, answer: Answer, work: Work, *, enhanced: bool) -> bytes:
         """PNG of the image beneath the answer's overlays, at their size."""
         start = time.perf_counter()
-        png = await self._blocking(base_image, answer, self._limits, enhanced=enhanced)
+        png = await self._blocking(base_image, answer, self._decode, enhanced=enhanced)
         work.timings.encode = time.perf_counter() - start
         return png
 
@@ -208,10 +217,15 @@ class Explaining:
     ) -> _Ready:
         input_size = model.explainer.classifier.preprocessing.input_size
         key = ImageKey(source.sha256, options.clahe, input_size)
-        ready = await self._blocking(self._prepare, model, options, source, self._large.get(key))
+        ready = await asyncio.get_running_loop().run_in_executor(
+            self._preparing, self._prepare, model, options, source, self._large.get(key)
+        )
         if ready.large is not None:
             self._large[key] = ready.large
         return ready
+
+    def _decode(self, data: bytes) -> RgbImage:
+        return self._decoding.decode(data, self._limits)
 
     def _prepare(
         self,
@@ -227,7 +241,7 @@ class Explaining:
             resolve_class(options.target, explainer.classifier.class_names)
         if known is not None:
             return _Ready(known.prepared, known.size, large=known)
-        prepared = explainer.prepare_image(decode_image(source.data, self._limits), options)
+        prepared = explainer.prepare_image(self._decode(source.data), options)
         shown = at_most_output(ShownImage(prepared.original, prepared.enhanced))
         if is_large(prepared.original):
             large = keep(prepared, shown)

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from zipstream import ZIP_STORED, ZipStream
 
-from cam_engine.decoding import decode_image
+from cam_engine.decoding_pool import DecodingPool
 from cam_engine.errors import CamError
 from cam_engine.figures import picture_files
 from cam_engine.outputs import MANIFEST, SUMMARY_CSV, SUMMARY_JSON, PicturePaths
@@ -66,8 +66,9 @@ class _Model:
 class JobResults:
     """Files of jobs, each known by its recipe to be of the job that is asked for."""
 
-    def __init__(self, store: JobStore, places: Places) -> None:
+    def __init__(self, store: JobStore, places: Places, decoding: DecodingPool) -> None:
         self._store = store
+        self._decoding = decoding
         self._places = places
         self._digests = ImageDigests()
 
@@ -121,7 +122,7 @@ class JobResults:
         file = self.file(state, path)
         if file.media_type != "image/png":
             raise ServiceError("file-not-found", f"{path!r} is no picture of the job")
-        return jpeg_thumbnail(decode_image(_content(file)), size)
+        return jpeg_thumbnail(self._decoding.decode(_content(file)), size)
 
     def archive(self, state: JobState) -> Iterator[bytes]:
         """All of the job's files as a zip, made while it is read.

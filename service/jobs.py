@@ -16,6 +16,7 @@ from functools import lru_cache
 import structlog
 from redis.exceptions import RedisError
 
+from cam_engine.decoding_pool import DecodingPool
 from cam_engine.errors import OutputBusy
 from cam_engine.experiments import Experiment, ImageItem, ModelFolder, pick_images
 from service.catalog import FileStamp, stamp_of
@@ -79,6 +80,7 @@ class Jobs:
         coordinator: Coordinator,
         places: Places,
         webhooks: Webhooks,
+        decoding: DecodingPool,
         threads: JobsThreads,
         *,
         own_only: bool = False,
@@ -88,7 +90,7 @@ class Jobs:
         self.places = places
         self.webhooks = webhooks
         self.threads = threads
-        self.results = JobResults(store, places)
+        self.results = JobResults(store, places, decoding)
         self._own_only = own_only
         self._caller: str | None = None
 

@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from cam_engine.decoding import ImageLimits, read_image
+from cam_engine.decoding_pool import DecodingPool
 from cam_engine.errors import CamError
 from cam_engine.experiments import ImageItem
 from cam_engine.options import CamOptions
@@ -88,12 +89,14 @@ class Predictions:
         io: Executor,
         compute: Executor,
         limits: ImageLimits,
+        decoding: DecodingPool,
     ) -> None:
         self._catalog = catalog
         self._models = models
         self._io = io
         self._compute = compute
         self._limits = limits
+        self._decoding = decoding
         self._known: OrderedDict[tuple[str, FileStamp], Prediction] = OrderedDict()
 
     async def page(
@@ -150,7 +153,7 @@ class Predictions:
             known = self._known.get((model.sha256, stamp))
             if known is not None:
                 return stamp, known
-            image = read_image(file, self._limits)
+            image = read_image(file, self._limits, self._decoding.decode)
         except CamError as error:
             return gone, Prediction(problem=error.code)
         except OSError:

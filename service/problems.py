@@ -48,7 +48,7 @@ _ROWS = (
     ProblemType("file-not-found", 404, "No such file", "GET the job's items for their files."),
     ProblemType("method-not-allowed", 405, "Method not allowed", "See the Allow header."),
     ProblemType("not-acceptable", 406, "No such representation", "Ask for a type that is offered."),
-    ProblemType("request-timeout", 408, "Body came too slowly", "Send it again."),
+    ProblemType("request-timeout", 408, "Request came too slowly", "Send it again."),
     ProblemType("model-ambiguous", 409, "Several models match", "Give the whole id."),
     ProblemType("output-busy", 409, "Output in use", "Wait, or name another output."),
     ProblemType(
@@ -79,6 +79,7 @@ _ROWS = (
     ProblemType("weights-mismatch", 422, "Weights do not fit", "Correct model_name in the file."),
     ProblemType("class-names-mismatch", 422, "Class names do not fit", "Correct class_names."),
     ProblemType("non-finite-output", 422, "Model answers NaN", "Its weights are damaged."),
+    ProblemType("headers-too-large", 431, "Headers too large", "Send fewer or shorter headers."),
     ProblemType("rate-limited", 429, "Too many requests", "Wait as Retry-After says."),
     ProblemType("internal-error", 500, "Internal error", "Report it with the request id."),
     ProblemType("queue-full", 503, "Busy", "Try again as Retry-After says."),

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import uuid
+from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.context import REQUEST_ID, SECURITY_HEADERS
+from service.problems import MEDIA_TYPE, ServiceError, problem_object
 
 _HEADER_SECONDS = 10.0
 _MOST_HEADER_BYTES = 64 * 2**10
@@ -40,7 +46,10 @@ class PatientProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._given_up is not None and self._header_bytes > self.most_header_bytes:
             self._refuse(
-                "431 Request Header Fields Too Large", "the request's headers are too long"
+                ServiceError(
+                    "headers-too-large",
+                    f"a request's headers may have {self.most_header_bytes} bytes",
+                )
             )
 
     def on_headers_complete(self) -> None:
@@ -55,25 +64,33 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _await_headers(self) -> None:
         self._header_bytes = 0
-        self._given_up = self.loop.call_later(
-            self.header_seconds,
-            self._refuse,
-            "408 Request Timeout",
+        error = ServiceError(
+            "request-timeout",
             f"the request's headers had not come within {self.header_seconds:g} seconds",
         )
+        self._given_up = self.loop.call_later(self.header_seconds, self._refuse, error)
 
     def _stop_waiting(self) -> None:
         if self._given_up is not None:
             self._given_up.cancel()
             self._given_up = None
 
-    def _refuse(self, status: str, said: str) -> None:
+    def _refuse(self, error: ServiceError) -> None:
+        """Answer before the application knows of a request, and close."""
         self._stop_waiting()
         if self.transport.is_closing():
             return
-        head = (
-            f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\n"
-            f"Content-Length: {len(said)}\r\nConnection: close\r\n\r\n"
+        request_id = uuid.uuid4().hex
+        body = json.dumps(problem_object(error, "/", request_id)).encode()
+        reason = HTTPStatus(error.type.status).phrase
+        lines = (
+            f"HTTP/1.1 {error.type.status} {reason}",
+            f"Content-Type: {MEDIA_TYPE}",
+            f"Content-Length: {len(body)}",
+            f"{REQUEST_ID}: {request_id}",
+            *(f"{name}: {value}" for name, value in SECURITY_HEADERS.items()),
+            "Connection: close",
         )
-        self.transport.write(f"{head}{said}".encode("ascii"))
+        head = "".join(f"{line}\r\n" for line in lines)
+        self.transport.write(f"{head}\r\n".encode("ascii") + body)
         self.transport.close()

@@ -15,7 +15,6 @@ from urllib.parse import quote
 import mimeparse
 import numpy as np
 
-from cam_engine.decoding import ImageLimits, decode_image
 from cam_engine.images import enhance
 from cam_engine.outputs import MAIN_PREFIX, file_part
 from cam_engine.pictures import (
@@ -27,12 +26,14 @@ from cam_engine.pictures import (
 )
 from cam_engine.png import encode_png
 from cam_engine.rendering import full_size_map
-from cam_engine.results import FloatMap, LayerMap
+from cam_engine.results import FloatMap, LayerMap, RgbImage
 from cam_engine.sheet import SheetItem, render_sheet
 from service import responses
 from service.answers import Answer, Explained
 from service.problems import ServiceError
 from service.schemas import Bits, ExplanationOptions, View
+
+Decode = Callable[[bytes], RgbImage]
 
 PNG = "image/png"
 JSON = "application/json"
@@ -91,12 +92,13 @@ def entity_tag(answer: Answer, media_type: str) -> str:
     return f'W/"{answer.digest[:32]}-{_SUFFIXES[media_type]}"'
 
 
-def represent(answer: Answer, media_type: str, limits: ImageLimits, base: str) -> Representation:
+def represent(answer: Answer, media_type: str, decode: Decode, base: str) -> Representation:
     """Draw and encode; takes milliseconds to seconds, so not for an event loop.
 
-    base: the path under which a proxy offers the service, which links begin with.
+    decode: makes pixels of an image file. base: the path under which a proxy offers the service,
+    which links begin with.
     """
-    drawn = _Drawings(base, [_DrawnImage(answer, one, limits) for one in answer.items])
+    drawn = _Drawings(base, [_DrawnImage(answer, one, decode) for one in answer.items])
     body = _BODIES[media_type](answer, drawn)
     headers = {
         **_headers(answer, media_type),
@@ -105,7 +107,7 @@ def represent(answer: Answer, media_type: str, limits: ImageLimits, base: str) -
     return Representation(body, media_type, headers)
 
 
-def base_image(answer: Answer, limits: ImageLimits, *, enhanced: bool) -> bytes:
+def base_image(answer: Answer, decode: Decode, *, enhanced: bool) -> bytes:
     """PNG of the image beneath the overlays, at their size. Raises "image-not-found"."""
     if answer.is_sheet:
         raise ServiceError("image-not-found", "a contact sheet has no image of its own")
@@ -116,7 +118,7 @@ def base_image(answer: Answer, limits: ImageLimits, *, enhanced: bool) -> bytes:
     large = answer.items[0].large
     if large is not None:
         return large.enhanced if enhanced and large.enhanced is not None else large.original
-    pictures = _DrawnImage(answer, answer.items[0], limits).pictures
+    pictures = _DrawnImage(answer, answer.items[0], decode).pictures
     shown = pictures.enhanced if enhanced else None
     return encode_png(pictures.original if shown is None else shown)
 
@@ -124,10 +126,10 @@ def base_image(answer: Answer, limits: ImageLimits, *, enhanced: bool) -> bytes:
 class _DrawnImage:
     """One image of an answer, its pictures at hand."""
 
-    def __init__(self, answer: Answer, item: Explained, limits: ImageLimits) -> None:
+    def __init__(self, answer: Answer, item: Explained, decode: Decode) -> None:
         self._answer = answer
         self._item = item
-        self._limits = limits
+        self._decode = decode
         self._maps: dict[str, FloatMap] = {}
         self.source = item.source
         self.explanation = item.explanation
@@ -141,7 +143,7 @@ class _DrawnImage:
             answer.recipes,
             answer.cam_options,
             PictureSource(source.title, source.name, source.sha256, source.true_class),
-            _shown(item, answer.options.clahe, self._limits),
+            _shown(item, answer.options.clahe, self._decode),
             item.explanation,
             self._maps,
         )
@@ -214,12 +216,12 @@ class _Drawings(NamedTuple):
     images: list[_DrawnImage]
 
 
-def _shown(item: Explained, clahe: bool, limits: ImageLimits) -> ShownImage:
+def _shown(item: Explained, clahe: bool, decode: Decode) -> ShownImage:
     if item.large is not None:
         return item.large.shown
     if item.shown is not None:
         return item.shown
-    original = decode_image(item.source.data, limits)
+    original = decode(item.source.data)
     return at_most_output(ShownImage(original, enhance(original) if clahe else None))
 
 

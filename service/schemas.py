@@ -26,7 +26,7 @@ def _number(value: object) -> object:
 
 def _listed(value: object) -> object:
     """Form fields name several pictures with commas between."""
-    return [one for one in value.split(",") if one] if isinstance(value, str) else value
+    return value.split(",") if isinstance(value, str) else value
 
 
 Schema = TypeVar("Schema", bound=BaseModel)

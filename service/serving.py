@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 
+import structlog
 import uvicorn
 from pydantic import ValidationError
 
@@ -14,6 +15,8 @@ from service.app import create_app
 from service.protocol import PatientProtocol
 from service.security import is_loopback
 from service.settings import Settings
+
+_log = structlog.get_logger(__name__)
 
 _BACKLOG = 2048
 _GRACE_SECONDS = 5.0
@@ -45,6 +48,11 @@ def serve(arguments: argparse.Namespace) -> int:
         forwarded_allow_ips=list(settings.trusted_proxies),
         timeout_graceful_shutdown=round(settings.request_timeout_seconds + _GRACE_SECONDS),
     )
+    if settings.auth == "off" and not settings.hosts and not is_loopback(arguments.host):
+        _log.warning(
+            "names in addresses are refused, only numbers are not: set GRADCAM_HOSTS to the names "
+            "that the service is opened by"
+        )
     server = uvicorn.Server(config)
     # uvicorn raises the signal again once it has ended: to be stopped is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -82,7 +82,7 @@ class Settings(JobSettings):
     sync_max_images: PositiveInt = Field(8, description="most images answered at once")
     answers_bytes: PositiveInt = Field(32 * MIB, description="memory for answers to be had again")
     io_threads: PositiveInt | None = Field(
-        None, description="threads that decode, draw and encode; default: by cores"
+        None, description="threads that draw and encode; default: by cores"
     )
 
     api_keys: Names = Field(

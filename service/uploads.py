@@ -85,7 +85,9 @@ async def read_json(request: Request) -> Mapping[str, Any]:
     """
     if media_type(request) != JSON:
         raise ServiceError(
-            "unsupported-media-type", f"send the body with the header Content-Type: {JSON}"
+            "unsupported-media-type",
+            f"send the body with the header Content-Type: {JSON}",
+            {"Accept-Post": JSON},
         )
     too_large = ServiceError(
         "body-too-large", f"a JSON body may have {_JSON_BYTES} bytes; send an image as multipart"

@@ -15,6 +15,7 @@ import structlog
 
 from cam_engine.checkpoints import load_classifier
 from cam_engine.decoding import DEFAULT_LIMITS
+from cam_engine.decoding_pool import DecodingPool
 from cam_engine.engine import Explainer
 from cam_engine.errors import CamError, CheckpointInvalid, OutOfMemory, OutputNotWritable
 from cam_engine.experiments import ImageItem, pick_by_errors
@@ -86,6 +87,7 @@ class ChunkRunner:
         self._worker = worker
         self._asked_to_stop = asked_to_stop
         self._models = Models(settings)
+        self._decoding = DecodingPool(settings.decoding_processes, settings.decoding_seconds)
         self._computing_seconds = 0.0
 
     def run(self, chunk: Chunk) -> None:
@@ -155,6 +157,7 @@ class ChunkRunner:
                 folder=workspace.folder,
                 options=options,
                 resume=resume,
+                decode=self._decoding.decode,
                 pass_seconds=_PASS_SECONDS,
                 read=self._places.root.read_image,
             )
@@ -179,8 +182,9 @@ class ChunkRunner:
         self._tell(chunk, f"looking for errors of {record.models[chunk.model].name}")
         images = self._store.images(chunk.job)
         items = self._items(record.request, images)
-        options, read = record.request.cam_options(), self._places.root.read_image
-        margins = truth_margins(explainer, items, options, DEFAULT_LIMITS, read)
+        options, decode = record.request.cam_options(), self._decoding.decode
+        read = self._places.root.read_image
+        margins = truth_margins(explainer, items, options, DEFAULT_LIMITS, decode, read)
         order = {item.path: index for index, item in enumerate(items)}
         picked = pick_by_errors(items, margins, record.image_count)
         choice = [order[item.path] for item in picked]

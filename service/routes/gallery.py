@@ -10,11 +10,11 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from cam_engine.data_root import check_form
-from cam_engine.decoding import ImageLimits, decode_image
 from cam_engine.errors import CamError
 from service import responses
 from service.admission import while_listening
-from service.catalog import Catalog, stamp_of
+from service.catalog import stamp_of
+from service.components import Components
 from service.predictions import Order, PredictedImage, PredictedPage
 from service.problems import ServiceError
 from service.routes.access import Parts, authorised
@@ -109,22 +109,20 @@ async def thumbnail(
     known = request.headers.get("if-none-match", "")
     with parts.admission.place():
         work = asyncio.get_running_loop().run_in_executor(
-            parts.executors[0],
+            parts.preparing,
             _thumbnail,
-            parts.catalog,
+            parts,
             path,
             image,
             query.size,
-            parts.limits,
             known,
         )
         return await while_listening(request, work, settings.request_timeout_seconds)
 
 
-def _thumbnail(
-    catalog: Catalog, path: str, image: str, size: int, limits: ImageLimits, known: str
-) -> Response:
+def _thumbnail(parts: Components, path: str, image: str, size: int, known: str) -> Response:
     check_form(image)  # not one that only the prefix makes safe
+    catalog = parts.catalog
     file = catalog.data.inside(f"{catalog.experiment(path).id}/{image}")
     if not file.is_file():
         raise ServiceError("image-not-found", f"there is no image {image!r} in {path}")
@@ -133,7 +131,8 @@ def _thumbnail(
     if headers["ETag"] in {one.strip().removeprefix("W/") for one in known.split(",")}:
         return Response(status_code=304, headers=headers)
     try:
-        picture = decode_image(catalog.data.read_image(file, limits), limits)
+        data = catalog.data.read_image(file, parts.limits)
+        picture = parts.decoding.decode(data, parts.limits)
     except CamError as error:
         raise type(error)(f"{file.name}: {error}") from error
     data = jpeg_thumbnail(picture, size)

@@ -163,6 +163,7 @@ VIEW_TOKEN_CODES = ("view-token-invalid", "view-token-expired", "view-token-scop
 ELSEWHERE = {
     "explanation-gone": "a test of its own in test_again.py, since it takes many answers",
     "queue-full": "below: it takes a second request at the same time",
+    "headers-too-large": "before there is a request: test_slow_clients.py",
     "request-timeout": "below: its body comes too slowly",
     **dict.fromkeys(JOB_CODES, "with a Redis, in test_job_routes.py"),
     **dict.fromkeys(RESULT_CODES, "with a worker, in tests/system/test_jobs_results.py"),

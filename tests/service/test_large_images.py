@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from cam_engine.decoding import ImageLimits, decode_image
+from cam_engine.decoding_pool import DecodingPool
 from cam_engine.images import enhance
 from cam_engine.png import read_png_text
 from cam_engine.rendering import full_size_map, resize_image
@@ -54,12 +55,13 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Bytes of each file that is decoded from now on."""
     found: list[int] = []
 
-    def counted(data: bytes, limits: ImageLimits) -> RgbImage:
-        found.append(len(data))
-        return decode_image(data, limits)
+    decode = DecodingPool.decode
 
-    for module in ("explaining", "representations"):
-        monkeypatch.setattr(f"service.{module}.decode_image", counted)
+    def counted(pool: DecodingPool, data: bytes, limits: ImageLimits) -> RgbImage:
+        found.append(len(data))
+        return decode(pool, data, limits)
+
+    monkeypatch.setattr(DecodingPool, "decode", counted)
     return found
 
 

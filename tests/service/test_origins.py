@@ -187,3 +187,11 @@ def test_a_named_proxy_is_believed(sample_run: Path, tmp_path: Path) -> None:
 def test_what_is_no_address_of_a_proxy_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="no address or network"):
         Settings.model_validate({"data": tmp_path, "trusted_proxies": "proxy.example"})
+
+
+def test_a_service_for_everybody_says_that_it_knows_no_name(open_to_all: Server) -> None:
+    assert any("GRADCAM_HOSTS" in line["event"] for line in open_to_all.log())
+
+
+def test_one_on_loopback_says_nothing_of_it(common: Server) -> None:
+    assert not any("GRADCAM_HOSTS" in line["event"] for line in common.log())

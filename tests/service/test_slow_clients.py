@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -96,7 +97,12 @@ def test_many_of_them_are_all_let_go_of(hurried: str) -> None:
 def test_headers_without_end_are_cut_off(hurried: str) -> None:
     with connected(hurried) as one:
         one.sendall(_HALF + 5000 * b"x")
-        assert read_answer(one).status == 431
+        answer = read_answer(one)
+    assert answer.status == 431
+    problem = json.loads(answer.body)
+    assert problem["code"] == "headers-too-large"
+    assert problem["request_id"] == answer.headers["x-request-id"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 def test_headers_of_some_length_are_read(hurried: str) -> None:

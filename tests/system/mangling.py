@@ -13,6 +13,8 @@ from functools import cache
 
 from PIL import Image
 
+from tests.hostile_images import HOSTILE, hostile
+
 FORMATS = ("jpeg", "png", "webp", "bmp", "tiff")
 BOUNDARY = b"eight-and-twenty"
 CRLF = b"\r\n"
@@ -57,6 +59,18 @@ def mangled(seed: int, number: int) -> Mangled:
     """The request of that number."""
     chance = random.Random(f"{seed} {number}")  # noqa: S311 (to be repeated)
     return _KINDS[number % len(_KINDS)](chance)
+
+
+def dear(seed: int, number: int) -> Mangled:
+    """An image that asks for much more work or memory than its bytes: each kind in turn, every
+    second one damaged as well, so that some are refused later than they are meant to be.
+    """
+    chance = random.Random(f"dear {seed} {number}")  # noqa: S311 (to be repeated)
+    name = list(HOSTILE)[number % len(HOSTILE)]
+    data = hostile(name)
+    if number // len(HOSTILE) % 2:
+        data = _damaged(chance, data)
+    return Mangled(name, post(upload(data)))
 
 
 @cache

@@ -15,11 +15,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 import pytest
 
 from service.problems import PROBLEMS
+from tests.hostile_images import HOSTILE
 from tests.serving import Server, running
-from tests.system.mangling import Mangled, mangled, picture
+from tests.system.mangling import Mangled, dear, mangled, picture
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
@@ -28,6 +30,9 @@ WARM_UP = 1600
 COUNT = 6400
 CONNECTIONS = 8
 MOST_GROWTH_BYTES = 24 * 2**20
+DEAR = 200
+MOST_SECONDS = 2.0  # of a processor for an image: what they take here is below a half
+MOST_DECODING_BYTES = 512 * 2**20
 TRIM_SECONDS = 12.0  # a little more than the service's own round
 
 # The service keeps its last answers: here so few that this is settled within the warm-up. Heads
@@ -103,6 +108,62 @@ def test_mangled_requests_are_refused_and_leave_nothing_behind(server: Server) -
         "method-not-allowed",
         200,
     } <= codes.keys()
+
+
+def test_dear_images_cost_little(server: Server) -> None:
+    """One after the other, so that each one's cost can be told."""
+    explain_well(server)
+    processes = decoders(server)
+    costs = {}
+    for number in range(DEAR):
+        request = dear(SEED, number)
+        before = cpu_seconds(server)
+        answer = outcome(server.url, request, number)
+        costs[f"{number}: {request.kind}"] = cpu_seconds(server) - before
+        assert answer.fault is None, answer
+        assert answer.code in {None, "invalid-image", "image-too-large"}, answer
+    dearest = sorted(costs.items(), key=lambda one: -one[1])[:5]
+    print(f"dearest, in seconds of a processor: {dearest}; {peak_bytes(server) / 2**20:.0f} MiB")
+    assert dearest[0][1] < MOST_SECONDS, dearest
+    assert peak_bytes(server) < MOST_DECODING_BYTES
+    # None had to be ended: they were refused before, or are not so dear.
+    assert decoders(server) == processes
+
+
+def test_honest_requests_are_answered_meanwhile(server: Server) -> None:
+    def send(number: int) -> Outcome:
+        return outcome(server.url, dear(SEED, number), number)
+
+    with ThreadPoolExecutor(4) as pool:
+        sent = [pool.submit(send, number) for number in range(2 * len(HOSTILE))]
+        while not all(one.done() for one in sent):
+            explain_well(server)
+    assert [one.result() for one in sent if one.result().fault] == []
+    assert len(decoders(server)) <= max(2, min(4, os.cpu_count() or 2))
+
+
+def decoders(server: Server) -> list[psutil.Process]:
+    """The service's processes that decode images."""
+    children = psutil.Process(server.process.pid).children()
+    return [one for one in children if "cam_engine.decoding_process" in one.cmdline()]
+
+
+def cpu_seconds(server: Server) -> float:
+    """Of a processor, that the service and all its processes have taken, ended ones included."""
+    service = psutil.Process(server.process.pid)
+    times = service.cpu_times()
+    own = times.user + times.system + times.children_user + times.children_system
+    return own + sum(sum(one.cpu_times()[:2]) for one in decoders(server))
+
+
+def peak_bytes(server: Server) -> int:
+    """The most memory that one of the decoding processes ever held."""
+    return max(
+        int(line.split()[1]) * 1024
+        for one in decoders(server)
+        for line in Path(f"/proc/{one.pid}/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    )
 
 
 def explain_well(server: Server) -> None:

@@ -7,11 +7,14 @@ import json
 import os
 import shutil
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from cam_engine.decoding_pool import DecodingPool
 from service.jobs import Jobs
 from service.jobs_threads import JobsThreads
 from service.problems import ServiceError
@@ -53,16 +56,20 @@ class Setting:
             return {name: opened.read(name) for name in opened.namelist()}
 
 
-def make_setting(redis_server: RedisServer, sample_run: Path, tmp_path: Path) -> Setting:
-    """One on an empty data root."""
+@contextmanager
+def setting_on(redis_server: RedisServer, sample_run: Path, tmp_path: Path) -> Iterator[Setting]:
+    """One on a data root of its own."""
     source = sorted(sample_run.glob("experiments/experiment_*"))[0]
     target = tmp_path / "data" / sample_run.name / "experiments" / source.name
     shutil.copytree(source, target)
     settings = WorkerSettings(data=tmp_path / "data", redis_url=redis_server.url, device="cpu")
     store, coordinator, places = parts(settings)
-    jobs = Jobs(store, coordinator, places, Webhooks(settings, store), JobsThreads(60))
+    decoding = DecodingPool()
+    jobs = Jobs(store, coordinator, places, Webhooks(settings, store), decoding, JobsThreads(60.0))
     runner = ChunkRunner(settings, store, places, coordinator, "here", lambda: False)
-    return Setting(jobs, runner, target)
+    yield Setting(jobs, runner, target)
+    jobs.threads.executor.shutdown()
+    decoding.close()
 
 
 @pytest.fixture
@@ -72,8 +79,9 @@ def setting(
     sample_run: Path,
     tmp_path: Path,
     one_thread: None,
-) -> Setting:
-    return make_setting(redis_server, sample_run, tmp_path)
+) -> Iterator[Setting]:
+    with setting_on(redis_server, sample_run, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

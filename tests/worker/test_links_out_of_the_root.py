@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from cam_engine.data_root import DataRoot
 from cam_engine.decoding import ImageLimits
 from cam_engine.errors import CamError, NoModelsFound
 from tests.redis_server import RedisServer
-from tests.worker.test_links_in_outputs import MODEL, Setting, make_setting
+from tests.worker.test_links_in_outputs import MODEL, Setting, setting_on
 from worker.contract import JobRequest, JobState
 from worker.store.records import JobStore
 
@@ -26,8 +26,9 @@ def setting(
     sample_run: Path,
     tmp_path: Path,
     one_thread: None,
-) -> Setting:
-    return make_setting(redis_server, sample_run, tmp_path)
+) -> Iterator[Setting]:
+    with setting_on(redis_server, sample_run, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

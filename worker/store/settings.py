@@ -36,6 +36,12 @@ class JobSettings(BaseSettings):
     lease_seconds: PositiveInt = Field(30, description="a silent worker loses its chunk after it")
     attempts: PositiveInt = Field(3, description="a chunk that costs so many workers fails")
     job_days: PositiveFloat = Field(30.0, description="an ended job's record is kept so long")
+    decoding_seconds: PositiveFloat = Field(
+        5.0, description="of a processor, that decoding an image may take; four times by the clock"
+    )
+    decoding_processes: PositiveInt | None = Field(
+        None, description="processes that decode images; default: by cores, 2 to 4"
+    )
     webhook_hosts: Names = Field((), description="hosts that webhooks may go to")
     webhook_secret: SecretStr | None = Field(None, description="whsec_..., signs webhooks")
 
