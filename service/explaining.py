@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from cam_engine.data_root import check_form
-from cam_engine.decoding import ImageLimits, read_image_bytes
+from cam_engine.decoding import ImageLimits
 from cam_engine.decoding_pool import DecodingPool
 from cam_engine.engine import PreparedImage
 from cam_engine.errors import CamError
@@ -311,7 +311,7 @@ class Explaining:
                 "image-not-found",
                 f"there is no image {path!r}; GET /v1/experiments/{{path}}/images lists them",
             )
-        data = read_image_bytes(file, self._limits)
+        data = self._catalog.data.read_image(file, self._limits)
         parent = file.parent.name
         return ImageSource(data, hashlib.sha256(data).hexdigest(), full, parent)
 
@@ -319,7 +319,7 @@ class Explaining:
         relative = self._catalog.data.id_of(item.path)
         file = self._catalog.data.inside(relative)
         try:
-            data = read_image_bytes(file, self._limits)
+            data = self._catalog.data.read_image(file, self._limits)
         except CamError as error:
             raise type(error)(f"{relative}: {error}") from error
         return ImageSource(data, hashlib.sha256(data).hexdigest(), relative, item.true_class)

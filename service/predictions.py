@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from cam_engine.decoding import ImageLimits, read_image
+from cam_engine.decoding import ImageLimits
 from cam_engine.decoding_pool import DecodingPool
 from cam_engine.errors import CamError
 from cam_engine.experiments import ImageItem
@@ -148,12 +148,13 @@ class Predictions:
         """What is known of the image already, or else its pixels for the network."""
         gone = FileStamp(item.path, 0, 0, 0)
         try:
-            file = self._catalog.data.inside(self._catalog.data.id_of(item.path))
+            data = self._catalog.data
+            file = data.inside(data.id_of(item.path))
             stamp = stamp_of(file)
             known = self._known.get((model.sha256, stamp))
             if known is not None:
                 return stamp, known
-            image = read_image(file, self._limits, self._decoding.decode)
+            image = self._decoding.decode(data.read_image(file, self._limits), self._limits)
         except CamError as error:
             return gone, Prediction(problem=error.code)
         except OSError:
