@@ -14,6 +14,8 @@ from tests.pages.holding import Holding
 from tests.pages.test_experiment import IMAGES, LIFECYCLE, open_experiment
 from tests.serving import Server
 
+pytestmark = pytest.mark.system
+
 LARGE = "document.querySelector('#viewer')"
 MOVES = 300
 # Counts what browsers allow few of.

@@ -20,6 +20,8 @@ from cam_engine.png import is_whole_png, read_png_text
 from tests.pages.viewing import CELL, decoded, drawn, experiment_of, noise, png_of, show, upload
 from tests.serving import Server
 
+pytestmark = pytest.mark.system
+
 _STEM = "cell_001_cls_mobilenet_v3_small_cb_schizont"
 _TEXTS = """() => {
   window.texts = [];

@@ -14,6 +14,8 @@ from playwright.sync_api import Locator, Page, Route, expect
 from tests.pages.conftest import until
 from tests.pages.viewing import CELL, POST, Held, drawn, experiment_of, insert, requests_of, show
 
+pytestmark = pytest.mark.system
+
 OTHER = "crops_gt_crops/crops/test/ring/cell_001.jpg"
 ENHANCED = "**/image?enhanced=true"
 _DOWNLOADS = ("Download the picture", "Download the panel", "Download the maps", "Copy the link")
