@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cam_engine import exit_status
+from cam_engine.decoder_messages import silence_decoders
 from cam_engine.errors import CamError
 from cam_engine.memory import reuse_large_blocks
 from cam_engine.options import COLORMAPS, METHODS, PICKS
@@ -86,6 +87,7 @@ def _settle_process() -> None:
     reuse_large_blocks()
     share_cores_with_pictures()
     keep_opencv_to_its_thread()
+    silence_decoders()
 
 
 def verify_command(arguments: argparse.Namespace) -> int:

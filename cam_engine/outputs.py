@@ -26,6 +26,9 @@ SUMMARY_JSON = "summary.json"
 SUMMARY_CSV = "summary.csv"
 MANIFEST = "manifest.json"
 
+# A cell that begins with one of them may be run by a spreadsheet.
+_BEGIN_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
 _COUNTS = ("images", "succeeded", "failed")
 _OF_A_DAMAGED_SUMMARY = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
 
@@ -169,14 +172,33 @@ def write_merged_summary(root: ConfinedFolder) -> None:
 
 
 def summary_csv(table: Sequence[tuple[str, Row]]) -> bytes:
-    """A line an image, UTF-8 with a byte order mark (spreadsheets then read names right)."""
+    """A line an image, UTF-8 with a byte order mark (spreadsheets then read names right).
+
+    Names that a spreadsheet would take for a formula have an apostrophe before them.
+    """
     lines = [_csv_fields(model, row) for model, row in table]
     columns = list(dict.fromkeys(key for line in lines for key in line)) or ["model", "image"]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    text = _Lines()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator=_Lines.written)
     writer.writeheader()
     writer.writerows(lines)
     return text.getvalue().encode("utf-8-sig")
+
+
+class _Lines(io.StringIO):
+    """Ends lines with a line feed alone, while carriage returns in a cell are quoted as well.
+
+    The csv module quotes those characters only that end its lines.
+    """
+
+    written = "\r\n"
+
+    def __init__(self) -> None:
+        super().__init__(newline="")
+
+    def write(self, line: str) -> int:
+        """Write a whole line."""
+        return super().write(f"{line.removesuffix(self.written)}\n")
 
 
 def row_to_json(row: Row) -> dict[str, object]:
@@ -202,30 +224,38 @@ def row_from_json(value: Mapping[str, Any]) -> Row:
 
 
 def _csv_fields(model: str, row: Row) -> dict[str, object]:
-    common = {"model": model, "image": row.image, "true": row.true_class or ""}
+    common = {
+        "model": _no_formula(model),
+        "image": _no_formula(row.image),
+        "true": _no_formula(row.true_class or ""),
+    }
     if isinstance(row, Failed):
-        return {**common, "status": "failed", "error": row.code, "detail": row.detail}
+        return {**common, "status": "failed", "error": row.code, "detail": _no_formula(row.detail)}
     layers: dict[str, object] = {}
     for layer in row.layers:
-        border = layer.border_energy
-        layers[f"{layer.name}_grid"] = f"{layer.grid[0]}x{layer.grid[1]}"
-        layers[f"{layer.name}_maximum"] = f"{layer.maximum:.6g}"
-        layers[f"{layer.name}_border_energy"] = "" if border is None else f"{border:.4f}"
+        name, border = _no_formula(layer.name), layer.border_energy
+        layers[f"{name}_grid"] = f"{layer.grid[0]}x{layer.grid[1]}"
+        layers[f"{name}_maximum"] = f"{layer.maximum:.6g}"
+        layers[f"{name}_border_energy"] = "" if border is None else f"{border:.4f}"
     return {
         **common,
         "status": "succeeded",
-        "predicted": row.predicted,
+        "predicted": _no_formula(row.predicted),
         "probability": f"{row.probability:.4f}",
         "correct": "" if row.correct is None else str(row.correct).lower(),
-        "target": row.target,
-        "top_classes": "; ".join(f"{s.name} {s.probability:.4f}" for s in row.top),
-        "class_without_clahe": row.unenhanced.name if row.unenhanced else "",
+        "target": _no_formula(row.target),
+        "top_classes": _no_formula("; ".join(f"{s.name} {s.probability:.4f}" for s in row.top)),
+        "class_without_clahe": _no_formula(row.unenhanced.name if row.unenhanced else ""),
         "clahe_changed_class": str(row.clahe_changed_class).lower(),
         "figure": f"{MAIN_PREFIX}{row.name}.png",
         **layers,
         "error": "",
         "detail": "",
     }
+
+
+def _no_formula(text: str) -> str:
+    return f"'{text}" if text.startswith(_BEGIN_FORMULAS) else text
 
 
 def model_summary_object(summary: ModelSummary) -> dict[str, object]:

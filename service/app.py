@@ -25,6 +25,7 @@ from service.context import (
     RequestContext,
     problem_response,
 )
+from service.heads import Heads
 from service.openapi import describe
 from service.origins import PageGuard, TrustedPages
 from service.problems import ServiceError, of_cam_error
@@ -110,12 +111,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(routes.router)
     describe(app, parts)
     _answer_errors(app, str(parts.catalog.root))
+    app.add_middleware(Heads)
     app.add_middleware(LastResort)
     app.add_middleware(FrontDoor, admission=parts.admission, metrics=parts.metrics)
     app.add_middleware(
         ExactOrigins,
         allow_origins=settings.cors_origins,
-        allow_methods=["GET", "POST", "DELETE"],
+        allow_methods=_METHODS,
         allow_headers=_ALLOWED,
         expose_headers=_EXPOSED,
         max_age=600,
@@ -172,8 +174,11 @@ def _answer_errors(app: FastAPI, root: str) -> None:
 
 def _methods(app: FastAPI, scope: Scope) -> str:
     """Of all routes at the address: the router names those of the first one only."""
-    return ", ".join(
+    found = {
         method
         for method in _METHODS
         if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.routes)
-    )
+    }
+    if "GET" in found:
+        found.add("HEAD")
+    return ", ".join(sorted(found))

@@ -6,8 +6,11 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
+from email.message import Message
+from email.utils import collapse_rfc2231_value
 from typing import Any
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -61,7 +64,7 @@ async def _read_upload(
         "send a smaller or better compressed image",
     )
     stream = _limited(request, most_image_bytes + _FRAME_BYTES, too_large, came)
-    parser = MultiPartParser(
+    parser = _Parser(
         request.headers, stream, max_files=2, max_fields=_MOST_FIELDS, max_part_size=_FIELD_BYTES
     )
     try:
@@ -72,10 +75,51 @@ async def _read_upload(
         ) from error
     except (KeyError, UnicodeDecodeError, ValueError) as error:
         raise ServiceError("malformed-body", "not a whole multipart body") from error
+    if not parser.ended:
+        await form.close()
+        raise ServiceError(
+            "malformed-body", "not a whole multipart body: its closing boundary is missing"
+        )
     try:
         return await _upload_of(form, most_image_bytes, too_large)
     finally:
         await form.close()
+
+
+class _Parser(MultiPartParser):
+    """Starlette's, which notices the body's end and takes more parts for files.
+
+    Those are the image without a name, and what is named in the extended form alone (`filename*`
+    of RFC 5987), which senders are not to use here (RFC 7578) and yet do.
+    """
+
+    ended = False
+
+    def on_end(self) -> None:
+        """The closing boundary has come."""
+        self.ended = True
+
+    def on_headers_finished(self) -> None:
+        """A part's headers are whole."""
+        part = self._current_part
+        given = part.content_disposition or b""
+        _, options = parse_options_header(given)
+        if b"filename" in options:
+            super().on_headers_finished()
+            return
+        name = _extended_name(given)
+        if name is not None or options.get(b"name") == b"image":
+            part.content_disposition = given + b'; filename=""'
+        super().on_headers_finished()
+        if part.file is not None:
+            part.file.filename = name
+
+
+def _extended_name(disposition: bytes) -> str | None:
+    message = Message()
+    message["Content-Disposition"] = disposition.decode("latin-1")
+    value = message.get_param("filename", header="Content-Disposition")
+    return None if value is None else collapse_rfc2231_value(value)
 
 
 async def read_json(request: Request) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -383,3 +384,43 @@ def test_the_images_command_on_the_real_experiment(real_experiment: Path, tmp_pa
         out = tmp_path / model.parent.name
         assert images_main([*arguments, "--max-images", "4", "--output", str(out), "--quiet"]) == 0
         assert len(rows_of(out)) == 4
+
+
+def damaged_pictures() -> dict[str, bytes]:
+    """Pictures of which libtiff, below Pillow and OpenCV, and Pillow itself print lines."""
+    buffer = io.BytesIO()
+    Image.radial_gradient("L").convert("RGB").save(buffer, "TIFF", compression="tiff_lzw")
+    plain = bytearray(buffer.getvalue())
+    plain[len(plain) // 2 : len(plain) // 2 + 60] = b"\xff" * 60
+    noise = np.random.default_rng(0).integers(0, 65535, (40, 40, 3), dtype=np.uint16)
+    deep = bytearray(cv2.imencode(".tif", noise)[1].tobytes())
+    deep[len(deep) // 2 : len(deep) // 2 + 60] = b"\xff" * 60
+    buffer = io.BytesIO()
+    Image.radial_gradient("L").convert("RGB").save(
+        buffer, "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x05"
+    )
+    return {"plain.tif": bytes(plain), "deep.tif": bytes(deep), "sound.jpg": buffer.getvalue()}
+
+
+def test_what_decoders_print_stays_out_of_what_the_command_says(
+    lifecycle: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name, data in damaged_pictures().items():
+        (folder / name).write_bytes(data)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "service", "images", "--output", tmp_path / "out"),
+            *("--model", checkpoint_of(lifecycle), "--images", folder),
+            *("--class-names", "gametocyte", "ring", "schizont", "trophozoite"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    for name in ("plain.tif", "deep.tif"):  # by ourselves
+        assert re.search(rf"{name}.*the TIFF data is damaged", said)
+    for mark in ("not yet in table.\n", "Decode", "[ERROR:", "[ WARN:", "grfmt_tiff", "Warning"):
+        assert mark not in said

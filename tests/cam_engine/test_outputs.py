@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,42 @@ def test_the_table_has_a_line_an_image_and_columns_a_layer() -> None:
     assert first["top_classes"] == "schizont 0.6100; ring 0.3900"
     assert (second["status"], second["error"]) == ("failed", "invalid-image")
     assert second["detail"] == "not, an image"
+
+
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r", "\n"])
+def test_no_cell_of_the_table_is_a_formula(first: str) -> None:
+    name = f"{first}1+2"
+    row = replace(
+        ROW,
+        image=f"{name}.jpg",
+        true_class=name,
+        predicted=name,
+        target=name,
+        top=(ClassScore(0, name, 0.61),),
+        unenhanced=ClassScore(0, name, 0.55),
+        layers=(LayerFacts(name, name, "gradcam", (7, 7), -1.5, False, 0.2),),
+    )
+    failed = replace(FAILED, image=f"{name}.jpg", true_class=name, detail=name)
+    text = summary_csv([(name, row), (name, failed)]).decode("utf-8-sig")
+    header, *lines = csv.reader(io.StringIO(text, newline=""))
+    for cells in (header, *lines):
+        assert [cell for cell in cells if cell.startswith(first) and cell != "-1.5"] == []
+    first_line, second = (dict(zip(header, line, strict=True)) for line in lines)
+    for line in (first_line, second):
+        assert line["model"] == line["true"] == f"'{name}"
+        assert line["image"] == f"'{name}.jpg"
+    assert first_line["predicted"] == first_line["target"] == f"'{name}"
+    assert first_line["class_without_clahe"] == f"'{name}"
+    assert first_line["top_classes"] == f"'{name} 0.6100"
+    assert first_line[f"'{name}_maximum"] == "-1.5"  # a number stays one
+    assert second["detail"] == f"'{name}"
+    assert row_to_json(row)["image"] == f"{name}.jpg"
+
+
+def test_an_apostrophe_is_put_before_formulas_only() -> None:
+    row = replace(ROW, image="a=b-c@d.jpg", true_class="'ring")
+    [line] = csv.DictReader(io.StringIO(summary_csv([("cls_a", row)]).decode("utf-8-sig")))
+    assert (line["image"], line["true"]) == ("a=b-c@d.jpg", "'ring")
 
 
 def test_border_energy_by_hand() -> None:

@@ -65,6 +65,14 @@ def large_picture() -> bytes:
     return buffer.getvalue()
 
 
+def broken_off(at: At, missing: int) -> bytes:
+    """A sound image and a field after it that a body without its last bytes loses."""
+    disposition = b"--b\r\nContent-Disposition: form-data; "
+    image = disposition + b'name="image"; filename="a.jpg"\r\n\r\n' + at.cell.read_bytes()
+    field = disposition + b'name="model"\r\n\r\ncls_none'
+    return (image + b"\r\n" + field + b"\r\n--b--")[:-missing]
+
+
 def preflight_from_elsewhere(at: At) -> httpx.Response:
     headers = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
     return at.client.options(EXPLANATIONS, headers=headers)
@@ -82,6 +90,10 @@ CASES: list[tuple[str, str, Send]] = [
     ("malformed-body", "odd", lambda at: at.send(b"\xff\xfe", JSON_BODY)),
     ("malformed-body", "odd", lambda at: at.send(b"x", {"Content-Type": "multipart/form-data"})),
     ("malformed-body", "odd", lambda at: at.send(b"not a part", MULTIPART)),
+    ("malformed-body", "odd", lambda at: at.send(b"", MULTIPART)),
+    ("malformed-body", "odd", lambda at: at.send(broken_off(at, 1), MULTIPART)),
+    ("malformed-body", "odd", lambda at: at.send(broken_off(at, len("--b--")), MULTIPART)),
+    ("malformed-body", "odd", lambda at: at.send(broken_off(at, len("x--b--")), MULTIPART)),
     ("api-key-required", "secured", lambda at: at.client.get("/v1/models")),
     (
         "host-not-allowed",

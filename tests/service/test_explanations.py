@@ -246,3 +246,52 @@ def test_times_stand_in_a_header(http: httpx.Client, cell: Path) -> None:
     assert [one.split(";")[0] for one in timing.split(", ")] == [
         *("decode", "queue", "compute", "encode")
     ]
+
+
+EXPLAINED = {"Content-Type": "multipart/form-data; boundary=b"}
+
+
+def upload(image: Path, disposition: str, after: bytes = b"") -> bytes:
+    """A multipart body whose image has this disposition, with a model after it."""
+    head = f"--b\r\nContent-Disposition: form-data; {disposition}\r\n\r\n".encode()
+    field = f'\r\n--b\r\nContent-Disposition: form-data; name="model"\r\n\r\n{CB}'.encode()
+    return head + image.read_bytes() + field + b"\r\n--b--" + after
+
+
+@pytest.mark.parametrize("after", [b"", b"\r\n", b"\r\nan epilogue, which is passed over --b"])
+def test_what_follows_the_closing_boundary_is_passed_over(
+    http: httpx.Client, cell: Path, after: bytes
+) -> None:
+    body = upload(cell, 'name="image"; filename="a.jpg"', after)
+    sound(http.post("/v1/explanations", content=body, headers=EXPLAINED))
+
+
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        ('name="image"', "image"),
+        ('name="image"; filename=""', "image"),
+        ("name=\"image\"; filename*=UTF-8''z%C3%A4hl%20%22er%5C.jpg", 'z\u00e4hl "er\\.jpg'),
+        ("name=\"image\"; filename*=iso-8859-1'de'z%E4hler.jpg", "z\u00e4hler.jpg"),
+        ("name=\"image\"; filename=plain.jpg; filename*=UTF-8''other.jpg", "plain.jpg"),
+        ("name=\"image\"; filename*=no-charset''a%E4.jpg", "a\u00e4.jpg"),
+        ('name="image"; filename*=a.jpg', "a.jpg"),
+    ],
+)
+def test_the_part_called_image_is_the_image_however_its_file_is_named(
+    http: httpx.Client, cell: Path, disposition: str, name: str
+) -> None:
+    headers = {**EXPLAINED, "Accept": "application/json"}
+    body = upload(cell, disposition)
+    response = sound(http.post("/v1/explanations", content=body, headers=headers))
+    assert response.json()["image"]["name"] == name
+
+
+def test_a_file_named_in_the_extended_form_is_a_file_under_other_names_too(
+    http: httpx.Client, cell: Path
+) -> None:
+    body = upload(cell, "name=\"alpha\"; filename*=UTF-8''a.jpg")
+    response = http.post("/v1/explanations", content=body, headers=EXPLAINED)
+    assert response.status_code == 422
+    said = {one["field"]: one["detail"] for one in response.json()["errors"]}
+    assert said["alpha"].startswith("no file is expected here")
