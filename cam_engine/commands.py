@@ -13,7 +13,13 @@ from cam_engine.checkpoints import Classifier, load_classifier
 from cam_engine.confined import ConfinedFolder
 from cam_engine.console import Console, ModelResult
 from cam_engine.engine import Explainer
-from cam_engine.errors import CamError, InvalidOption, NoImagesFound, OutputNotWritable
+from cam_engine.errors import (
+    CamError,
+    InvalidOption,
+    NoImagesFound,
+    OutputNotWritable,
+    error_of_item,
+)
 from cam_engine.experiments import (
     DEFAULT_OUTPUT,
     Experiment,
@@ -64,10 +70,11 @@ def run_experiments(arguments: argparse.Namespace) -> int:
         output = _experiment_output(arguments.output_base, experiment, len(experiments))
         try:
             done = _run_experiment(experiment, output, session)
-        except OutputNotWritable:
+        except (OutputNotWritable, BrokenPipeError):
             raise
-        except CamError as error:
+        except Exception as raised:
             # With several experiments, one that is empty does not stop the others.
+            error = error_of_item(raised, experiment.name)
             problems.append(error)
             console.problem(experiment.name, error.code, str(error))
             continue
@@ -94,7 +101,12 @@ def run_images(arguments: argparse.Namespace) -> int:
         images_root=root,
         folder=ConfinedFolder(arguments.output),
     )
-    summary = _run_model(job, session)
+    try:
+        summary = _run_model(job, session)
+    except (CamError, BrokenPipeError):
+        raise
+    except Exception as raised:
+        raise error_of_item(raised, job.model.name) from raised
     session.console.written(arguments.output)
     _report(session.console, [summary])
     return _exit_status([summary])
@@ -167,9 +179,10 @@ def _run_experiment(experiment: Experiment, output: Path, session: _Session) -> 
         job = _Job(model, items, experiment.folder, confined.within(model.name))
         try:
             outcomes.append(_run_model(job, session))
-        except OutputNotWritable:
+        except (OutputNotWritable, BrokenPipeError):  # no room; nobody to speak to
             raise
-        except CamError as error:
+        except Exception as raised:
+            error = error_of_item(raised, model.name)
             outcomes.append(ModelFailure(model.name, error.code, str(error)))
             console.problem(model.name, error.code, str(error))
     if any(isinstance(one, ModelSummary) for one in outcomes):

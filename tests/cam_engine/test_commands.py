@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import torchvision
 from PIL import Image
 
 from cam_engine.cli import experiment_main, images_main
@@ -251,6 +253,30 @@ def test_a_model_that_cannot_be_loaded_does_not_stop_the_others(
     assert "cls_resnet50_ce: error [checkpoint-invalid]" in capsys.readouterr().err
     assert len(rows_of(experiment / "gradcam_visualizations")) == 2
     assert experiment_main([*arguments, "--models", "resnet50"]) == 2
+
+
+def save_failing(folder: Path) -> None:
+    """A network that fails in its own code: nothing is left to pool of 16 px."""
+    folder.mkdir()
+    network = torchvision.models.get_model("densenet121", weights=None, num_classes=4)
+    contents = {"model_name": "densenet121", "state_dict": network.state_dict(), "input_size": 16}
+    torch.save(contents, folder / "best.pt")
+
+
+def test_a_model_that_fails_in_any_way_does_not_stop_the_others(
+    experiment: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_failing(experiment / "cls_failing_ce")
+    assert experiment_main(["--exp-folder", str(experiment), "--max-images", "1"]) == 1
+    said = capsys.readouterr().err
+    assert "cls_failing_ce: error [internal-error]" in said
+    assert "Traceback" not in said
+    assert len(rows_of(experiment / "gradcam_visualizations")) == 2
+    image = str(next(crops_of(experiment).rglob("*.jpg")))
+    model = str(experiment / "cls_failing_ce/best.pt")
+    output = str(experiment.parent / "out")
+    assert images_main(["--model", model, "--images", image, "--output", output]) == 2
+    assert "error [internal-error]" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
