@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from cam_engine.errors import PathOutsideRoot
+from cam_engine.options import Pick
 from tests.cam_engine.test_commands import save_failing
 from tests.redis_server import RedisServer
-from tests.worker.test_links_in_outputs import Setting, setting_on
+from tests.worker.test_links_in_outputs import MODEL, Setting, setting_on
 from worker.contract import JobRequest, JobState
 from worker.store.records import JobStore
 
@@ -36,9 +38,9 @@ def crops(setting: Setting) -> list[Path]:
     return found[:IMAGES]
 
 
-def done(setting: Setting, *models: str) -> JobState:
+def done(setting: Setting, *models: str, pick: Pick = "balanced") -> JobState:
     name = setting.experiment.relative_to(setting.jobs.places.root.root).as_posix()
-    request = JobRequest(experiment=name, models=models, max_images=None)
+    request = JobRequest(experiment=name, models=models, max_images=None, pick=pick)
     job = setting.jobs.accept(request, None).state.record.id
     while given := list(setting.jobs.store.out(job)):
         for one in given:
@@ -54,3 +56,29 @@ def test_a_model_that_fails_in_any_way_fails_alone(setting: Setting) -> None:
     whys = setting.jobs.store.failures(job.record.id).values()
     assert {why.code for why in whys} == {"internal-error"}
     assert not any(str(setting.experiment.parent.parent) in why.detail for why in whys)
+
+
+ODD_NAMES = ("ring\\cell.jpg", "a%5Cb.jpg", "two\nlines.jpg", "plain.jpg")
+
+
+def name_oddly(setting: Setting) -> None:
+    for crop, name in zip(crops(setting), ODD_NAMES, strict=True):
+        crop.rename(crop.with_name(name))
+
+
+@pytest.mark.parametrize("pick", ["balanced", "errors"])
+def test_images_of_any_name_are_explained(setting: Setting, pick: str) -> None:
+    """As zips made on Windows name them."""
+    name_oddly(setting)
+    job = done(setting, "focal", pick=pick)
+    assert (job.status, job.progress.succeeded, job.progress.total) == ("succeeded", 4, 4)
+    pictures = setting.archive(job)
+    for name in ODD_NAMES:
+        stem = name.removesuffix(".jpg")
+        path = f"{MODEL}/improved_gradcam_{stem}.png"
+        assert setting.jobs.results.thumbnail(job, path, 64)
+        assert path in pictures
+    items = setting.jobs.results.items(job, None, 0, 10).items
+    assert [item.outdated for item in items] == [None] * 4
+    with pytest.raises(PathOutsideRoot):
+        setting.jobs.results.file(job, f"{MODEL}\\improved_gradcam_plain.png")
