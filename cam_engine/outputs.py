@@ -19,6 +19,7 @@ from cam_engine.confined import PART_SUFFIX, Below, ConfinedFolder
 from cam_engine.errors import OutputNotWritable
 from cam_engine.records import Failed, LayerFacts, Row, RunFacts, Succeeded, to_json
 from cam_engine.results import ClassScore
+from cam_engine.short_names import short_name
 
 MAIN_PREFIX = "improved_gradcam_"
 COMPONENTS = "components"
@@ -26,6 +27,7 @@ SUMMARY_JSON = "summary.json"
 SUMMARY_CSV = "summary.csv"
 MANIFEST = "manifest.json"
 
+_LONGEST_LAYER = 80  # bytes
 _COUNTS = ("images", "succeeded", "failed")
 _OF_A_DAMAGED_SUMMARY = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
 
@@ -73,8 +75,12 @@ class ModelSummary:
 
 
 def file_part(layer: str) -> str:
-    """A layer's name as a part of a file's name: only letters, digits, dot, dash, underscore."""
-    return "".join(c if c.isalnum() or c in "._-" else "_" for c in layer)
+    """A layer's name as a part of a file's name: only letters, digits, dot, dash, underscore.
+
+    A longer one than fits is cut, with a digest of the whole behind it.
+    """
+    plain = "".join(c if c.isalnum() or c in "._-" else "_" for c in layer)
+    return short_name(plain, _LONGEST_LAYER)
 
 
 def make_folder(folder: Path | ConfinedFolder) -> None:

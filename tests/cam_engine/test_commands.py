@@ -409,3 +409,20 @@ def test_the_images_command_on_the_real_experiment(real_experiment: Path, tmp_pa
         out = tmp_path / model.parent.name
         assert images_main([*arguments, "--max-images", "4", "--output", str(out), "--quiet"]) == 0
         assert len(rows_of(out)) == 4
+
+
+def test_a_long_name_stops_nothing(
+    experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = next(crops_of(experiment).rglob("*.jpg"))
+    folder = tmp_path / "images"
+    folder.mkdir()
+    long = "клетка" * 20 + ".jpg"
+    for name in (long, "short.jpg"):
+        shutil.copy(image, folder / name)
+    layer = ["--layers", "early", "features.12"]
+    model = ["--model", str(checkpoint_of(experiment)), "--images", str(folder)]
+    assert images_main([*model, *layer, "--output", str(tmp_path / "out")]) == 0
+    rows = rows_of(tmp_path / "out")
+    assert sorted(row["image"] for row in rows) == ["short.jpg", long]
+    assert all((tmp_path / "out" / row["figure"]).is_file() for row in rows)

@@ -82,3 +82,13 @@ def test_images_of_any_name_are_explained(setting: Setting, pick: str) -> None:
     assert [item.outdated for item in items] == [None] * 4
     with pytest.raises(PathOutsideRoot):
         setting.jobs.results.file(job, f"{MODEL}\\improved_gradcam_plain.png")
+
+
+def test_a_long_name_stops_nothing(setting: Setting) -> None:
+    long = "клетка" * 20 + ".jpg"
+    first, *_ = crops(setting)
+    first.rename(first.with_name(long))
+    job = done(setting, "focal")
+    assert (job.status, job.progress.succeeded) == ("succeeded", IMAGES)
+    items = setting.jobs.results.items(job, None, 0, 10).items
+    assert [item.image.path.endswith(long) for item in items if item.image].count(True) == 1
