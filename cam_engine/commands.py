@@ -185,8 +185,8 @@ def _run_experiment(experiment: Experiment, output: Path, session: _Session) -> 
             error = error_of_item(raised, model.name)
             outcomes.append(ModelFailure(model.name, error.code, str(error)))
             console.problem(model.name, error.code, str(error))
-    if any(isinstance(one, ModelSummary) for one in outcomes):
-        write_merged_summary(confined)
+    if summaries := [one for one in outcomes if isinstance(one, ModelSummary)]:
+        write_merged_summary(confined, summaries)
         console.written(output)
     return outcomes
 

@@ -426,3 +426,53 @@ def test_a_long_name_stops_nothing(
     rows = rows_of(tmp_path / "out")
     assert sorted(row["image"] for row in rows) == ["short.jpg", long]
     assert all((tmp_path / "out" / row["figure"]).is_file() for row in rows)
+
+
+FOREIGN = ('{"accuracy": 0.93}', "[1, 2]", "[]", '{"models": {"a": 1}}', "no JSON at all")
+
+
+@pytest.mark.parametrize("foreign", ["", *FOREIGN])
+def test_a_foreign_summary_in_the_output_is_left_out_and_left_alone(
+    experiment: Path, foreign: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    output = experiment / "gradcam_visualizations"
+    (output / "others").mkdir(parents=True)
+    (output / "others/summary.json").write_text(foreign)
+    assert experiment_main(["--exp-folder", str(experiment), "--max-images", "1"]) == 0
+    assert len(rows_of(output)) == 2
+    assert (output / "others/summary.json").read_text() == foreign
+    assert "others: left out of" in caplog.text
+
+
+@pytest.mark.parametrize("file", ["summary.json", "summary.csv", "manifest.json"])
+@pytest.mark.parametrize("foreign", FOREIGN)
+def test_what_is_not_ours_is_never_replaced(
+    experiment: Path, file: str, foreign: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The experiment's folder as the output, where the training script has put files of its own."""
+    own, other = (checkpoint_of(experiment, loss).parent for loss in ("focal", "cb"))
+    for folder in (own, experiment):
+        (folder / file).unlink(missing_ok=True)
+        (folder / file).write_text(foreign)
+    arguments = ["--exp-folder", str(experiment), "--output-base", str(experiment)]
+    assert experiment_main([*arguments, "--max-images", "1"]) == 0
+    for folder in (own, experiment):
+        assert (folder / file).read_text() == foreign
+        assert f"{folder / file} is not of this software" in caplog.text
+    assert len(rows_of(other)) == 1
+    (experiment / file).unlink()
+    assert experiment_main([*arguments, "--max-images", "1"]) == 0
+    assert len(rows_of(experiment)) == 2
+    assert experiment_main([*arguments, "--max-images", "2"]) == 0
+    assert len(rows_of(other)) == 2
+
+
+def test_an_empty_summary_is_replaced(experiment: Path) -> None:
+    output = experiment / "gradcam_visualizations"
+    folder = output / checkpoint_of(experiment).parent.name
+    folder.mkdir(parents=True)
+    for place in (output, folder):
+        (place / "summary.json").touch()
+    assert experiment_main(["--exp-folder", str(experiment), "--max-images", "1"]) == 0
+    assert len(rows_of(output)) == 2
+    assert len(json.loads((folder / "summary.json").read_text())["images"]) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,3 +93,19 @@ def test_a_long_name_stops_nothing(setting: Setting) -> None:
     assert (job.status, job.progress.succeeded) == ("succeeded", IMAGES)
     items = setting.jobs.results.items(job, None, 0, 10).items
     assert [item.image.path.endswith(long) for item in items if item.image].count(True) == 1
+
+
+def test_a_foreign_summary_is_left_alone(setting: Setting) -> None:
+    crops(setting)
+    foreign = {
+        setting.output / "others/summary.json": "",
+        setting.output / MODEL / "summary.json": "{}",
+    }
+    for file, text in foreign.items():
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    job = done(setting, "focal")
+    assert job.status == "succeeded"
+    assert all(file.read_text() == text for file, text in foreign.items())
+    (merged,) = json.loads((setting.output / "summary.json").read_text())["models"]
+    assert len(merged["images"]) == IMAGES

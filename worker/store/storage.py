@@ -311,7 +311,7 @@ class PosixFolder:
         """Each model's, and the merged ones. Raises OutputNotWritable."""
         for summary in summaries:
             write_model_summary(self._folder.within(summary.facts.model), summary)
-        write_merged_summary(self._folder)
+        write_merged_summary(self._folder, summaries)
 
     def write_results(self, job: str, summaries: Sequence[ModelSummary]) -> None:
         """Raises OutputNotWritable."""
