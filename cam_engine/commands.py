@@ -45,6 +45,7 @@ from cam_engine.outputs import (
 from cam_engine.pipeline import RunRequest, run, truth_margins
 from cam_engine.provenance import remove_made_otherwise
 from cam_engine.records import run_facts, to_json
+from cam_engine.short_names import speakable
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def run_images(arguments: argparse.Namespace) -> int:
         )
     root = arguments.images if arguments.images.is_dir() else arguments.images.parent
     job = _Job(
-        model=ModelFolder(arguments.model.absolute().parent.name, arguments.model),
+        model=ModelFolder(speakable(arguments.model.absolute().parent.name), arguments.model),
         items=items,
         images_root=root,
         folder=ConfinedFolder(arguments.output),

@@ -11,6 +11,8 @@ import traceback
 from pathlib import Path
 from typing import ClassVar
 
+from cam_engine.short_names import speakable
+
 _log = logging.getLogger(__name__)
 
 
@@ -18,6 +20,9 @@ class CamError(Exception):
     """Base of all errors of the library. `code` is stable; the message is for a person."""
 
     code: ClassVar[str] = "cam-error"
+
+    def __str__(self) -> str:
+        return speakable(super().__str__())  # paths are in it, which answers could not hold
 
 
 class InvalidOption(CamError):
@@ -168,7 +173,7 @@ def error_of_item(error: Exception, item: str) -> CamError:
     where = traceback.extract_tb(error.__traceback__)[-1:]
     _log.error(
         "%s: unexpected %s at %s: %s",
-        item,
+        speakable(item),
         kind,
         "".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in where),
         error,

@@ -32,6 +32,7 @@ from cam_engine.png import is_whole_png
 from cam_engine.provenance import provenance_of, text_in
 from cam_engine.records import Failed, Row, RunFacts, Succeeded
 from cam_engine.results import Explanation, RgbImage
+from cam_engine.short_names import speakable
 
 OnRow = Callable[[Row], None]
 
@@ -284,9 +285,8 @@ class _Run:
 
     def _shown(self, item: ImageItem) -> str:
         root = self._request.images_root
-        return (
-            item.path.relative_to(root).as_posix() if root in item.path.parents else item.path.name
-        )
+        below = root in item.path.parents
+        return speakable(item.path.relative_to(root).as_posix() if below else item.path.name)
 
 
 def _is_done(row: Future[Row] | Row) -> bool:

@@ -1,11 +1,24 @@
-"""Names that files can have: those that are too long end with a digest of the whole."""
+"""Names that files can have and JSON can hold: cut with a digest, and with odd bytes escaped."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 
 _DIGEST_CHARACTERS = 12
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_ESCAPED_BYTE = 0xDC00  # what Python adds to a byte of a file's name that is not UTF-8
+
+
+def speakable(name: str) -> str:
+    """A name as UTF-8 can say it: a byte that is not UTF-8 becomes "%" and its hex digits."""
+    return _SURROGATE.sub(_escaped, name)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    byte = ord(found[0]) - _ESCAPED_BYTE
+    return f"%{byte:02X}" if 0x80 <= byte <= 0xFF else "\ufffd"
 
 
 def short_name(name: str, most_bytes: int) -> str:

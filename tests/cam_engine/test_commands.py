@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -476,3 +477,29 @@ def test_an_empty_summary_is_replaced(experiment: Path) -> None:
     assert experiment_main(["--exp-folder", str(experiment), "--max-images", "1"]) == 0
     assert len(rows_of(output)) == 2
     assert len(json.loads((folder / "summary.json").read_text())["images"]) == 1
+
+
+def test_names_that_are_not_utf8_are_escaped(
+    experiment: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Latin-1, as old archives have it: of an image, its class, and a classifier."""
+    model = checkpoint_of(experiment).parent
+    model.rename(model.parent / os.fsdecode(os.fsencode(model.name) + b"\xe9"))
+    first, second, *rest = sorted(crops_of(experiment).rglob("*.jpg"))
+    for crop in rest:
+        crop.unlink()
+    first.rename(first.parent / os.fsdecode(b"cellul\xe9.jpg"))
+    kind = crops_of(experiment) / os.fsdecode(b"anneau_\xe9")
+    kind.mkdir()
+    second.rename(kind / "plain.jpg")
+    assert experiment_main(["--exp-folder", str(experiment), "--models", "focal"]) == 0
+    (row, other) = rows_of(experiment / "gradcam_visualizations")
+    assert row["model"] == f"{model.name}%E9"
+    assert {Path(one["image"]).name for one in (row, other)} == {"cellul%E9.jpg", "plain.jpg"}
+    figures = experiment / "gradcam_visualizations" / row["model"]
+    assert all((figures / one["figure"]).is_file() for one in (row, other))
+    json.loads((figures / "summary.json").read_bytes())
+    arguments = ["--model", str(next(experiment.glob("cls_*focal*/best.pt")))]
+    arguments += ["--images", str(crops_of(experiment)), "--output", str(tmp_path / "out")]
+    assert images_main(arguments) == 0
+    assert "%E9" in capfd.readouterr().out

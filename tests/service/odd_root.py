@@ -113,6 +113,7 @@ def _put_unspeakable(experiment: Path, sound: Path) -> None:
     for name in ("c\\d.jpg", "e%5Cf.jpg", "g\nh.jpg"):
         shutil.copy(image, ring / name)
     shutil.copytree(sound / MODEL, experiment / "cls_plain")
+    shutil.copytree(sound / MODEL, experiment / os.fsdecode(b"cls_mod\xe8le"))
     shutil.copytree(sound / MODEL, experiment / "cls_control")
     names = ["a\0b", "c\nd", "e\x1b[31m", "f"]
     rewrite(experiment / "cls_control/best.pt", class_names=names, val_acc=0.1)

@@ -42,3 +42,14 @@ def test_images_of_any_name_have_their_predictions(odd: httpx.Client, odd_root: 
     assert [one["problem"] for one in page["predictions"]] == [None] * 4
     body = {"experiment": odd_root.unspeakable, "model": "cls_plain", "image": f"{CROPS}\\test"}
     assert odd.post(EXPLANATIONS, json=body).status_code == 403
+
+
+def test_models_and_files_of_any_name_do_not_break_answers(
+    odd: httpx.Client, odd_root: OddRoot
+) -> None:
+    models = facts(odd.get("/v1/models"))["models"]
+    assert f"{odd_root.unspeakable}/cls_plain" in [one["id"] for one in models]
+    named = [one for one in models if one["name"] == "cls_mod%E8le"]
+    assert [one["problem"] for one in named] == [None]
+    body = {"experiment": odd_root.bare, "models": ["vgg"]}
+    assert odd.post("/v1/jobs", json=body).status_code in {404, 422, 503}

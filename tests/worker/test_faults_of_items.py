@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from cam_engine.errors import PathOutsideRoot
+from cam_engine.errors import NoModelsFound, PathOutsideRoot
 from cam_engine.options import Pick
 from tests.cam_engine.test_commands import save_failing
 from tests.redis_server import RedisServer
@@ -109,3 +111,15 @@ def test_a_foreign_summary_is_left_alone(setting: Setting) -> None:
     assert all(file.read_text() == text for file, text in foreign.items())
     (merged,) = json.loads((setting.output / "summary.json").read_text())["models"]
     assert len(merged["images"]) == IMAGES
+
+
+def test_names_that_are_not_utf8_do_not_stop_a_job(setting: Setting) -> None:
+    images = crops(setting)
+    images[0].rename(images[0].parent / os.fsdecode(b"cellul\xe9.jpg"))
+    folder = setting.experiment / MODEL
+    shutil.copytree(folder, setting.experiment / os.fsdecode(b"cls_mod\xe8le_focal"))
+    job = done(setting, "focal")
+    assert (job.status, job.progress.total, len(job.record.models)) == ("succeeded", IMAGES - 1, 1)
+    with pytest.raises(NoModelsFound) as refused:
+        done(setting, "vgg")
+    assert json.dumps(str(refused.value), ensure_ascii=False).encode()
