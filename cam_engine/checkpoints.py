@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,8 +38,16 @@ from cam_engine.errors import (
     WeightsMismatch,
 )
 from cam_engine.images import Preprocessing
-from cam_engine.networks import find_timm_model, is_depthwise, timm_config, timm_layout
+from cam_engine.networks import (
+    current_timm_name,
+    find_timm_model,
+    is_depthwise,
+    timm_config,
+    timm_layout,
+)
 from cam_engine.weights import Fit, closest_row, compare, loaded, without_prefixes
+
+_log = logging.getLogger(__name__)
 
 _FOLDER_PREFIX = "cls_"
 
@@ -189,6 +198,7 @@ def _fitting(contents: CheckpointContents, path: Path) -> Fit:
     for name, source in sources:
         known = _known_name(name)
         if known is not None:
+            _say_what_is_used(name, known, path)
             return _fitting_as(known, source, weights, path)
     closest = closest_row(weights)
     if closest is not None and not closest.differences:
@@ -228,7 +238,17 @@ def _comparisons(name: str, weights: Mapping[str, Tensor]) -> Iterator[Fit]:
 
 def _known_name(name: str) -> str | None:
     row = find_architecture(name)
-    return row.name if row is not None else find_timm_model(name)
+    if row is not None:
+        return row.name
+    current = find_timm_model(name)
+    row = None if current is None else find_architecture(current)
+    return current if row is None else row.name
+
+
+def _say_what_is_used(said: str, known: str, path: Path) -> None:
+    if find_architecture(said) is None and current_timm_name(said) is not None:
+        folder = path.absolute().parent.name
+        _log.warning("%s: timm's deprecated name %s is read as %s", folder, said, known)
 
 
 def _folder_guesses(path: Path) -> list[str]:

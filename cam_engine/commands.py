@@ -13,7 +13,13 @@ from cam_engine.checkpoints import Classifier, load_classifier
 from cam_engine.confined import ConfinedFolder
 from cam_engine.console import Console, ModelResult
 from cam_engine.engine import Explainer
-from cam_engine.errors import CamError, InvalidOption, NoImagesFound, OutputNotWritable
+from cam_engine.errors import (
+    CamError,
+    InvalidOption,
+    NoImagesFound,
+    OutputNotWritable,
+    error_of_item,
+)
 from cam_engine.experiments import (
     DEFAULT_OUTPUT,
     Experiment,
@@ -39,6 +45,7 @@ from cam_engine.outputs import (
 from cam_engine.pipeline import RunRequest, run, truth_margins
 from cam_engine.provenance import remove_made_otherwise
 from cam_engine.records import run_facts, to_json
+from cam_engine.short_names import speakable
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +71,11 @@ def run_experiments(arguments: argparse.Namespace) -> int:
         output = _experiment_output(arguments.output_base, experiment, len(experiments))
         try:
             done = _run_experiment(experiment, output, session)
-        except OutputNotWritable:
+        except (OutputNotWritable, BrokenPipeError):
             raise
-        except CamError as error:
+        except Exception as raised:
             # With several experiments, one that is empty does not stop the others.
+            error = error_of_item(raised, experiment.name)
             problems.append(error)
             console.problem(experiment.name, error.code, str(error))
             continue
@@ -89,12 +97,17 @@ def run_images(arguments: argparse.Namespace) -> int:
         )
     root = arguments.images if arguments.images.is_dir() else arguments.images.parent
     job = _Job(
-        model=ModelFolder(arguments.model.absolute().parent.name, arguments.model),
+        model=ModelFolder(speakable(arguments.model.absolute().parent.name), arguments.model),
         items=items,
         images_root=root,
         folder=ConfinedFolder(arguments.output),
     )
-    summary = _run_model(job, session)
+    try:
+        summary = _run_model(job, session)
+    except (CamError, BrokenPipeError):
+        raise
+    except Exception as raised:
+        raise error_of_item(raised, job.model.name) from raised
     session.console.written(arguments.output)
     _report(session.console, [summary])
     return _exit_status([summary])
@@ -167,13 +180,14 @@ def _run_experiment(experiment: Experiment, output: Path, session: _Session) -> 
         job = _Job(model, items, experiment.folder, confined.within(model.name))
         try:
             outcomes.append(_run_model(job, session))
-        except OutputNotWritable:
+        except (OutputNotWritable, BrokenPipeError):  # no room; nobody to speak to
             raise
-        except CamError as error:
+        except Exception as raised:
+            error = error_of_item(raised, model.name)
             outcomes.append(ModelFailure(model.name, error.code, str(error)))
             console.problem(model.name, error.code, str(error))
-    if any(isinstance(one, ModelSummary) for one in outcomes):
-        write_merged_summary(confined)
+    if summaries := [one for one in outcomes if isinstance(one, ModelSummary)]:
+        write_merged_summary(confined, summaries)
         console.written(output)
     return outcomes
 

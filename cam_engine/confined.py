@@ -19,6 +19,7 @@ from io import BufferedReader
 from pathlib import Path, PurePath
 
 from cam_engine.errors import PathOutsideRoot
+from cam_engine.short_names import start_of
 
 PART_SUFFIX = ".part"
 
@@ -28,7 +29,7 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_MODE = 0o666  # less the process's umask, as is usual
 _LONGEST_NAME = 255  # bytes, on all common file systems and in keys
-_LONGEST_START = 100  # characters of a name that its temporary name begins with
+_LONGEST_START = 100  # bytes of a name that its temporary name begins with
 
 Below = str | PurePath
 
@@ -192,7 +193,7 @@ class ConfinedFolder:
         If it fails, or is interrupted, nothing is left.
         """
         with self._around(path) as (folder, name):
-            part = f".{name[:_LONGEST_START]}.{uuid.uuid4().hex[:12]}{PART_SUFFIX}"
+            part = f".{start_of(name, _LONGEST_START)}.{uuid.uuid4().hex[:12]}{PART_SUFFIX}"
             try:
                 _write_new(part, data, folder)
                 os.replace(part, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -204,7 +205,7 @@ class ConfinedFolder:
     def create(self, path: Below, data: bytes) -> bool:
         """Write a file whole unless there is one of that name. Works on NFS too."""
         with self._around(path) as (folder, name):
-            part = f"{name[:_LONGEST_START]}.{uuid.uuid4().hex}"
+            part = f"{start_of(name, _LONGEST_START)}.{uuid.uuid4().hex}"
             try:
                 _write_new(part, data, folder)
                 os.link(part, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)

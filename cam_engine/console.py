@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from cam_engine.records import Failed, Row
+from cam_engine.short_names import speakable
 
 _SECONDS_BETWEEN_LOG_LINES = 10.0
 _LOG_COLUMNS = 160
@@ -66,7 +67,8 @@ class Console:
 
     def problem(self, where: str, code: str, detail: str) -> None:
         """Say what went wrong with one part while the rest goes on; also when quiet."""
-        self._errors.print(f"{where}: error [{code}]: {detail}", markup=False)
+        said = speakable(f"{where}: error [{code}]: {detail}")
+        self._errors.print(said, markup=False)
 
     @contextmanager
     def progress(self, model: str, total: int) -> Iterator[Advance]:
@@ -93,7 +95,7 @@ class Console:
 
     def _say(self, text: str) -> None:
         if not self._quiet:
-            self._out.print(text, markup=False)
+            self._out.print(speakable(text), markup=False)
 
     @contextmanager
     def _bar(self, model: str, total: int) -> Iterator[Advance]:

@@ -109,7 +109,15 @@ class DataRoot:
 
     def inside(self, relative: str) -> Path:
         """A file or folder below the root by its id, links resolved; see `inside`."""
-        path = inside(self._base, relative)
+        check_form(relative)
+        return self.listed(relative)
+
+    def listed(self, id_: str) -> Path:
+        """As `inside`, of an id that our own listing gave: files may be named in any way.
+
+        Raises PathOutsideRoot where links, or "..", lead out.
+        """
+        path = _resolved(self._base, id_)
         if not path.is_relative_to(self.root):
             raise _outside()
         return path
@@ -136,6 +144,10 @@ def inside(root: Path, relative: str) -> Path:
     backslashes, their percent-encoded forms however often encoded, and links out of the root.
     """
     check_form(relative)
+    return _resolved(root, relative)
+
+
+def _resolved(root: Path, relative: str) -> Path:
     try:
         resolved = (root / relative).resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name too long

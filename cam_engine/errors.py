@@ -6,13 +6,23 @@ contract: programs may compare them, so they never change their meaning.
 
 from __future__ import annotations
 
+import logging
+import traceback
+from pathlib import Path
 from typing import ClassVar
+
+from cam_engine.short_names import speakable
+
+_log = logging.getLogger(__name__)
 
 
 class CamError(Exception):
     """Base of all errors of the library. `code` is stable; the message is for a person."""
 
     code: ClassVar[str] = "cam-error"
+
+    def __str__(self) -> str:
+        return speakable(super().__str__())  # paths are in it, which answers could not hold
 
 
 class InvalidOption(CamError):
@@ -143,3 +153,29 @@ class PathOutsideRoot(CamError):
     """A path leads out of the data root, or could."""
 
     code = "path-outside-root"
+
+
+class InternalError(CamError):
+    """Something that should not happen happened to one item; the log says what."""
+
+    code = "internal-error"
+
+
+def error_of_item(error: Exception, item: str) -> CamError:
+    """What one item's fault is to the others: its error, while the rest goes on.
+
+    An error of ours is itself. Any other goes to the log with its type, and its words, which may
+    say where things are on this machine, are not passed on.
+    """
+    if isinstance(error, CamError):
+        return error
+    kind = type(error).__name__
+    where = traceback.extract_tb(error.__traceback__)[-1:]
+    _log.error(
+        "%s: unexpected %s at %s: %s",
+        speakable(item),
+        kind,
+        "".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in where),
+        error,
+    )
+    return InternalError(f"{item}: an unexpected error ({kind}), which the log names; report it")

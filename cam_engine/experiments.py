@@ -17,11 +17,14 @@ from pathlib import Path
 from cam_engine.decoding import IMAGE_SUFFIXES
 from cam_engine.errors import ExperimentNotFound, ImageNotFound, NoImagesFound, NoModelsFound
 from cam_engine.options import Pick
+from cam_engine.short_names import short_name, speakable
 
 CHECKPOINT_NAMES = ("best.pt", "best_model.pt")
 SPLITS = ("test", "train", "val")
 CROP_FOLDERS = ("crops_gt_crops/crops", "crops_gt_crops")
 DEFAULT_OUTPUT = "gradcam_visualizations"
+# Bytes: of the 255 that a file's name may have, the rest is for what pictures are called beside it.
+LONGEST_NAME = 160
 
 _BELOW_A_ROOT = (
     "experiment_*",
@@ -43,7 +46,7 @@ class ImageItem:
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """One `cls_*` folder and the checkpoint in it."""
+    """One `cls_*` folder, by its name as UTF-8 can say it, and the checkpoint in it."""
 
     name: str
     checkpoint: Path
@@ -57,8 +60,8 @@ class Experiment:
 
     @property
     def name(self) -> str:
-        """The folder's own name."""
-        return self.folder.absolute().name
+        """The folder's own name, as UTF-8 can say it."""
+        return speakable(self.folder.absolute().name)
 
     @property
     def holds_models(self) -> bool:
@@ -81,7 +84,7 @@ class Experiment:
         Raises NoModelsFound, which lists what there is instead.
         """
         found = [
-            ModelFolder(folder.name, checkpoint)
+            ModelFolder(speakable(folder.name), checkpoint)
             for folder in sorted(self.folder.glob("cls_*"))
             if (checkpoint := _checkpoint_in(folder)) is not None
         ]
@@ -160,7 +163,7 @@ def find_images(path: Path) -> list[ImageItem]:
     Raises ImageNotFound where there is nothing at the path.
     """
     if path.is_file():
-        return [ImageItem(path, path.stem, None)]
+        return [ImageItem(path, short_name(speakable(path.stem), LONGEST_NAME), None)]
     if not path.is_dir():
         raise ImageNotFound(f"there is no image or folder {path}")
     files = sorted(
@@ -179,6 +182,8 @@ def unique_names(files: Sequence[Path]) -> list[str]:
     """A name for each relative path, its stem where no other file has it.
 
     Else its folder goes before it ("ring_cell_001"), then all its folders, then its suffix behind.
+    Bytes that are not UTF-8 are then escaped, and what is longer than LONGEST_NAME bytes is cut,
+    with a digest of the whole behind it.
     Names are compared whatever the case, since some file systems do. The answer depends on the
     whole list, so give all files, not the ones picked for this time.
     """
@@ -191,7 +196,7 @@ def unique_names(files: Sequence[Path]) -> list[str]:
             name if counts[name.casefold()] == 1 else _name_at(file, level)
             for name, file in zip(names, files, strict=True)
         ]
-    return _numbered(names)
+    return _numbered([short_name(speakable(name), LONGEST_NAME) for name in names])
 
 
 def pick_images(

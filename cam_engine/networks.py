@@ -41,13 +41,24 @@ class TimmConfig:
 
 
 def find_timm_model(name: str) -> str | None:
-    """The name under which timm builds a network, with its tag if timm knows that too, or None."""
+    """The name under which timm builds a network, with its tag if timm knows that too, or None.
+
+    A name that timm has deprecated becomes the one of today.
+    """
     timm = _timm()
-    wanted = name.strip().rsplit("/", 1)[-1].lower().replace("-", "_")
+    wanted = _plain_name(current_timm_name(name) or name)
     untagged = wanted.split(".", 1)[0]
     if not untagged or not timm.is_model(untagged):
         return None
     return wanted if wanted in timm.list_pretrained(f"{untagged}.*") else untagged
+
+
+def current_timm_name(name: str) -> str | None:
+    """What timm calls a network by now whose name it has deprecated ("xception"); else None."""
+    registry = importlib.import_module("timm.models._registry")
+    # timm tells nobody else: building such a network maps its name, with a warning.
+    deprecated: Mapping[str, str | None] = getattr(registry, "_deprecated_models", {})
+    return deprecated.get(_plain_name(name))
 
 
 def build(name: str, naming: Naming, num_classes: int) -> nn.Module:
@@ -78,6 +89,8 @@ def is_depthwise(network: nn.Module) -> bool:
 def timm_config(name: str) -> TimmConfig:
     """Timm's record of a network, by a name from `find_timm_model`. Raises ArchitectureUnknown."""
     config = _timm().get_pretrained_cfg(name)
+    if config is None:
+        raise ArchitectureUnknown(f"timm records nothing of {name}; supported are {supported()}")
     heads = config.classifier if isinstance(config.classifier, tuple) else (config.classifier,)
     if not heads[0]:
         raise ArchitectureUnknown(f"{name} has no classifier; supported are {supported()}")
@@ -130,6 +143,10 @@ def _torchvision_model(builder: str, num_classes: int) -> nn.Module:
         builder, weights=None, num_classes=num_classes
     )
     return network
+
+
+def _plain_name(name: str) -> str:
+    return name.strip().rsplit("/", 1)[-1].lower().replace("-", "_")
 
 
 def _timm() -> Any:

@@ -10,15 +10,20 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from cam_engine.confined import PART_SUFFIX, Below, ConfinedFolder
 from cam_engine.errors import OutputNotWritable
 from cam_engine.records import Failed, LayerFacts, Row, RunFacts, Succeeded, to_json
 from cam_engine.results import ClassScore
+from cam_engine.short_names import short_name
+
+_log = logging.getLogger(__name__)
 
 MAIN_PREFIX = "improved_gradcam_"
 COMPONENTS = "components"
@@ -29,6 +34,7 @@ MANIFEST = "manifest.json"
 # A cell that begins with one of them may be run by a spreadsheet.
 _BEGIN_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
+_LONGEST_LAYER = 80  # bytes
 _COUNTS = ("images", "succeeded", "failed")
 _OF_A_DAMAGED_SUMMARY = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
 
@@ -76,8 +82,12 @@ class ModelSummary:
 
 
 def file_part(layer: str) -> str:
-    """A layer's name as a part of a file's name: only letters, digits, dot, dash, underscore."""
-    return "".join(c if c.isalnum() or c in "._-" else "_" for c in layer)
+    """A layer's name as a part of a file's name: only letters, digits, dot, dash, underscore.
+
+    A longer one than fits is cut, with a digest of the whole behind it.
+    """
+    plain = "".join(c if c.isalnum() or c in "._-" else "_" for c in layer)
+    return short_name(plain, _LONGEST_LAYER)
 
 
 def make_folder(folder: Path | ConfinedFolder) -> None:
@@ -134,41 +144,120 @@ def write_into(folder: ConfinedFolder, path: Below, data: bytes) -> None:
 
 
 def write_model_summary(folder: ConfinedFolder, summary: ModelSummary) -> None:
-    """summary.csv, summary.json and manifest.json of one classifier."""
+    """summary.csv, summary.json and manifest.json of one classifier.
+
+    None of them where one would replace a file that is not ours, as the log then warns. Raises
+    OutputNotWritable.
+    """
     table = [(summary.facts.model, row) for row in summary.rows]
-    write_into(folder, SUMMARY_CSV, summary_csv(table))
-    write_into(folder, SUMMARY_JSON, _json_bytes(model_summary_object(summary)))
-    write_into(folder, MANIFEST, _json_bytes(_manifest_object(summary)))
+    _write_summaries(
+        folder,
+        table,
+        summary=model_summary_object(summary),
+        manifest=_manifest_object(summary),
+    )
 
 
-def write_merged_summary(root: ConfinedFolder) -> None:
+def write_merged_summary(root: ConfinedFolder, fresh: Sequence[ModelSummary] = ()) -> None:
     """The same three at the root, from all classifiers' folders in it.
 
-    Also those of earlier runs: focal today and cb tomorrow end up in one table. Raises
-    OutputNotWritable, also where one of them cannot be understood.
+    Also those of earlier runs: focal today and cb tomorrow end up in one table. `fresh` are taken
+    as they are, whatever is in their folders. What is damaged or not ours is left out, as the log
+    then warns. Raises OutputNotWritable.
     """
-    names = [name for name in root.folders() if root.is_file(f"{name}/{SUMMARY_JSON}")]
+    ours = {one.facts.model: one for one in fresh}
+    found = [name for name in root.folders() if root.is_file(f"{name}/{SUMMARY_JSON}")]
     summaries, manifests, table = [], [], []
-    for name in names:
+    for name in sorted({*ours, *found}):
         try:
-            summary = json.loads(root.read(f"{name}/{SUMMARY_JSON}"))
-            manifest = json.loads(root.read(f"{name}/{MANIFEST}"))
-            table += [(summary["model"], row_from_json(row)) for row in summary["images"]]
+            if name in ours:
+                summary = json.loads(to_json(model_summary_object(ours[name])))
+                manifest: Any = _manifest_object(ours[name])
+            else:
+                summary = json.loads(root.read(f"{name}/{SUMMARY_JSON}"))
+                manifest = json.loads(root.read(f"{name}/{MANIFEST}"))
+            rows = [(summary["model"], row_from_json(row)) for row in summary["images"]]
+            summary_csv(rows)
             counts = {key: int(manifest["counts"][key]) for key in _COUNTS}
-        except OSError as error:
-            raise not_writable(root.shown(SUMMARY_JSON), error) from error
-        except _OF_A_DAMAGED_SUMMARY as error:
-            raise OutputNotWritable(
-                f"cannot merge the summaries in {root.shown()}: {name}/{SUMMARY_JSON} or "
-                f"{name}/{MANIFEST} is damaged; remove them, or make that classifier's figures anew"
-            ) from error
+        except (OSError, *_OF_A_DAMAGED_SUMMARY) as error:
+            _log.warning(
+                "%s: left out of %s: %s or %s there is damaged, or not of this software (%s)",
+                name,
+                root.shown(SUMMARY_JSON),
+                SUMMARY_JSON,
+                MANIFEST,
+                type(error).__name__,
+            )
+            continue
+        table += rows
         summaries.append(summary)
         manifests.append((counts, manifest))
-    write_into(root, SUMMARY_CSV, summary_csv(table))
-    write_into(root, SUMMARY_JSON, _json_bytes({"models": summaries}))
     totals = {key: sum(counts[key] for counts, _ in manifests) for key in _COUNTS}
     models = [manifest for _, manifest in manifests]
-    write_into(root, MANIFEST, _json_bytes({"counts": totals, "models": models}))
+    _write_summaries(
+        root,
+        table,
+        summary={"models": summaries},
+        manifest={"counts": totals, "models": models},
+    )
+
+
+def _write_summaries(
+    folder: ConfinedFolder,
+    table: Sequence[tuple[str, Row]],
+    *,
+    summary: Mapping[str, object],
+    manifest: Mapping[str, object],
+) -> None:
+    others = [name for name, is_ours in _OURS.items() if not _may_replace(folder, name, is_ours)]
+    if others:
+        _log.warning(
+            "%s is not of this software, or damaged, and was left as it is: no summaries are "
+            "written beside it; remove it, or choose another output folder",
+            folder.shown(others[0]),
+        )
+        return
+    write_into(folder, SUMMARY_CSV, summary_csv(table))
+    write_into(folder, SUMMARY_JSON, _json_bytes(summary))
+    write_into(folder, MANIFEST, _json_bytes(manifest))
+
+
+def _may_replace(folder: ConfinedFolder, name: str, is_ours: Callable[[bytes], bool]) -> bool:
+    """Whether there is nothing of that name, nothing in it, or what we wrote."""
+    try:
+        data = folder.read(name)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise not_writable(folder.shown(name), error) from error
+    try:
+        return not data or is_ours(data)
+    except _OF_A_DAMAGED_SUMMARY:
+        return False
+
+
+def _is_our_table(data: bytes) -> bool:
+    return data.decode("utf-8-sig").startswith("model,image")
+
+
+def _is_our_summary(data: bytes) -> bool:
+    value = json.loads(data)
+    of_models = value.get("models", [value])
+    return all("model" in one and _are_rows(one["images"]) for one in of_models)
+
+
+def _are_rows(rows: Sequence[Mapping[str, object]]) -> bool:
+    return all({"status", "image", "name"} <= set(row) for row in rows)
+
+
+def _is_our_manifest(data: bytes) -> bool:
+    value = json.loads(data)
+    return set(_COUNTS) <= set(value["counts"]) and ("models" in value or "run" in value)
+
+
+_OURS: Mapping[str, Callable[[bytes], bool]] = MappingProxyType(
+    {SUMMARY_CSV: _is_our_table, SUMMARY_JSON: _is_our_summary, MANIFEST: _is_our_manifest}
+)
 
 
 def summary_csv(table: Sequence[tuple[str, Row]]) -> bytes:

@@ -22,7 +22,7 @@ from cam_engine.decoding import (
     read_image_bytes,
 )
 from cam_engine.engine import Explainer, PreparedImage
-from cam_engine.errors import CamError
+from cam_engine.errors import CamError, OutOfMemory, OutputNotWritable, error_of_item
 from cam_engine.experiments import ImageItem
 from cam_engine.figures import FigureWriter, picture_files
 from cam_engine.options import CamOptions
@@ -32,6 +32,7 @@ from cam_engine.png import is_whole_png
 from cam_engine.provenance import provenance_of, text_in
 from cam_engine.records import Failed, Row, RunFacts, Succeeded
 from cam_engine.results import Explanation, RgbImage
+from cam_engine.short_names import speakable
 
 OnRow = Callable[[Row], None]
 
@@ -203,10 +204,10 @@ class _Run:
             if self._request.resume and (row := self._row_already_there(item, digest)):
                 return _AlreadyThere(row)
             image = self._request.decode(data, self._request.limits)
-        except CamError as error:
+            prepared = self._explainer.prepare_image(image, self._request.options)
+            original, enhanced = at_most_output(ShownImage(prepared.original, prepared.enhanced))
+        except Exception as error:
             return self._failed(item, error)
-        prepared = self._explainer.prepare_image(image, self._request.options)
-        original, enhanced = at_most_output(ShownImage(prepared.original, prepared.enhanced))
         return _Loaded(item, replace(prepared, original=original, enhanced=enhanced), digest)
 
     def _start_batch(self, batch: Sequence[_Load]) -> Iterator[Future[Row] | Row]:
@@ -242,6 +243,14 @@ class _Run:
         return min(1 << (fitting.bit_length() - 1), self._explainer.batch_size)
 
     def _write(self, loaded: _Loaded, explanation: Explanation) -> Row:
+        try:
+            return self._written(loaded, explanation)
+        except (OutputNotWritable, OutOfMemory):  # of the whole run
+            raise
+        except Exception as error:
+            return self._failed(loaded.item, error)
+
+    def _written(self, loaded: _Loaded, explanation: Explanation) -> Row:
         return self._writer.write(
             name=loaded.item.name,
             image=self._shown(loaded.item),
@@ -266,7 +275,8 @@ class _Run:
         whole = same and all(_is_whole(folder, file) for file in files)
         return row if whole and isinstance(row, Succeeded) else None
 
-    def _failed(self, item: ImageItem, error: CamError) -> Failed:
+    def _failed(self, item: ImageItem, raised: Exception) -> Failed:
+        error = error_of_item(raised, item.name)
         return Failed(self._shown(item), item.name, self._true_class(item), error.code, str(error))
 
     def _true_class(self, item: ImageItem) -> str | None:
@@ -275,9 +285,8 @@ class _Run:
 
     def _shown(self, item: ImageItem) -> str:
         root = self._request.images_root
-        return (
-            item.path.relative_to(root).as_posix() if root in item.path.parents else item.path.name
-        )
+        below = root in item.path.parents
+        return speakable(item.path.relative_to(root).as_posix() if below else item.path.name)
 
 
 def _is_done(row: Future[Row] | Row) -> bool:
@@ -308,9 +317,10 @@ def _network_input(
     """The image as the network would see it; None where it cannot be read."""
     try:
         image = decode(read(item.path, limits), limits)
-    except CamError:
+        return explainer.prepare_image(image, options).network_input
+    except Exception as error:
+        error_of_item(error, item.name)
         return None
-    return explainer.prepare_image(image, options).network_input
 
 
 def _chunks(items: Sequence[ImageItem], size: int) -> Iterator[list[ImageItem]]:

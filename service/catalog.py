@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from cam_engine.checkpoints import CheckpointHeader
 from cam_engine.data_root import DataRoot, check_form
-from cam_engine.errors import CamError, NoImagesFound, NoModelsFound
+from cam_engine.errors import CamError, NoImagesFound, NoModelsFound, error_of_item
 from cam_engine.experiments import Experiment, ImageItem
 from cam_engine.grids import LayerGrid, layer_grids
 from cam_engine.headers import CheckpointStalled, HeaderReader
@@ -153,8 +153,9 @@ class Catalog:
             header = self._headers.read(stamp.path)
         except CheckpointStalled as error:
             raise _ForNow(Unreadable(error.code, str(error))) from error
-        except CamError as error:
-            return Unreadable(error.code, str(error))
+        except Exception as raised:  # one file's fault is not the others'
+            fault = error_of_item(raised, stamp.path.parent.name)
+            return Unreadable(fault.code, str(fault))
         if header.architecture is None or header.input_size is None:
             return ModelFacts(header, ())
         classes = len(header.class_names or ("one", "other"))
@@ -162,6 +163,9 @@ class Catalog:
             return ModelFacts(header, _grids(header.architecture, classes, header.input_size))
         except CamError:  # loading will say so
             return ModelFacts(header, ())
+        except Exception as raised:
+            fault = error_of_item(raised, stamp.path.parent.name)
+            return Unreadable(fault.code, str(fault))
 
     def images(self, entry: ExperimentEntry, split: str) -> tuple[ImageItem, ...]:
         """The split's images by path; remembered until a folder of theirs changes."""

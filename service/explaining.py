@@ -317,7 +317,7 @@ class Explaining:
 
     def _read_item(self, item: ImageItem) -> ImageSource:
         relative = self._catalog.data.id_of(item.path)
-        file = self._catalog.data.inside(relative)
+        file = self._catalog.data.listed(relative)
         try:
             data = self._catalog.data.read_image(file, self._limits)
         except CamError as error:

@@ -8,8 +8,9 @@ from pathlib import Path, PurePosixPath
 
 from zipstream import ZIP_STORED, ZipStream
 
+from cam_engine.data_root import check_form
 from cam_engine.decoding_pool import DecodingPool
-from cam_engine.errors import CamError
+from cam_engine.errors import CamError, PathOutsideRoot
 from cam_engine.figures import picture_files
 from cam_engine.outputs import MANIFEST, SUMMARY_CSV, SUMMARY_JSON, PicturePaths
 from cam_engine.provenance import Provenance
@@ -100,14 +101,23 @@ class JobResults:
         output = self._places.output(state.record)
         if PurePosixPath(path).name in {SUMMARY_CSV, SUMMARY_JSON, MANIFEST}:
             return self._summary(state, output, path)
-        found = output.file(path)
         model = self._model_of(state, path)
+        self._check_form(state, path, model)
+        found = output.file(path)
         made = next(output.provenance([path])) if found and model else None
         if found is None or model is None or made is None or not self._explains(state, model, made):
             raise ServiceError("file-not-found", f"the job has no file {path!r}")
         if made.run not in model.runs:
             raise ServiceError("result-replaced", self._replaced(state, model, made)[0])
         return found
+
+    def _check_form(self, state: JobState, path: str, model: _Model | None) -> None:
+        """Pictures are named after images, which may be named in any way."""
+        try:
+            check_form(path)
+        except PathOutsideRoot:
+            if model is None or path not in self._pictures(state, model):
+                raise
 
     def _summary(self, state: JobState, output: OutputFolder, path: str) -> StoredFile:
         for one in output.results(state.record.id):
@@ -217,7 +227,7 @@ class JobResults:
         """Why a figure is not of the image as it is now, in words; None where it is."""
         path = f"{state.record.request.experiment}/{image.path}" if image else ""
         try:
-            digest = self._digests.of(self._places.root.inside(path))
+            digest = self._digests.of(self._places.root.listed(path))
         except CamError:
             digest = None
         if digest is None:

@@ -149,7 +149,7 @@ class Predictions:
         gone = FileStamp(item.path, 0, 0, 0)
         try:
             data = self._catalog.data
-            file = data.inside(data.id_of(item.path))
+            file = data.listed(data.id_of(item.path))
             stamp = stamp_of(file)
             known = self._known.get((model.sha256, stamp))
             if known is not None:

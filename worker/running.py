@@ -12,12 +12,20 @@ from types import TracebackType
 from typing import Self
 
 import structlog
+from celery.exceptions import SoftTimeLimitExceeded
+from redis.exceptions import RedisError
 
 from cam_engine.checkpoints import load_classifier
 from cam_engine.decoding import DEFAULT_LIMITS
 from cam_engine.decoding_pool import DecodingPool
 from cam_engine.engine import Explainer
-from cam_engine.errors import CamError, CheckpointInvalid, OutOfMemory, OutputNotWritable
+from cam_engine.errors import (
+    CamError,
+    CheckpointInvalid,
+    OutOfMemory,
+    OutputNotWritable,
+    error_of_item,
+)
 from cam_engine.experiments import ImageItem, pick_by_errors
 from cam_engine.figures import picture_files
 from cam_engine.memory import trim
@@ -36,6 +44,7 @@ _REPORT_SECONDS = 1.0
 _PASS_SECONDS = 1.0
 _LEAST_MEASURED = 16
 _SYSTEM_ERRORS = (OutputNotWritable, OutOfMemory)
+_NO_FAULT_OF_THE_MODEL = (RedisError, SoftTimeLimitExceeded)  # the chunk is tried again
 
 
 class Models:
@@ -129,8 +138,10 @@ class ChunkRunner:
             except _SYSTEM_ERRORS as error:
                 report.flush()
                 self._coordinator.fail(chunk.job, error)
-            except CamError as error:  # the model's fault: its items fail, other models go on
-                report.fail_rest(error)
+            except _NO_FAULT_OF_THE_MODEL:
+                raise
+            except Exception as error:  # the model's fault: its items fail, other models go on
+                report.fail_rest(error_of_item(error, record.models[chunk.model].name))
         return None
 
     def _explain(self, chunk: Chunk, state: JobState, report: _Report) -> None:
@@ -212,9 +223,9 @@ class ChunkRunner:
         start = time.perf_counter()
         try:
             outcome = run(explainer, facts, request, on_row)
-        except _SYSTEM_ERRORS:
+        except (*_SYSTEM_ERRORS, *_NO_FAULT_OF_THE_MODEL, _Stopped):
             raise
-        except CamError:
+        except Exception:
             workspace.wait()
             raise
         workspace.wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import importlib
 import threading
 import zipfile
 from collections.abc import Callable
@@ -17,7 +18,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from cam_engine.checkpoints import Classifier, load_classifier, read_header
+from cam_engine.checkpoints import Classifier, header_of, load_classifier, read_header
 from cam_engine.errors import (
     ArchitectureUnknown,
     CamError,
@@ -440,3 +441,34 @@ def test_loads_the_real_experiments_models(
         logits = classifier.network(torch.zeros(1, 3, 224, 224))
     assert logits.shape == (1, 4)
     assert logits.isfinite().all()
+
+
+def test_a_name_that_timm_has_deprecated_is_read_as_the_one_of_today(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = trained("tf_efficientnet_lite0", "timm")
+    folder = tmp_path / "cls_lite_ce"
+    for said, today in (
+        ("tf_efficientnet_b0_ns", "tf_efficientnet_b0.ns_jft_in1k"),
+        ("timm/tf-efficientnet-b0-ns", "tf_efficientnet_b0.ns_jft_in1k"),
+        ("tv_resnet50", "resnet50"),
+        ("swsl_resnet18", "resnet18"),
+    ):
+        path = save(folder, {"arch": said, "state_dict": network.state_dict()})
+        assert read_header(path).architecture == today
+    network = trained("tf_efficientnet_b0", "timm")
+    path = save(folder, {"arch": "tf_efficientnet_b0_ns", "state_dict": network.state_dict()})
+    classifier = load_classifier(path)
+    assert_same(classifier, network)
+    assert classifier.architecture == "tf_efficientnet_b0.ns_jft_in1k"
+    assert "cls_lite_ce: timm's deprecated name tf_efficientnet_b0_ns is read as" in caplog.text
+    assert read_header(path).input_size == (224, 224)
+
+
+def test_every_name_that_timm_has_deprecated_says_what_it_is_by_now() -> None:
+    deprecated = importlib.import_module("timm.models._registry")._deprecated_models
+    assert len(deprecated) > 200
+    for name in deprecated:
+        header = header_of(Path(f"cls_{name}/best.pt"), {})
+        assert header.architecture not in {None, name}, name
+        assert header.input_size is not None, name

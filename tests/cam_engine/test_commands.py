@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
+import torchvision
 from PIL import Image
 
 from cam_engine.cli import experiment_main, images_main
@@ -254,6 +257,30 @@ def test_a_model_that_cannot_be_loaded_does_not_stop_the_others(
     assert experiment_main([*arguments, "--models", "resnet50"]) == 2
 
 
+def save_failing(folder: Path) -> None:
+    """A network that fails in its own code: nothing is left to pool of 16 px."""
+    folder.mkdir()
+    network = torchvision.models.get_model("densenet121", weights=None, num_classes=4)
+    contents = {"model_name": "densenet121", "state_dict": network.state_dict(), "input_size": 16}
+    torch.save(contents, folder / "best.pt")
+
+
+def test_a_model_that_fails_in_any_way_does_not_stop_the_others(
+    experiment: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_failing(experiment / "cls_failing_ce")
+    assert experiment_main(["--exp-folder", str(experiment), "--max-images", "1"]) == 1
+    said = capsys.readouterr().err
+    assert "cls_failing_ce: error [internal-error]" in said
+    assert "Traceback" not in said
+    assert len(rows_of(experiment / "gradcam_visualizations")) == 2
+    image = str(next(crops_of(experiment).rglob("*.jpg")))
+    model = str(experiment / "cls_failing_ce/best.pt")
+    output = str(experiment.parent / "out")
+    assert images_main(["--model", model, "--images", image, "--output", output]) == 2
+    assert "error [internal-error]" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -424,3 +451,96 @@ def test_what_decoders_print_stays_out_of_what_the_command_says(
         assert re.search(rf"{name}.*the TIFF data is damaged", said)
     for mark in ("not yet in table.\n", "Decode", "[ERROR:", "[ WARN:", "grfmt_tiff", "Warning"):
         assert mark not in said
+
+
+def test_a_long_name_stops_nothing(
+    experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = next(crops_of(experiment).rglob("*.jpg"))
+    folder = tmp_path / "images"
+    folder.mkdir()
+    long = "клетка" * 20 + ".jpg"
+    for name in (long, "short.jpg"):
+        shutil.copy(image, folder / name)
+    layer = ["--layers", "early", "features.12"]
+    model = ["--model", str(checkpoint_of(experiment)), "--images", str(folder)]
+    assert images_main([*model, *layer, "--output", str(tmp_path / "out")]) == 0
+    rows = rows_of(tmp_path / "out")
+    assert sorted(row["image"] for row in rows) == ["short.jpg", long]
+    assert all((tmp_path / "out" / row["figure"]).is_file() for row in rows)
+
+
+FOREIGN = ('{"accuracy": 0.93}', "[1, 2]", "[]", '{"models": {"a": 1}}', "no JSON at all")
+
+
+@pytest.mark.parametrize("foreign", ["", *FOREIGN])
+def test_a_foreign_summary_in_the_output_is_left_out_and_left_alone(
+    experiment: Path, foreign: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    output = experiment / "gradcam_visualizations"
+    (output / "others").mkdir(parents=True)
+    (output / "others/summary.json").write_text(foreign)
+    assert experiment_main(["--exp-folder", str(experiment), "--max-images", "1"]) == 0
+    assert len(rows_of(output)) == 2
+    assert (output / "others/summary.json").read_text() == foreign
+    assert "others: left out of" in caplog.text
+
+
+@pytest.mark.parametrize("file", ["summary.json", "summary.csv", "manifest.json"])
+@pytest.mark.parametrize("foreign", FOREIGN)
+def test_what_is_not_ours_is_never_replaced(
+    experiment: Path, file: str, foreign: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The experiment's folder as the output, where the training script has put files of its own."""
+    own, other = (checkpoint_of(experiment, loss).parent for loss in ("focal", "cb"))
+    for folder in (own, experiment):
+        (folder / file).unlink(missing_ok=True)
+        (folder / file).write_text(foreign)
+    arguments = ["--exp-folder", str(experiment), "--output-base", str(experiment)]
+    assert experiment_main([*arguments, "--max-images", "1"]) == 0
+    for folder in (own, experiment):
+        assert (folder / file).read_text() == foreign
+        assert f"{folder / file} is not of this software" in caplog.text
+    assert len(rows_of(other)) == 1
+    (experiment / file).unlink()
+    assert experiment_main([*arguments, "--max-images", "1"]) == 0
+    assert len(rows_of(experiment)) == 2
+    assert experiment_main([*arguments, "--max-images", "2"]) == 0
+    assert len(rows_of(other)) == 2
+
+
+def test_an_empty_summary_is_replaced(experiment: Path) -> None:
+    output = experiment / "gradcam_visualizations"
+    folder = output / checkpoint_of(experiment).parent.name
+    folder.mkdir(parents=True)
+    for place in (output, folder):
+        (place / "summary.json").touch()
+    assert experiment_main(["--exp-folder", str(experiment), "--max-images", "1"]) == 0
+    assert len(rows_of(output)) == 2
+    assert len(json.loads((folder / "summary.json").read_text())["images"]) == 1
+
+
+def test_names_that_are_not_utf8_are_escaped(
+    experiment: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Latin-1, as old archives have it: of an image, its class, and a classifier."""
+    model = checkpoint_of(experiment).parent
+    model.rename(model.parent / os.fsdecode(os.fsencode(model.name) + b"\xe9"))
+    first, second, *rest = sorted(crops_of(experiment).rglob("*.jpg"))
+    for crop in rest:
+        crop.unlink()
+    first.rename(first.parent / os.fsdecode(b"cellul\xe9.jpg"))
+    kind = crops_of(experiment) / os.fsdecode(b"anneau_\xe9")
+    kind.mkdir()
+    second.rename(kind / "plain.jpg")
+    assert experiment_main(["--exp-folder", str(experiment), "--models", "focal"]) == 0
+    (row, other) = rows_of(experiment / "gradcam_visualizations")
+    assert row["model"] == f"{model.name}%E9"
+    assert {Path(one["image"]).name for one in (row, other)} == {"cellul%E9.jpg", "plain.jpg"}
+    figures = experiment / "gradcam_visualizations" / row["model"]
+    assert all((figures / one["figure"]).is_file() for one in (row, other))
+    json.loads((figures / "summary.json").read_bytes())
+    arguments = ["--model", str(next(experiment.glob("cls_*focal*/best.pt")))]
+    arguments += ["--images", str(crops_of(experiment)), "--output", str(tmp_path / "out")]
+    assert images_main(arguments) == 0
+    assert "%E9" in capfd.readouterr().out

@@ -196,3 +196,13 @@ def test_names_are_shown_below_what_people_know(root: Path) -> None:
     assert ConfinedFolder(root, "a", shown="run/a").within("b").shown("c") == "run/a/b/c"
     assert parts_of("a/b") == ("a", "b")
     assert parts_of(Path()) == ()
+
+
+@pytest.mark.parametrize("letter", ["a", "я", "环", "🔬"])
+def test_a_name_may_be_as_long_as_a_file_system_lets_it(tmp_path: Path, letter: str) -> None:
+    name = letter * (255 // len(letter.encode()))
+    folder = ConfinedFolder(tmp_path)
+    folder.write(name, b"one")
+    assert folder.read(name) == b"one"
+    assert folder.create(name[1:], b"two")
+    assert os.listdir(tmp_path) in ([name, name[1:]], [name[1:], name])  # noqa: PTH208

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -176,3 +177,17 @@ def test_errors_first_then_the_least_certain() -> None:
     margins = [0.9, -0.2, None, 0.1, -0.7]
     picked = pick_by_errors(items(a=5), margins, 4)
     assert [i.name for i in picked] == ["a_4", "a_1", "a_3", "a_0"]
+
+
+def test_names_too_long_for_their_pictures_are_shortened_with_a_digest(tmp_path: Path) -> None:
+    long = "клетка_" * 18  # 126 characters, 234 bytes
+    files = [Path(f"{long}{number}.jpg") for number in (1, 2)]
+    names = unique_names([*files, Path("short.jpg")])
+    assert names[2] == "short"
+    digests = [hashlib.sha256(f"{long}{number}".encode()).hexdigest()[:12] for number in (1, 2)]
+    assert [name.rsplit("_", 1)[1] for name in names[:2]] == digests
+    assert all(long.startswith(name.rsplit("_", 1)[0]) for name in names[:2])
+    assert all(len(name.encode()) <= 160 for name in names)
+    assert unique_names([files[1]]) == [names[1]]
+    (tmp_path / files[0].name).touch()
+    assert [item.name for item in find_images(tmp_path / files[0].name)] == [names[0]]

@@ -104,13 +104,16 @@ def _put_images(experiment: Path, lifecycle: Path) -> None:
 
 
 def _put_unspeakable(experiment: Path, sound: Path) -> None:
-    """A file name that is not UTF-8, and class names with control characters."""
+    """File names that are not UTF-8 or no paths on the web, class names with control characters."""
     ring = experiment / CROPS / "test/ring"
     ring.mkdir(parents=True)
     image = sound / CROPS / "test/ring/cell_001.jpg"
     shutil.copy(image, ring / "b.jpg")
     shutil.copy(image, os.fsencode(ring) + b"/a\xff.jpg")
+    for name in ("c\\d.jpg", "e%5Cf.jpg", "g\nh.jpg"):
+        shutil.copy(image, ring / name)
     shutil.copytree(sound / MODEL, experiment / "cls_plain")
+    shutil.copytree(sound / MODEL, experiment / os.fsdecode(b"cls_mod\xe8le"))
     shutil.copytree(sound / MODEL, experiment / "cls_control")
     names = ["a\0b", "c\nd", "e\x1b[31m", "f"]
     rewrite(experiment / "cls_control/best.pt", class_names=names, val_acc=0.1)

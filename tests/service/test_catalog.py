@@ -109,3 +109,16 @@ def test_a_file_is_looked_into_once_also_where_it_is_refused(results: Path) -> N
     (broken / "best.pt").write_bytes(b"still no checkpoint")
     (again,) = [model for model in catalog.models() if model.name == "cls_broken"]
     assert catalog.facts(again) is not first
+
+
+def test_a_model_whose_grids_cannot_be_found_is_listed_with_its_error(results: Path) -> None:
+    """A vision transformer for 224 px of which the file says 100: timm asserts."""
+    catalog = Catalog(results, 0)
+    experiment = catalog.experiments()[0]
+    checkpoint = results / experiment.id / NAMES[0] / "best.pt"
+    rewrite(checkpoint, model_name="vit_tiny_patch16_224", input_size=100)
+    first, second = (catalog.facts(model) for model in catalog.experiments()[0].models)
+    assert isinstance(first, Unreadable)
+    assert (first.code, str(results) in first.detail) == ("internal-error", False)
+    assert not isinstance(second, Unreadable)
+    assert catalog.best_model().name == NAMES[1]

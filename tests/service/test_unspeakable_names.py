@@ -22,7 +22,7 @@ def test_a_file_name_that_is_not_utf8_does_not_break_the_list(
 def test_a_file_name_that_is_not_utf8_does_not_break_a_contact_sheet(
     odd: httpx.Client, odd_root: OddRoot, headers: dict[str, str]
 ) -> None:
-    body = {"experiment": odd_root.unspeakable, "model": "cls_plain", "max_images": 2}
+    body = {"experiment": odd_root.unspeakable, "model": "cls_plain", "max_images": 4}
     sound(odd.post(EXPLANATIONS, json=body, headers=headers))
 
 
@@ -34,3 +34,22 @@ def test_class_names_with_control_characters_are_shown_or_refused(
     response = odd.post(EXPLANATIONS, json={**body, "target": target})
     assert response.status_code in {200, 422}, response.text
     facts(odd.get("/v1/models"))
+
+
+def test_images_of_any_name_have_their_predictions(odd: httpx.Client, odd_root: OddRoot) -> None:
+    at = f"/v1/experiments/{odd_root.unspeakable}/predictions"
+    page = facts(odd.get(at, params={"model": f"{odd_root.unspeakable}/cls_plain"}))
+    assert [one["problem"] for one in page["predictions"]] == [None] * 4
+    body = {"experiment": odd_root.unspeakable, "model": "cls_plain", "image": f"{CROPS}\\test"}
+    assert odd.post(EXPLANATIONS, json=body).status_code == 403
+
+
+def test_models_and_files_of_any_name_do_not_break_answers(
+    odd: httpx.Client, odd_root: OddRoot
+) -> None:
+    models = facts(odd.get("/v1/models"))["models"]
+    assert f"{odd_root.unspeakable}/cls_plain" in [one["id"] for one in models]
+    named = [one for one in models if one["name"] == "cls_mod%E8le"]
+    assert [one["problem"] for one in named] == [None]
+    body = {"experiment": odd_root.bare, "models": ["vgg"]}
+    assert odd.post("/v1/jobs", json=body).status_code in {404, 422, 503}

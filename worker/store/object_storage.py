@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from cam_engine.confined import ConfinedFolder
+from cam_engine.confined import ConfinedFolder, parts_of
 from cam_engine.data_root import DataRoot, check_form
 from cam_engine.errors import CamError, InvalidOption, OutputBusy, PathOutsideRoot
 from cam_engine.experiments import DEFAULT_OUTPUT, ImageItem
@@ -244,8 +244,7 @@ class ObjectFolder:
 
     def file(self, path: str) -> StoredFile | None:
         """The object, unless a part of its name begins with a dot. Raises PathOutsideRoot."""
-        check_form(path)
-        key = f"{self._key}/{PurePosixPath(path).as_posix()}"
+        key = "/".join([self._key, *parts_of(PurePosixPath(path).as_posix())])
         size = self._objects.size(key) if _is_shown(path) else None
         return None if size is None else StoredFile(path, size, partial(self._objects.stream, key))
 

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from cam_engine import output_lock
 from cam_engine.confined import ConfinedFolder
-from cam_engine.data_root import DataRoot, check_form, inside
+from cam_engine.data_root import DataRoot, inside
 from cam_engine.errors import CamError, InvalidOption, OutputNotWritable, PathOutsideRoot
 from cam_engine.experiments import DEFAULT_OUTPUT, ImageItem
 from cam_engine.output_lock import RUN_MANIFEST, RUNS, is_job_id
@@ -311,7 +311,7 @@ class PosixFolder:
         """Each model's, and the merged ones. Raises OutputNotWritable."""
         for summary in summaries:
             write_model_summary(self._folder.within(summary.facts.model), summary)
-        write_merged_summary(self._folder)
+        write_merged_summary(self._folder, summaries)
 
     def write_results(self, job: str, summaries: Sequence[ModelSummary]) -> None:
         """Raises OutputNotWritable."""
@@ -347,7 +347,6 @@ class PosixFolder:
 
     def file(self, path: str) -> StoredFile | None:
         """The file, unless its name begins with a dot. Raises PathOutsideRoot."""
-        check_form(path)
         return _stored(self._folder, PurePosixPath(path).as_posix())
 
     def found_runs(self, folder: JobFolder) -> Iterator[FoundRun]:

@@ -1,0 +1,40 @@
+"""Names that files can have and JSON can hold: cut with a digest, and with odd bytes escaped."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+
+_DIGEST_CHARACTERS = 12
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_ESCAPED_BYTE = 0xDC00  # what Python adds to a byte of a file's name that is not UTF-8
+
+
+def speakable(name: str) -> str:
+    """A name as UTF-8 can say it: a byte that is not UTF-8 becomes "%" and its hex digits."""
+    return _SURROGATE.sub(_escaped, name)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    byte = ord(found[0]) - _ESCAPED_BYTE
+    return f"%{byte:02X}" if 0x80 <= byte <= 0xFF else "\ufffd"
+
+
+def short_name(name: str, most_bytes: int) -> str:
+    """The name, where it is longer as much of its start as fits before `_<digest>`.
+
+    The digest is the first 12 hexadecimal digits of the SHA-256 of the whole name.
+    """
+    data = os.fsencode(name)
+    if len(data) <= most_bytes:
+        return name
+    digest = hashlib.sha256(data).hexdigest()[:_DIGEST_CHARACTERS]
+    return f"{start_of(name, most_bytes - len(digest) - 1)}_{digest}"
+
+
+def start_of(name: str, most_bytes: int) -> str:
+    """As many whole characters of a name's start as fit."""
+    while len(os.fsencode(name)) > most_bytes:
+        name = name[: min(len(name) - 1, most_bytes)]
+    return name
