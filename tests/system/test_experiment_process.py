@@ -48,7 +48,10 @@ def command(experiment: Path, count: int, *more: str) -> list[str]:
 
 
 def pictures(experiment: Path) -> list[Path]:
-    return sorted((experiment / "gradcam_visualizations").rglob("*.png"))
+    """Those there are while the command goes on: folders of its locks come and go."""
+    walked = os.walk(experiment / "gradcam_visualizations")
+    found = (Path(at) / name for at, _, names in walked for name in names)
+    return sorted(path for path in found if path.suffix == ".png")
 
 
 def wait_for_pictures(experiment: Path, count: int, process: subprocess.Popen[bytes]) -> None:
@@ -59,11 +62,20 @@ def wait_for_pictures(experiment: Path, count: int, process: subprocess.Popen[by
         time.sleep(0.02)
 
 
+def _heed_interrupts() -> None:
+    """Shells have what they start in the background ignore them, and all that starts from there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_stopped_at_any_moment_it_leaves_whole_pictures_and_resumes(
     experiment: Path, number: signal.Signals, status: int
 ) -> None:
-    process = subprocess.Popen(command(experiment, 400), stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command(experiment, 400),
+        stderr=subprocess.PIPE,
+        preexec_fn=_heed_interrupts,  # noqa: PLW1509 (no threads here)
+    )
     wait_for_pictures(experiment, 60, process)
     process.send_signal(number)
     _, error = process.communicate(timeout=60)
