@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.redis_server import RedisServer, running_redis
+from tests.worker.working import Setting, setting_on
 from worker.store.records import JobStore, connect
 
 
@@ -24,3 +26,16 @@ def store(redis_server: RedisServer) -> Iterator[JobStore]:
     client.flushall()
     yield JobStore(client)
     client.close()
+
+
+@pytest.fixture
+def setting(
+    store: JobStore,
+    redis_server: RedisServer,
+    sample_run: Path,
+    tmp_path: Path,
+    one_thread: None,
+) -> Iterator[Setting]:
+    """Jobs of a bundled experiment, worked off in this process."""
+    with setting_on(redis_server, sample_run, tmp_path) as made:
+        yield made

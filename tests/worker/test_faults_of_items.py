@@ -5,40 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from cam_engine.errors import NoModelsFound, PathOutsideRoot
 from cam_engine.options import Pick
 from tests.cam_engine.test_commands import save_failing
-from tests.redis_server import RedisServer
-from tests.worker.test_links_in_outputs import MODEL, Setting, setting_on
+from tests.worker.working import IMAGES, MODEL, Setting, crops
 from worker.contract import JobRequest, JobState
-from worker.store.records import JobStore
-
-IMAGES = 4
-
-
-@pytest.fixture
-def setting(
-    store: JobStore,
-    redis_server: RedisServer,
-    sample_run: Path,
-    tmp_path: Path,
-    one_thread: None,
-) -> Iterator[Setting]:
-    with setting_on(redis_server, sample_run, tmp_path) as made:
-        yield made
-
-
-def crops(setting: Setting) -> list[Path]:
-    """Few of them."""
-    found = sorted(setting.experiment.glob("crops_gt_crops/crops/test/*/*.jpg"))
-    for crop in found[IMAGES:]:
-        crop.unlink()
-    return found[:IMAGES]
 
 
 def done(setting: Setting, *models: str, pick: Pick = "balanced") -> JobState:

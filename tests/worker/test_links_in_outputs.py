@@ -2,86 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
-import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from cam_engine.decoding_pool import DecodingPool
-from service.jobs import Jobs
-from service.jobs_threads import JobsThreads
 from service.problems import ServiceError
-from tests.redis_server import RedisServer
-from worker.contract import JobRequest, JobState
-from worker.process import parts
-from worker.running import ChunkRunner
-from worker.settings import WorkerSettings
-from worker.store.records import JobStore
-from worker.store.webhooks import Webhooks
+from tests.worker.working import MODEL, Setting
 
-MODEL = "cls_mobilenet_v3_small_focal"
 SECRET = b"root:x:0:0:"
-
-
-@dataclass
-class Setting:
-    """Jobs on a data root with one experiment, worked off in this process."""
-
-    jobs: Jobs
-    runner: ChunkRunner
-    experiment: Path
-
-    @property
-    def output(self) -> Path:
-        return self.experiment / "gradcam_visualizations"
-
-    def done(self, images: int = 2) -> JobState:
-        name = self.experiment.relative_to(self.jobs.places.root.root).as_posix()
-        request = JobRequest(experiment=name, models=("focal",), max_images=images)
-        job = self.jobs.accept(request, None).state.record.id
-        for given in self.jobs.store.out(job):
-            self.runner.run(given.chunk)
-        return self.jobs.get(job)
-
-    def archive(self, job: JobState) -> dict[str, bytes]:
-        data = b"".join(self.jobs.results.archive(job))
-        with zipfile.ZipFile(io.BytesIO(data)) as opened:
-            return {name: opened.read(name) for name in opened.namelist()}
-
-
-@contextmanager
-def setting_on(redis_server: RedisServer, sample_run: Path, tmp_path: Path) -> Iterator[Setting]:
-    """One on a data root of its own."""
-    source = sorted(sample_run.glob("experiments/experiment_*"))[0]
-    target = tmp_path / "data" / sample_run.name / "experiments" / source.name
-    shutil.copytree(source, target)
-    settings = WorkerSettings(data=tmp_path / "data", redis_url=redis_server.url, device="cpu")
-    store, coordinator, places = parts(settings)
-    decoding = DecodingPool()
-    jobs = Jobs(store, coordinator, places, Webhooks(settings, store), decoding, JobsThreads(60.0))
-    runner = ChunkRunner(settings, store, places, coordinator, "here", lambda: False)
-    yield Setting(jobs, runner, target)
-    jobs.threads.executor.shutdown()
-    decoding.close()
-
-
-@pytest.fixture
-def setting(
-    store: JobStore,
-    redis_server: RedisServer,
-    sample_run: Path,
-    tmp_path: Path,
-    one_thread: None,
-) -> Iterator[Setting]:
-    with setting_on(redis_server, sample_run, tmp_path) as made:
-        yield made
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,24 +11,8 @@ import pytest
 from cam_engine.data_root import DataRoot
 from cam_engine.decoding import ImageLimits
 from cam_engine.errors import CamError, NoModelsFound
-from tests.redis_server import RedisServer
-from tests.worker.test_links_in_outputs import MODEL, Setting, setting_on
+from tests.worker.working import IMAGES, MODEL, Setting, crops
 from worker.contract import JobRequest, JobState
-from worker.store.records import JobStore
-
-IMAGES = 4
-
-
-@pytest.fixture
-def setting(
-    store: JobStore,
-    redis_server: RedisServer,
-    sample_run: Path,
-    tmp_path: Path,
-    one_thread: None,
-) -> Iterator[Setting]:
-    with setting_on(redis_server, sample_run, tmp_path) as made:
-        yield made
 
 
 @pytest.fixture
@@ -47,14 +31,6 @@ def outside(tmp_path: Path) -> Callable[[Path], None]:
 def request(setting: Setting) -> JobRequest:
     name = setting.experiment.relative_to(setting.jobs.places.root.root).as_posix()
     return JobRequest(experiment=name, models=("focal",), max_images=None)
-
-
-def crops(setting: Setting) -> list[Path]:
-    """Few of them."""
-    found = sorted(setting.experiment.glob("crops_gt_crops/crops/test/*/*.jpg"))
-    for crop in found[IMAGES:]:
-        crop.unlink()
-    return found[:IMAGES]
 
 
 def work_off(setting: Setting, job: str) -> JobState:
