@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,15 @@ import torch
 _BESIDE_THE_CHECKOUT = Path(
     "../shared/results/optA_20251005_182645/experiments/experiment_iml_lifecycle"
 )
+
+
+@pytest.fixture(autouse=True)
+def _no_log_of_another_test() -> None:
+    """Applications that tests make set logging up for the process, and their streams are closed."""
+    root = logging.getLogger()
+    root.handlers = [
+        one for one in root.handlers if not getattr(getattr(one, "stream", None), "closed", False)
+    ]
 
 
 @pytest.fixture(scope="session")

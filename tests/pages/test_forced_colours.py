@@ -15,6 +15,8 @@ from tests.pages.conftest import until
 from tests.pages.holding import Holding
 from tests.pages.test_experiment import LIFECYCLE
 
+pytestmark = pytest.mark.system
+
 _STYLE = """(one) => {
   const style = getComputedStyle(one);
   return ['outlineStyle', 'outlineWidth', 'backgroundColor', 'borderTopWidth', 'borderTopStyle',

@@ -16,6 +16,8 @@ from tests.pages.test_experiment import CB, LIFECYCLE
 from tests.pages.test_signin import KEY, locked, sign_in
 from tests.serving import Server
 
+pytestmark = pytest.mark.system
+
 __all__ = ["locked"]  # a fixture
 
 LARGE = "document.querySelector('#viewer')"

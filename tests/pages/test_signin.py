@@ -13,6 +13,8 @@ from playwright.sync_api import Page, expect
 from tests.pages.conftest import until
 from tests.serving import Server, running
 
+pytestmark = pytest.mark.system
+
 KEY = "a-key-of-the-test-that-is-long-enough-0123456789"
 
 

@@ -11,6 +11,8 @@ import pytest
 
 from tests.pages.viewing import CELL, decoded, experiment_of, show
 
+pytestmark = pytest.mark.system
+
 _COLOURS = """() => {
   const root = viewer.shadowRoot;
   const back = (selector) => getComputedStyle(root.querySelector(selector)).backgroundColor;

@@ -155,7 +155,7 @@ def test_an_answer_asked_for_again_outlives_those_that_are_not(
 def test_other_methods_are_refused(http: httpx.Client) -> None:
     response = http.delete(f"{EXPLANATIONS}/{'0' * 64}")
     assert_problem(response, "method-not-allowed")
-    assert response.headers["allow"] == "GET"
+    assert response.headers["allow"] == "GET, HEAD"
 
 
 def test_numbers_after_a_picture_are_those_of_numbers_at_once(
