@@ -256,7 +256,7 @@ def test_a_redis_that_hangs_keeps_only_those_waiting_who_need_it(
         polls = [pool.submit(httpx.get, address, timeout=90) for _ in range(24)]
         made.redis.pause()
         try:
-            for _ in range(20):
+            for _ in range(3):
                 assert client.get("/v1/models").status_code == 200
                 assert client.get("/v1/experiments").status_code == 200
             assert not any(poll.done() for poll in polls)

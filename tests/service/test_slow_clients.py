@@ -20,7 +20,7 @@ from service.metrics import Metrics
 from service.problems import ServiceError
 from service.protocol import PatientProtocol
 from service.settings import Settings
-from tests.service.asking import post_image, sound
+from tests.service.asking import post_image, sound, until
 from tests.service.raw_http import connected, read_answer, upload_body, upload_head
 from tests.serving import Server
 
@@ -32,14 +32,21 @@ _POST = (
 _WHOLE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-class _Hasty(PatientProtocol):
-    header_seconds = 0.3
+class _Brief(PatientProtocol):
     most_header_bytes = 4096
 
 
+class _Hasty(_Brief):
+    header_seconds = 0.3
+
+
+class _Brisk(_Brief):
+    header_seconds = 3.0  # for a whole request to be read on a busy machine
+
+
 @contextmanager
-def _serving(app: ASGIApp) -> Iterator[str]:
-    config = uvicorn.Config(app, port=0, http=_Hasty, log_config=None, lifespan="off")
+def _serving(app: ASGIApp, protocol: type[PatientProtocol]) -> Iterator[str]:
+    config = uvicorn.Config(app, port=0, http=protocol, log_config=None, lifespan="off")
     server = uvicorn.Server(config)
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
@@ -62,7 +69,21 @@ def app(sample_run: Path) -> ASGIApp:
 @pytest.fixture(scope="module")
 def hurried(app: ASGIApp) -> Iterator[str]:
     """The address of a service in this process that waits only 0.3 s for headers."""
-    with _serving(app) as url:
+    with _serving(app, _Hasty) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def brisk(app: ASGIApp) -> Iterator[str]:
+    """That of one that waits 3 s."""
+    with _serving(app, _Brisk) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def calm(app: ASGIApp) -> Iterator[str]:
+    """That of one that waits as long as usual."""
+    with _serving(app, _Brief) as url:
         yield url
 
 
@@ -75,27 +96,27 @@ def test_half_of_the_headers_is_not_waited_for(hurried: str, begun: bytes) -> No
 
 
 @pytest.mark.parametrize("begun", [b"\r\n", _HALF])
-def test_nor_is_that_of_the_next_request(hurried: str, begun: bytes) -> None:
-    with connected(hurried) as one:
+def test_nor_is_that_of_the_next_request(brisk: str, begun: bytes) -> None:
+    with connected(brisk) as one:
         one.sendall(_WHOLE)
         assert read_answer(one).status == 200
         one.sendall(begun)
         assert read_answer(one).status == 408
 
 
-def test_many_of_them_are_all_let_go_of(hurried: str) -> None:
+def test_many_of_them_are_all_let_go_of(brisk: str) -> None:
     with ExitStack() as opened:
-        several = [opened.enter_context(connected(hurried)) for _ in range(100)]
+        several = [opened.enter_context(connected(brisk)) for _ in range(100)]
         for one in several:
             one.sendall(_HALF)
-        with connected(hurried) as other:
+        with connected(brisk) as other:
             other.sendall(_WHOLE)
             assert read_answer(other).status == 200
         assert {read_answer(one).status for one in several} == {408}
 
 
-def test_headers_without_end_are_cut_off(hurried: str) -> None:
-    with connected(hurried) as one:
+def test_headers_without_end_are_cut_off(calm: str) -> None:
+    with connected(calm) as one:
         one.sendall(_HALF + 5000 * b"x")
         answer = read_answer(one)
     assert answer.status == 431
@@ -105,8 +126,8 @@ def test_headers_without_end_are_cut_off(hurried: str) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-def test_headers_of_some_length_are_read(hurried: str) -> None:
-    with connected(hurried) as one:
+def test_headers_of_some_length_are_read(calm: str) -> None:
+    with connected(calm) as one:
         for _ in range(3):  # counted for each request anew
             one.sendall(_HALF + 2000 * b"x" + b"\r\n\r\n")
             assert read_answer(one).status == 200
@@ -124,10 +145,10 @@ def test_headers_of_some_length_are_read(hurried: str) -> None:
     ids=["upload", "json"],
 )
 def test_a_body_that_stops_coming_is_given_up(
-    hurried: str, monkeypatch: pytest.MonkeyPatch, head: bytes, body: bytes
+    calm: str, monkeypatch: pytest.MonkeyPatch, head: bytes, body: bytes
 ) -> None:
     monkeypatch.setattr(uploads, "_GRACE_SECONDS", 0.2)
-    with connected(hurried) as one:
+    with connected(calm) as one:
         one.sendall(head + body)
         answer = read_answer(one)
     assert answer.status == 408
@@ -159,11 +180,13 @@ def test_what_comes_at_once_is_bounded_for_all_together() -> None:
 
 
 def test_an_upload_is_refused_while_too_much_comes(
-    app: ASGIApp, hurried: str, monkeypatch: pytest.MonkeyPatch
+    app: ASGIApp, calm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app.state.components, "arrivals", Arrivals(4000, Metrics()))  # type: ignore[attr-defined]
-    with connected(hurried) as slow, connected(hurried) as other:
+    arrivals = Arrivals(4000, Metrics())
+    monkeypatch.setattr(app.state.components, "arrivals", arrivals)  # type: ignore[attr-defined]
+    with connected(calm) as slow, connected(calm) as other:
         slow.sendall(upload_head(9000) + upload_body(b"x" * 3000)[:-100])
+        until(lambda: arrivals._bytes > 2000)
         other.sendall(upload_head(len(body := upload_body(b"x" * 3000))) + body)
         answer = read_answer(other)
     assert answer.status == 503
