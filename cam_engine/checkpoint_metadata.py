@@ -128,10 +128,12 @@ def preprocessing_of(
 
 
 def _preprocessing(base: Preprocessing, values: Mapping[str, object]) -> Preprocessing:
+    kept = "mean" not in values and "std" not in values
     return Preprocessing(
         input_size=_size(values["input_size"]) if "input_size" in values else base.input_size,
         mean=_channels("mean", values["mean"]) if "mean" in values else base.mean,
         std=_channels("std", values["std"]) if "std" in values else base.std,
+        divided_by_255=kept and base.divided_by_255,
     )
 
 

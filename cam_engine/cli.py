@@ -14,7 +14,7 @@ from cam_engine import exit_status
 from cam_engine.decoder_messages import silence_decoders
 from cam_engine.errors import CamError
 from cam_engine.memory import reuse_large_blocks
-from cam_engine.options import COLORMAPS, METHODS, PICKS
+from cam_engine.options import BACKGROUNDS, COLORMAPS, INTENSITIES, METHODS, PICKS
 from cam_engine.threads import keep_opencv_to_its_thread, share_cores_with_pictures
 
 Command = Callable[[argparse.Namespace], int]
@@ -236,8 +236,35 @@ def _add_input_options(group: argparse._ArgumentGroup) -> None:
         metavar="PX",
         help="side, or height and width (default: from the checkpoint, else the model's own)",
     )
-    group.add_argument("--mean", type=float, nargs=3, metavar=("R", "G", "B"), help="0..1 scale")
-    group.add_argument("--std", type=float, nargs=3, metavar=("R", "G", "B"), help="0..1 scale")
+    for name in ("--mean", "--std"):
+        group.add_argument(
+            name, type=float, nargs=3, metavar=("R", "G", "B"), help="0..1 scale, or both on 0..255"
+        )
+    add_decoding_options(group)
+
+
+def add_decoding_options(group: argparse._ActionsContainer) -> None:
+    """How files become pixels."""
+    group.add_argument(
+        "--intensity",
+        choices=INTENSITIES,
+        default="depth",
+        help="more than 8 bits are scaled by the camera's depth, the type's range, or each image's "
+        "own minimum and maximum (default: %(default)s)",
+    )
+    group.add_argument(
+        "--background",
+        choices=BACKGROUNDS,
+        default="beneath",
+        help="what is read where an image is transparent (default: the colours beneath)",
+    )
+    group.add_argument(
+        "--page",
+        type=_positive,
+        default=None,
+        metavar="N",
+        help="of TIFFs of several pages (default: the first that is no reduced copy)",
+    )
 
 
 def _add_picture_options(group: argparse._ArgumentGroup) -> None:

@@ -12,6 +12,7 @@ from cam_engine import exit_status
 from cam_engine.checkpoints import Classifier, load_classifier
 from cam_engine.confined import ConfinedFolder
 from cam_engine.console import Console, ModelResult
+from cam_engine.decoded import counted
 from cam_engine.engine import Explainer
 from cam_engine.errors import (
     CamError,
@@ -31,14 +32,16 @@ from cam_engine.experiments import (
     pick_images,
 )
 from cam_engine.figures import picture_files
+from cam_engine.folder_depth import FolderDepth
 from cam_engine.images import ImageLimits
-from cam_engine.options import STAGES, CamOptions, FigureStyle
+from cam_engine.options import STAGES, CamOptions, DecodingOptions, FigureStyle
 from cam_engine.output_lock import HeldFolder
 from cam_engine.outputs import (
     ModelSummary,
     make_folder,
     model_summary_object,
     remove_half_written,
+    said_of,
     write_merged_summary,
     write_model_summary,
 )
@@ -101,6 +104,7 @@ def run_images(arguments: argparse.Namespace) -> int:
         items=items,
         images_root=root,
         folder=ConfinedFolder(arguments.output),
+        depth=FolderDepth(items),
     )
     try:
         summary = _run_model(job, session)
@@ -132,6 +136,7 @@ def options_from(arguments: argparse.Namespace) -> CamOptions:
         colormap=arguments.colormap,
         alpha=defaults.alpha if arguments.alpha is None else arguments.alpha,
         blend=arguments.blend,
+        decoding=DecodingOptions(arguments.intensity, arguments.background, arguments.page),
     )
 
 
@@ -163,10 +168,13 @@ def _session(arguments: argparse.Namespace) -> _Session:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
+    """One classifier over images; depth: what the images of all of them are read by."""
+
     model: ModelFolder
     items: Sequence[ImageItem]
     images_root: Path
     folder: ConfinedFolder
+    depth: FolderDepth
 
 
 def _run_experiment(experiment: Experiment, output: Path, session: _Session) -> list[Outcome]:
@@ -176,8 +184,9 @@ def _run_experiment(experiment: Experiment, output: Path, session: _Session) -> 
     console.experiment(experiment.name, len(models), len(items))
     outcomes: list[Outcome] = []
     confined = ConfinedFolder(output)
+    depth = FolderDepth(items)
     for model in models:
-        job = _Job(model, items, experiment.folder, confined.within(model.name))
+        job = _Job(model, items, experiment.folder, confined.within(model.name), depth)
         try:
             outcomes.append(_run_model(job, session))
         except (OutputNotWritable, BrokenPipeError):  # no room; nobody to speak to
@@ -202,7 +211,10 @@ def _run_model(job: _Job, session: _Session) -> ModelSummary:
         batch_size=arguments.batch_size,
     )
     explainer.plan(options)
+    if arguments.pick == "errors":  # for which all of them are looked at
+        options = job.depth.added_to(options, job.items)
     items = _pick(job.items, explainer, arguments, options)
+    options = job.depth.added_to(options, items)
     make_folder(job.folder)
     facts = run_facts(job.model.name, explainer, options, session.style)
     request = RunRequest(
@@ -268,10 +280,19 @@ def _experiment_output(base: Path | None, experiment: Experiment, count: int) ->
 def _report(console: Console, outcomes: Sequence[Outcome]) -> None:
     console.table([_model_result(one) for one in outcomes])
     summaries = [one for one in outcomes if isinstance(one, ModelSummary)]
+    console.notices(_notices(summaries))
     failures = [one for one in outcomes if isinstance(one, ModelFailure)]
     if console.json_output:
         answer = {"models": [model_summary_object(s) for s in summaries], "failed_models": failures}
         sys.stdout.write(to_json(answer, indent=2) + "\n")
+
+
+def _notices(summaries: Sequence[ModelSummary]) -> list[str]:
+    """What was assumed of models, and of how many images what; each image counts once."""
+    of_models = [f"{one.facts.model}: {said}" for one in summaries for said in one.facts.notices]
+    rows = {(row.image, row.decoding) for one in summaries for row in one.succeeded}
+    of_images = counted(facts.notices for _, facts in sorted(rows, key=lambda pair: pair[0]))
+    return [*of_models, *(said_of(count, notice) for count, notice in of_images)]
 
 
 def _model_result(outcome: Outcome) -> ModelResult:

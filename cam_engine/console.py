@@ -65,6 +65,11 @@ class Console:
         if pictures:
             self._say(f"{model}: {_count(pictures, 'picture')} of another recipe removed")
 
+    def notices(self, said: Sequence[str]) -> None:
+        """Say what was assumed of models and images, at the end of a run."""
+        for one in said:
+            self._say(f"notice: {one}")
+
     def problem(self, where: str, code: str, detail: str) -> None:
         """Say what went wrong with one part while the rest goes on; also when quiet."""
         said = speakable(f"{where}: error [{code}]: {detail}")

@@ -20,7 +20,8 @@ from typing import IO
 
 import numpy as np
 
-from cam_engine.decoding import DEFAULT_LIMITS, ImageLimits, check_bytes
+from cam_engine.decoded import DecodedImage
+from cam_engine.decoding_limits import DEFAULT_LIMITS, ImageLimits, check_bytes
 from cam_engine.decoding_process import (
     Refusal,
     Reply,
@@ -30,7 +31,7 @@ from cam_engine.decoding_process import (
     write_all,
 )
 from cam_engine.errors import CamError, ImageTooLarge, InvalidImage
-from cam_engine.results import RgbImage
+from cam_engine.options import DEFAULT_DECODING, DecodingOptions
 
 DEFAULT_SECONDS = 5.0
 _START_SECONDS = 120.0
@@ -88,8 +89,13 @@ class DecodingPool:
             for _ in range(self.size - len(self._all)):
                 self._idle.append(self._add())
 
-    def decode(self, data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> RgbImage:
-        """What `decode_image` answers and raises; waits for its turn.
+    def decode(
+        self,
+        data: bytes,
+        limits: ImageLimits = DEFAULT_LIMITS,
+        options: DecodingOptions = DEFAULT_DECODING,
+    ) -> DecodedImage:
+        """What `decoding.decode` answers and raises; waits for its turn.
 
         Beyond its seconds, or where the decoder crashes, its process is ended and another takes its
         place. Raises InvalidImage then.
@@ -98,7 +104,7 @@ class DecodingPool:
         with self._places:
             process = self._take()
             try:
-                answer = process.decode(data, limits, self._seconds, self._clock_seconds)
+                answer = process.decode(data, limits, options, self._seconds, self._clock_seconds)
             except BaseException:
                 self._replace(process)
                 raise
@@ -175,13 +181,18 @@ class _Process:
         return self._process.poll() is None
 
     def decode(
-        self, data: bytes, limits: ImageLimits, seconds: float, clock_seconds: float
-    ) -> RgbImage | CamError:
+        self,
+        data: bytes,
+        limits: ImageLimits,
+        options: DecodingOptions,
+        seconds: float,
+        clock_seconds: float,
+    ) -> DecodedImage | CamError:
         """The pixels, or why it was refused. After anything that is raised it cannot be used."""
         self._wait_until_ready()
         file = self._file.fileno()
         write_all(file, memoryview(data))
-        task = Task(len(data), limits.max_bytes, limits.max_pixels, seconds)
+        task = Task(len(data), limits.max_bytes, limits.max_pixels, seconds, options)
         try:
             self._connection.send_bytes(task.to_bytes())
             if not self._connection.poll(clock_seconds):
@@ -211,7 +222,7 @@ class _Process:
             command = " ".join(_COMMAND)
             raise RuntimeError(f"a process that decodes images did not start: try `{command}`")
 
-    def _answer(self, reply: Reply, limits: ImageLimits) -> RgbImage | CamError:
+    def _answer(self, reply: Reply, limits: ImageLimits) -> DecodedImage | CamError:
         if isinstance(reply, Refusal):
             return _REFUSALS.get(reply.code, InvalidImage)(reply.message)
         # What has read hostile bytes is not believed.
@@ -219,7 +230,7 @@ class _Process:
             raise InvalidImage("the decoder answered nonsense; save the image again as PNG")
         image = np.empty((reply.height, reply.width, 3), np.uint8)
         read_exactly(self._file.fileno(), image.reshape(-1).data)
-        return image
+        return DecodedImage(image, reply.facts)
 
     def _ended(self, seconds: float) -> InvalidImage:
         code = self._process.wait()

@@ -19,9 +19,11 @@ from typing import Any
 
 import cv2
 
-from cam_engine.decoding import ImageLimits, decode_image
+from cam_engine.decoded import ImageFacts, facts_from_json
+from cam_engine.decoding import ImageLimits, decode
 from cam_engine.errors import CamError
 from cam_engine.memory import trim
+from cam_engine.options import DecodingOptions
 
 _STATUS = Path("/proc/self/status")
 _LARGE_BYTES = 16 * 2**20
@@ -31,25 +33,33 @@ _LARGE_BYTES = 16 * 2**20
 class Task:
     """The first `size` bytes of the file are to be decoded within the limits.
 
-    seconds: of the processor, after which the process ends by SIGPROF.
+    seconds: of the processor, after which the process ends by SIGPROF. options: how it is read.
     """
 
     size: int
     max_bytes: int
     max_pixels: int
     seconds: float
+    options: DecodingOptions
 
     def to_bytes(self) -> bytes:
         """As a message."""
         return json.dumps(asdict(self)).encode()
 
+    @classmethod
+    def from_bytes(cls, message: bytes) -> Task:
+        """The task of a message."""
+        values = json.loads(message)
+        return cls(**{**values, "options": DecodingOptions(**values["options"])})
+
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """The file holds (height, width, 3) bytes of RGB."""
+    """The file holds (height, width, 3) bytes of RGB, made as the facts say."""
 
     height: int
     width: int
+    facts: ImageFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +78,8 @@ def read_reply(message: bytes) -> Reply:
     fields: dict[str, Any] = json.loads(message)
     if "code" in fields:
         return Refusal(str(fields["code"]), str(fields["message"]))
-    return Pixels(int(fields["height"]), int(fields["width"]))
+    facts = facts_from_json(fields["facts"])
+    return Pixels(int(fields["height"]), int(fields["width"]), facts)
 
 
 def read_exactly(file: int, buffer: memoryview) -> None:
@@ -100,11 +111,11 @@ def _main(connection: Connection, file: int) -> None:
             message = connection.recv_bytes()
         except (EOFError, OSError):
             return
-        task = Task(**json.loads(message))
+        task = Task.from_bytes(message)
         limits = ImageLimits(task.max_bytes, task.max_pixels)
         _limit_memory(idle_bytes, limits)
         signal.setitimer(signal.ITIMER_PROF, task.seconds)
-        reply = _work(file, task.size, limits)
+        reply = _work(file, task.size, limits, task.options)
         signal.setitimer(signal.ITIMER_PROF, 0)
         try:
             connection.send_bytes(json.dumps(asdict(reply)).encode())
@@ -112,11 +123,11 @@ def _main(connection: Connection, file: int) -> None:
             return
 
 
-def _work(file: int, size: int, limits: ImageLimits) -> Reply:
+def _work(file: int, size: int, limits: ImageLimits, options: DecodingOptions) -> Reply:
     data = os.pread(file, size, 0)
     os.ftruncate(file, 0)
     try:
-        image = decode_image(data, limits)
+        image, facts = decode(data, limits, options)
     except CamError as error:
         return Refusal(error.code, str(error))
     write_all(file, image.reshape(-1).data)
@@ -124,7 +135,7 @@ def _work(file: int, size: int, limits: ImageLimits) -> Reply:
     if image.nbytes > _LARGE_BYTES:
         del image
         trim()
-    return Pixels(height, width)
+    return Pixels(height, width, facts)
 
 
 def _limit_memory(idle_bytes: int | None, limits: ImageLimits) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cam_engine.confined import ConfinedFolder
+from cam_engine.decoded import ImageFacts
 from cam_engine.engine import PreparedImage
 from cam_engine.options import CamOptions, FigureStyle
 from cam_engine.outputs import PicturePaths, row_to_json, write_into
@@ -52,20 +53,21 @@ class FigureWriter:
         image_sha256: str,
         true_class: str | None,
         prepared: PreparedImage,
+        decoding: ImageFacts,
         explanation: Explanation,
     ) -> Succeeded:
         """Draw and write all pictures; answers the summary row. Raises OutputNotWritable.
 
         The main figure comes last, so that where it is, all others are.
         """
-        source = PictureSource(name, image, image_sha256, true_class)
+        source = PictureSource(name, image, image_sha256, true_class, decoding)
         shown = ShownImage(prepared.original, prepared.enhanced)
         pictures = Pictures(self._recipes, self._facts.options, source, shown, explanation)
         paths = PicturePaths(Path(), name)
         for layer in explanation.layers:
             for kind, draw in self._components(pictures):
                 write_into(self._folder, paths.component(layer.name, kind), draw(layer))
-        row = succeeded_row(image, name, true_class, explanation, pictures.maps)
+        row = succeeded_row(image, name, true_class, explanation, pictures.maps, decoding)
         self._write_main(paths, pictures, {"Row": to_json(row_to_json(row))})
         return row
 

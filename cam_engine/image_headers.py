@@ -11,26 +11,13 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
-# TIFF 6.0, section 2 (field types) and BigTIFF: type -> struct code. Others are never needed here.
-_TIFF_TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
-_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC = 256, 257, 258, 262
-_COMPRESSION, _STRIP_OFFSETS, _SAMPLES, _STRIP_BYTES, _PLANAR = 259, 273, 277, 279, 284
-_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES, _EXTRA = 322, 323, 324, 325, 338
-_TIFF_TAGS = frozenset(
-    {_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _STRIP_OFFSETS, _SAMPLES, _STRIP_BYTES}
-    | {_PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES, _EXTRA}
-)
-_BIG_TIFF = 43
-_INTERLEAVED = 1
-_UNCOMPRESSED = 1
 _BYTE_BITS = 8
 # Honest files stay far below: Pillow takes a microsecond or more for each of these parts.
-_MOST_TIFF_ENTRIES = 4096
-_MOST_TIFF_BLOCKS = 2**18
 _MOST_PNG_CHUNKS = 20_000
 _MOST_PACKED_TEXTS = 16  # each may be a kilobyte that becomes megabytes
 _MOST_JPEG_SEGMENTS = 10_000
@@ -57,36 +44,6 @@ class PngHeader:
     height: int
     bits: int
     channels: int
-
-    @property
-    def deep(self) -> bool:
-        """True for more than 8 bits a sample."""
-        return self.bits > _BYTE_BITS
-
-
-@dataclass(frozen=True, slots=True)
-class TiffHeader:
-    """The first picture of a TIFF file.
-
-    bits: the deepest channel's bits a sample. samples: channels, alpha included.
-    photometric: 0 grey (0 is white), 1 grey, 2 RGB, 3 palette, 5 CMYK, ...
-    extra: what each channel beyond the colours means: 0 nothing, 1 premultiplied alpha, 2 alpha.
-    block_pixels: pixels of one tile, 0 for strips. decoded_pixels: those of all tiles together, or
-    of the picture. data_end: the byte after the last strip or tile. claimed_bytes: what strips or
-    tiles hold together, each as far as the file goes.
-    """
-
-    width: int
-    height: int
-    bits: int
-    samples: int
-    photometric: int
-    interleaved: bool
-    extra: tuple[int, ...]
-    block_pixels: int
-    decoded_pixels: int
-    data_end: int
-    claimed_bytes: int
 
     @property
     def deep(self) -> bool:
@@ -161,6 +118,8 @@ def _coefficient_bytes(data: bytes, at: int, width: int, height: int, components
 
 
 _PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+_PNG_BEGINNING = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+_TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt", b"iCCP"})
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 4, 6: 4}  # grey with alpha is decoded as colour
 
 
@@ -172,24 +131,67 @@ def read_png_header(data: bytes) -> PngHeader:
     return PngHeader(width, height, bits, _PNG_CHANNELS.get(colour, 4))
 
 
-def check_png_chunks(data: bytes) -> None:
-    """Refuse a PNG whose chunks are the work, not its pixels. Raises ValueError."""
-    at, chunks, profiles, texts = 8, 0, 0, 0
+def is_deep_png(data: bytes) -> bool:
+    """Whether it is a PNG of more than 8 bits a sample."""
+    return data[:16] == _PNG_BEGINNING and data[24:25] > bytes([_BYTE_BITS])
+
+
+@dataclass(frozen=True, slots=True)
+class PngParts:
+    """What the chunks of a PNG say beside its pixels.
+
+    significant_bits: of its colours' samples (sBIT), None where nothing is said. animated: whether
+    it has several pictures. has_texts: whether it has texts or a colour profile.
+    """
+
+    significant_bits: int | None
+    animated: bool
+    has_texts: bool
+
+
+def read_png_parts(data: bytes) -> PngParts:
+    """Walk over the chunks. Raises ValueError where they are the work, not its pixels."""
+    at, chunks, profiles, texts, packed = 8, 0, 0, 0, 0
+    significant, animated = None, False
     while at + 8 <= len(data):
         chunks += 1
         name = data[at + 4 : at + 8]
+        length = int.from_bytes(data[at : at + 4])
         profiles += name == b"iCCP"
-        texts += name == b"zTXt"
+        texts += name in _TEXTS
+        packed += name == b"zTXt"
         if name == b"iTXt":
             flag = data.find(b"\0", at + 8, at + 88) + 1
-            texts += flag > 0 and data[flag : flag + 1] != b"\0"
+            packed += flag > 0 and data[flag : flag + 1] != b"\0"
+        elif name == b"sBIT":
+            significant = max(
+                data[at + 8 : at + 8 + min(length, 3 if length > 2 else 1)], default=0
+            )
+        animated = animated or name == b"acTL"
         if chunks > _MOST_PNG_CHUNKS:
             raise ValueError(f"it has more than {_MOST_PNG_CHUNKS:,} chunks")
         if profiles > 1:
             raise ValueError("it has more than one colour profile")
-        if texts > _MOST_PACKED_TEXTS:
+        if packed > _MOST_PACKED_TEXTS:
             raise ValueError(f"it has more than {_MOST_PACKED_TEXTS} compressed texts")
-        at += 12 + int.from_bytes(data[at : at + 4])
+        at += 12 + length
+    return PngParts(significant or None, animated, bool(texts or profiles))
+
+
+def without_texts(data: bytes) -> bytes:
+    """The same PNG without texts and colour profile, whose checksums are compared here.
+
+    Raises ValueError where one does not fit.
+    """
+    kept, at = [data[:8]], 8
+    while at + 8 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4])
+        if data[at + 4 : at + 8] not in _TEXTS:
+            kept.append(data[at:end])
+        elif zlib.crc32(data[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end]):
+            raise ValueError("a checksum does not fit its text or colour profile")
+        at = end
+    return b"".join(kept)
 
 
 def still_png(data: bytes) -> bytes:
@@ -218,79 +220,58 @@ def read_webp_size(data: bytes) -> tuple[int, int]:
     raise ValueError(f"unknown WebP chunk {kind!r}")
 
 
-def read_tiff_header(data: bytes) -> TiffHeader:
-    """Read the first directory of a TIFF or BigTIFF, either byte order. Raises as this module."""
-    tags = _read_directory(data)
-
-    def first(tag: int, default: int) -> int:
-        return tags.get(tag, (default,))[0]
-
-    width, height = first(_WIDTH, 0), first(_HEIGHT, 0)
-    across, down = first(_TILE_WIDTH, 0), first(_TILE_HEIGHT, 0)
-    tiled = width * height
-    if across and down:
-        tiled = ceil(width / across) * ceil(height / down) * across * down
-    blocks = _blocks(tags)
-    if len(blocks) < _block_count(tags) > 1 and first(_COMPRESSION, _UNCOMPRESSED) != _UNCOMPRESSED:
-        raise ValueError("the sizes of its strips or tiles are missing")
-    return TiffHeader(
-        width=width,
-        height=height,
-        bits=max(tags.get(_BITS, (1,))),
-        samples=first(_SAMPLES, 1),
-        photometric=first(_PHOTOMETRIC, 1),
-        interleaved=first(_PLANAR, _INTERLEAVED) == _INTERLEAVED,
-        extra=tags.get(_EXTRA, ()),
-        block_pixels=across * down,
-        decoded_pixels=tiled,
-        data_end=max((at + size for at, size in blocks), default=0),
-        claimed_bytes=sum(min(size, max(0, len(data) - at)) for at, size in blocks),
-    )
+def webp_is_animated(data: bytes) -> bool:
+    """Whether a WebP has several pictures."""
+    return data[12:16] == b"VP8X" and bool(data[20] & 2)
 
 
-def _read_directory(data: bytes) -> dict[int, tuple[int, ...]]:
-    """Values of `_TIFF_TAGS` in the first directory.
+@dataclass(frozen=True, slots=True)
+class GifHeader:
+    """A GIF's canvas, in pixels, as large as its first picture needs."""
 
-    A tag that comes twice, or in a type of its own, is refused: decoders differ on what it means,
-    so that a size checked here could be another than the one decoded.
-    """
-    order = "<" if data.startswith(b"II") else ">"
-    (version,) = struct.unpack_from(f"{order}H", data, 2)
-    big = version == _BIG_TIFF
-    # (where the directory's offset stands, offset's code, entry count's code, value count's code)
-    at, offset_code, entries_code, count_code = (8, "Q", "Q", "Q") if big else (4, "I", "H", "I")
-    (at,) = struct.unpack_from(order + offset_code, data, at)
-    (entries,) = struct.unpack_from(order + entries_code, data, at)
-    at += struct.calcsize(order + entries_code)
-    if entries > _MOST_TIFF_ENTRIES:
-        raise ValueError(f"its directory has {entries:,} entries")
-    entry = struct.Struct(f"{order}HH{count_code}")
-    inline_bytes = struct.calcsize(order + offset_code)
-    tags: dict[int, tuple[int, ...]] = {}
-    for _ in range(entries):
-        tag, kind, count = entry.unpack_from(data, at)
-        value_at = at + entry.size
-        at = value_at + inline_bytes
-        if tag not in _TIFF_TAGS:
-            continue
-        if tag in tags or kind not in _TIFF_TYPES or not count:
-            raise ValueError(f"TIFF tag {tag} is malformed")
-        if count > _MOST_TIFF_BLOCKS:
-            raise ValueError(f"it has {count:,} strips or tiles")
-        code = f"{order}{count}{_TIFF_TYPES[kind]}"
-        if struct.calcsize(code) > inline_bytes:
-            (value_at,) = struct.unpack_from(order + offset_code, data, value_at)
-        tags[tag] = struct.unpack_from(code, data, value_at)
-    return tags
+    width: int
+    height: int
+    animated: bool
 
 
-def _blocks(tags: dict[int, tuple[int, ...]]) -> list[tuple[int, int]]:
-    """(place, size in bytes) of each strip or tile."""
-    offsets = tags.get(_STRIP_OFFSETS, ()) + tags.get(_TILE_OFFSETS, ())
-    lengths = tags.get(_STRIP_BYTES, ()) + tags.get(_TILE_BYTES, ())
-    # Some writers leave the lengths out; what can be paired is checked.
-    return list(zip(offsets, lengths, strict=False))
+_GIF_IMAGE, _GIF_EXTENSION = 0x2C, 0x21
+_MOST_GIF_EXTENSIONS = 10_000
+_MOST_GIF_BLOCKS, _LEAST_GIF_BLOCK = 10_000, 64  # encoders fill blocks of 255 bytes
 
 
-def _block_count(tags: dict[int, tuple[int, ...]]) -> int:
-    return len(tags.get(_STRIP_OFFSETS, ())) + len(tags.get(_TILE_OFFSETS, ()))
+def read_gif_header(data: bytes) -> GifHeader:
+    """Walk over a GIF's blocks up to its second picture. Raises as this module."""
+    width, height, flags = struct.unpack_from("<HHB", data, 6)
+    at = 13 + _palette_bytes(flags)
+    pictures = extensions = 0
+    while at < len(data):
+        kind = data[at]
+        if kind == _GIF_IMAGE:
+            pictures += 1
+            if pictures > 1:
+                break
+            left, top, across, down, flags = struct.unpack_from("<HHHHB", data, at + 1)
+            width, height = max(width, left + across), max(height, top + down)
+            at = _after_blocks(data, at + 11 + _palette_bytes(flags))
+        elif kind == _GIF_EXTENSION:
+            extensions += 1
+            if extensions > _MOST_GIF_EXTENSIONS:
+                raise ValueError(f"it has more than {_MOST_GIF_EXTENSIONS:,} extensions")
+            at = _after_blocks(data, at + 2)
+        else:
+            break
+    return GifHeader(width, height, pictures > 1)
+
+
+def _palette_bytes(flags: int) -> int:
+    return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _after_blocks(data: bytes, at: int) -> int:
+    most = _MOST_GIF_BLOCKS + len(data) // _LEAST_GIF_BLOCK
+    while at < len(data) and data[at]:
+        at += 1 + data[at]
+        most -= 1
+        if most < 0:
+            raise ValueError("its data come in more blocks than any picture needs")
+    return at + 1

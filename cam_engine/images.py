@@ -40,21 +40,28 @@ IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
 _CLAHE_CLIP_LIMIT = 2.0
 _CLAHE_TILES = (8, 8)
 _RGB = 3
+_BYTE = 255
+_MOST_UNIT_STD = 4  # none of pixels is above 0.5, but networks are trained with any
 
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
     """How the network was trained to see an image.
 
-    input_size: (height, width) in pixels. mean, std: of R, G and B on the scale 0..1.
+    input_size: (height, width) in pixels. mean, std: of R, G and B on the scale 0..1; where they
+    are given on 0..255, they are divided by 255, which divided_by_255 says.
     """
 
     input_size: tuple[int, int] = (224, 224)
     mean: Channels = IMAGENET_MEAN
     std: Channels = IMAGENET_STD
+    divided_by_255: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse sizes and deviations that are not positive and finite. Raises InvalidOption."""
+        """Refuse sizes and deviations that are not positive and finite, and mixed scales.
+
+        Raises InvalidOption.
+        """
         if len(self.input_size) != 2 or min(self.input_size) < 1:
             raise InvalidOption(
                 f"input_size must be a positive height and width, got {self.input_size}"
@@ -64,6 +71,26 @@ class Preprocessing:
                 raise InvalidOption(f"{name} must be three finite numbers, got {values}")
         if min(self.std) <= 0:
             raise InvalidOption(f"std must be above 0 in each channel, got {self.std}")
+        self._onto_0_to_1()
+
+    def _onto_0_to_1(self) -> None:
+        """Tell the scale on which mean and std are: 0..1, or 0..255 as bytes have it.
+
+        A std of 1 beside a mean above 1 subtracts a mean of bytes, as networks of Caffe do; one of
+        255 beside a mean of 0 is the same as none on 0..1.
+        """
+        if max(map(abs, self.mean)) <= 1 and max(self.std) <= _MOST_UNIT_STD:
+            return
+        on_bytes = max(self.mean) > 1 or not any(self.mean)
+        fits = min(self.mean) >= 0 and max(self.mean) <= _BYTE
+        if not (on_bytes and fits and min(self.std) >= 1 and max(self.std) <= _BYTE):
+            raise InvalidOption(
+                f"mean {self.mean} and std {self.std} are neither both on the scale 0..1 nor both "
+                "on 0..255; give both on 0..1"
+            )
+        object.__setattr__(self, "mean", tuple(one / _BYTE for one in self.mean))
+        object.__setattr__(self, "std", tuple(one / _BYTE for one in self.std))
+        object.__setattr__(self, "divided_by_255", True)
 
 
 def enhance(image: RgbImage) -> RgbImage:

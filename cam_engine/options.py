@@ -13,11 +13,52 @@ Colormap = Literal["inferno", "viridis", "turbo", "magma", "cividis", "jet"]
 Blend = Literal["adaptive", "uniform"]
 PaperFormat = Literal["png", "pdf"]
 Pick = Literal["balanced", "first", "random", "errors"]
+Intensity = Literal["type", "depth", "min-max"]
+Background = Literal["white", "black", "beneath"]
 
 METHODS: tuple[str, ...] = get_args(Method)
 COLORMAPS: tuple[str, ...] = get_args(Colormap)
 PICKS: tuple[str, ...] = get_args(Pick)
 STAGES: tuple[str, ...] = ("early", "mid", "late")
+INTENSITIES: tuple[str, ...] = get_args(Intensity)
+BACKGROUNDS: tuple[str, ...] = get_args(Background)
+MOST_PAGES = 65_536
+_DEEPEST_BITS = 64
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise InvalidOption(f"{name} {value!r} is unknown; choose one of {', '.join(allowed)}")
+
+
+@dataclass(frozen=True, slots=True)
+class DecodingOptions:
+    """How files become 8-bit RGB.
+
+    intensity: of more than 8 bits a sample: by the range of their "type", by the "depth" that the
+    file names or its samples need, or by each image's own "min-max".
+    background: what is read where an image is transparent: the colours "beneath", as
+    `PIL.Image.convert("RGB")` does, or "white" or "black".
+    page: of a TIFF, from 1; None: the first that is no reduced copy of another.
+    depth_bits: the depth that images have which name none, where it is known of their folder.
+    """
+
+    intensity: Intensity = "depth"
+    background: Background = "beneath"
+    page: int | None = None
+    depth_bits: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse unknown values by name. Raises InvalidOption."""
+        _one_of("intensity", self.intensity, INTENSITIES)
+        _one_of("background", self.background, BACKGROUNDS)
+        if self.page is not None and not 1 <= self.page <= MOST_PAGES:
+            raise InvalidOption(f"page must lie between 1 and {MOST_PAGES:,}, got {self.page}")
+        if self.depth_bits is not None and not 1 <= self.depth_bits <= _DEEPEST_BITS:
+            raise InvalidOption(f"depth_bits must lie between 1 and 64, got {self.depth_bits}")
+
+
+DEFAULT_DECODING = DecodingOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +72,7 @@ class CamOptions:
     taps: "rectified" (default) or "raw" block outputs, to compare with other work.
     clahe: equalise the L channel of LAB (clip limit 2.0, 8x8 tiles) before the network sees it.
     alpha: opacity of the overlay, 0..1; with blend "adaptive" the opacity where the map is 1.
+    decoding: how files become pixels.
     """
 
     method: Method = "gradcam++"
@@ -42,6 +84,7 @@ class CamOptions:
     colormap: Colormap = "inferno"
     alpha: float = 0.6
     blend: Blend = "adaptive"
+    decoding: DecodingOptions = DEFAULT_DECODING
 
     def __post_init__(self) -> None:
         """Refuse unknown or contradictory values by name. Raises InvalidOption."""
@@ -74,8 +117,3 @@ class FigureStyle:
     def paper_png(self) -> bool:
         """True where the main PNG is the paper figure."""
         return self.paper_format == "png" and self.paper_dpi is not None
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise InvalidOption(f"{name} {value!r} is unknown; choose one of {', '.join(allowed)}")

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from cam_engine.confined import PART_SUFFIX, Below, ConfinedFolder
+from cam_engine.decoded import counted, facts_from_json
 from cam_engine.errors import OutputNotWritable
 from cam_engine.records import Failed, LayerFacts, Row, RunFacts, Succeeded, to_json
 from cam_engine.results import ClassScore
@@ -294,13 +295,17 @@ def row_to_json(row: Row) -> dict[str, object]:
     """A row as a JSON object with a `status`."""
     status = "succeeded" if isinstance(row, Succeeded) else "failed"
     fields = json.loads(to_json(row))
-    extra = {"correct": row.correct} if isinstance(row, Succeeded) else {}
+    extra = (
+        {"correct": row.correct, "notices": [*row.decoding.notices]}
+        if isinstance(row, Succeeded)
+        else {}
+    )
     return {"status": status, **fields, **extra}
 
 
 def row_from_json(value: Mapping[str, Any]) -> Row:
     """The row that `row_to_json` wrote. Raises KeyError, TypeError or ValueError on others."""
-    fields = {k: v for k, v in value.items() if k not in {"status", "correct"}}
+    fields = {k: v for k, v in value.items() if k not in {"status", "correct", "notices"}}
     if value["status"] == "failed":
         return Failed(**fields)
     fields["top"] = tuple(ClassScore(**one) for one in value["top"])
@@ -309,6 +314,7 @@ def row_from_json(value: Mapping[str, Any]) -> Row:
     )
     plain = value["unenhanced"]
     fields["unenhanced"] = None if plain is None else ClassScore(**plain)
+    fields["decoding"] = facts_from_json(fields.get("decoding", {}))  # none in older rows
     return Succeeded(**fields)
 
 
@@ -336,6 +342,7 @@ def _csv_fields(model: str, row: Row) -> dict[str, object]:
         "top_classes": _no_formula("; ".join(f"{s.name} {s.probability:.4f}" for s in row.top)),
         "class_without_clahe": _no_formula(row.unenhanced.name if row.unenhanced else ""),
         "clahe_changed_class": str(row.clahe_changed_class).lower(),
+        "notices": _no_formula("; ".join(row.decoding.notices)),
         "figure": f"{MAIN_PREFIX}{row.name}.png",
         **layers,
         "error": "",
@@ -349,7 +356,22 @@ def _no_formula(text: str) -> str:
 
 def model_summary_object(summary: ModelSummary) -> dict[str, object]:
     """What summary.json holds of one classifier."""
-    return {"model": summary.facts.model, "images": [row_to_json(row) for row in summary.rows]}
+    return {
+        "model": summary.facts.model,
+        "notices": notices_of(summary),
+        "images": [row_to_json(row) for row in summary.rows],
+    }
+
+
+def notices_of(summary: ModelSummary) -> list[str]:
+    """What was assumed of the model, and of how many of its images what."""
+    of_images = counted(row.decoding.notices for row in summary.succeeded)
+    return [*summary.facts.notices, *(said_of(count, notice) for count, notice in of_images)]
+
+
+def said_of(count: int, notice: str) -> str:
+    """A notice of so many images: "12 images: 16 bits scaled by 12 bits"."""
+    return f"{count} image{'' if count == 1 else 's'}: {notice}"
 
 
 def _manifest_object(summary: ModelSummary) -> dict[str, object]:

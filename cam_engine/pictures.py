@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cam_engine.decoded import UNKNOWN, ImageFacts
 from cam_engine.options import CamOptions, PaperFormat
 from cam_engine.panel import WIDTH_INCHES, input_places, render_panel
 from cam_engine.png import encode_png
@@ -31,12 +32,16 @@ GreyBits = Literal[8, 16]
 
 
 class PictureSource(NamedTuple):
-    """Which image is shown: its name as figures say it, its path or name, its file's digest."""
+    """Which image is shown: its name as figures say it, its path or name, its file's digest.
+
+    decoding: what was done to make its pixels of the file.
+    """
 
     title: str
     image: str
     image_sha256: str
     true_class: str | None
+    decoding: ImageFacts = UNKNOWN
 
 
 class ShownImage(NamedTuple):
@@ -128,7 +133,8 @@ class Pictures:
 
     @property
     def _inputs(self) -> _PanelInputs:
-        facts = FigureFacts(self._source.title, self._recipes.model, self._source.true_class)
+        said = (*self._recipes.notices, *self._source.decoding.notices)
+        facts = FigureFacts(self._source.title, self._recipes.model, self._source.true_class, said)
         return _PanelInputs(
             self._shown.original,
             self._shown.enhanced,
@@ -146,7 +152,7 @@ class Pictures:
 
     def _text(self, layer: LayerMap | None) -> dict[str, str]:
         source, target = self._source, self.explanation.target
-        return self._recipes.text(source.image, source.image_sha256, target, layer)
+        return self._recipes.text(source.image, source.image_sha256, target, layer, source.decoding)
 
 
 class _PanelInputs(NamedTuple):

@@ -14,13 +14,8 @@ from itertools import islice
 from pathlib import Path
 
 from cam_engine.confined import ConfinedFolder
-from cam_engine.decoding import (
-    DEFAULT_LIMITS,
-    Decode,
-    ImageLimits,
-    decode_image,
-    read_image_bytes,
-)
+from cam_engine.decoded import ImageFacts
+from cam_engine.decoding import DEFAULT_LIMITS, Decode, ImageLimits, decode, read_image_bytes
 from cam_engine.engine import Explainer, PreparedImage
 from cam_engine.errors import CamError, OutOfMemory, OutputNotWritable, error_of_item
 from cam_engine.experiments import ImageItem
@@ -59,7 +54,7 @@ class RunRequest:
     options: CamOptions
     resume: bool = False
     limits: ImageLimits = DEFAULT_LIMITS
-    decode: Decode = decode_image
+    decode: Decode = decode
     pass_seconds: float | None = None
     read: ReadImage = read_image_bytes
 
@@ -82,6 +77,7 @@ class _Loaded:
     item: ImageItem
     prepared: PreparedImage
     sha256: str
+    facts: ImageFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +114,7 @@ def truth_margins(
     items: Sequence[ImageItem],
     options: CamOptions,
     limits: ImageLimits,
-    decode: Decode = decode_image,
+    decode: Decode = decode,
     read: ReadImage = read_image_bytes,
 ) -> list[float | None]:
     """Probability of each image's true class less that of the best other one, -1..1.
@@ -203,12 +199,14 @@ class _Run:
             digest = hashlib.sha256(data).hexdigest()
             if self._request.resume and (row := self._row_already_there(item, digest)):
                 return _AlreadyThere(row)
-            image = self._request.decode(data, self._request.limits)
-            prepared = self._explainer.prepare_image(image, self._request.options)
+            options = self._request.options
+            image, facts = self._request.decode(data, self._request.limits, options.decoding)
+            prepared = self._explainer.prepare_image(image, options)
             original, enhanced = at_most_output(ShownImage(prepared.original, prepared.enhanced))
         except Exception as error:
             return self._failed(item, error)
-        return _Loaded(item, replace(prepared, original=original, enhanced=enhanced), digest)
+        prepared = replace(prepared, original=original, enhanced=enhanced)
+        return _Loaded(item, prepared, digest, facts)
 
     def _start_batch(self, batch: Sequence[_Load]) -> Iterator[Future[Row] | Row]:
         prepared = [one.prepared for one in batch if isinstance(one, _Loaded)]
@@ -257,6 +255,7 @@ class _Run:
             image_sha256=loaded.sha256,
             true_class=self._true_class(loaded.item),
             prepared=loaded.prepared,
+            decoding=loaded.facts,
             explanation=explanation,
         )
 
@@ -316,7 +315,7 @@ def _network_input(
 ) -> RgbImage | None:
     """The image as the network would see it; None where it cannot be read."""
     try:
-        image = decode(read(item.path, limits), limits)
+        image = decode(read(item.path, limits), limits, options.decoding).pixels
         return explainer.prepare_image(image, options).network_input
     except Exception as error:
         error_of_item(error, item.name)

@@ -17,11 +17,14 @@ import numpy as np
 import torch
 import torchvision
 
+from cam_engine.decoded import UNKNOWN, ImageFacts
 from cam_engine.engine import Explainer
 from cam_engine.options import CamOptions, FigureStyle
 from cam_engine.results import ClassScore, Explanation, FloatMap, LayerMap
 
 DISTRIBUTION = "gradcam-service"
+
+DIVIDED_BY_255 = "The model's mean and std are on the scale 0..255 and were divided by 255"
 
 # The frame in which evidence counts as "on the border": a tenth of the side at each edge.
 _BORDER_SHARE_OF_SIDE = 0.1
@@ -50,6 +53,7 @@ class Succeeded:
 
     image: path relative to where images were looked for. name: the stem of its pictures.
     correct: None where the true class is unknown. unenhanced: the class without CLAHE, or None.
+    decoding: what was done to make pixels of the file.
     """
 
     image: str
@@ -62,6 +66,7 @@ class Succeeded:
     layers: tuple[LayerFacts, ...]
     unenhanced: ClassScore | None
     clahe_changed_class: bool
+    decoding: ImageFacts = UNKNOWN
 
     @property
     def correct(self) -> bool | None:
@@ -89,6 +94,7 @@ def succeeded_row(
     true_class: str | None,
     explanation: Explanation,
     maps: Mapping[str, FloatMap],
+    decoding: ImageFacts,
 ) -> Succeeded:
     """The summary row of an explanation; `maps` are its full-size (H, W) maps by layer name."""
     return Succeeded(
@@ -102,6 +108,7 @@ def succeeded_row(
         layers=tuple(_layer_facts(layer, maps[layer.name]) for layer in explanation.layers),
         unenhanced=explanation.unenhanced,
         clahe_changed_class=explanation.clahe_changed_class,
+        decoding=decoding,
     )
 
 
@@ -117,7 +124,10 @@ def border_energy(full: FloatMap) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """What all pictures of one classifier's run share: enough to make them again."""
+    """What all pictures of one classifier's run share: enough to make them again.
+
+    divided_by_255: mean and std were given on the scale 0..255, and stand here on 0..1.
+    """
 
     model: str
     model_sha256: str
@@ -132,6 +142,7 @@ class RunFacts:
     options: CamOptions
     figures: FigureStyle
     versions: Mapping[str, str]
+    divided_by_255: bool = False
 
     @property
     def digest(self) -> str:
@@ -144,7 +155,13 @@ class RunFacts:
         clahe = "CLAHE 2.0 8x8" if self.options.clahe else "no CLAHE"
         height, width = self.input_size
         mean, std = (", ".join(f"{v:.6g}" for v in triple) for triple in (self.mean, self.std))
-        return f"{clahe}; resize {height}x{width}; mean {mean}; std {std}"
+        said = f"{clahe}; resize {height}x{width}; mean {mean}; std {std}"
+        return f"{said} (given on 0..255)" if self.divided_by_255 else said
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a reader must not miss of how the model's input is made, as sentences."""
+        return (DIVIDED_BY_255,) if self.divided_by_255 else ()
 
 
 def run_facts(
@@ -166,6 +183,7 @@ def run_facts(
         options=options,
         figures=figures,
         versions=software_versions(),
+        divided_by_255=classifier.preprocessing.divided_by_255,
     )
 
 
@@ -175,6 +193,7 @@ class Recipes:
     def __init__(self, facts: RunFacts) -> None:
         self.run = facts.digest
         self.model = facts.model
+        self.notices = facts.notices
         self._method = facts.options.method
         self._facts = to_json(facts)
         self._shared = {
@@ -185,11 +204,16 @@ class Recipes:
         }
 
     def text(
-        self, image: str, image_sha256: str, target: ClassScore, layer: LayerMap | None
+        self,
+        image: str,
+        image_sha256: str,
+        target: ClassScore,
+        layer: LayerMap | None,
+        decoding: ImageFacts,
     ) -> dict[str, str]:
         """A picture's text chunks: readable ones, and `Recipe`, all of it as JSON.
 
-        layer: None for the main figure, which shows all layers.
+        layer: None for the main figure, which shows all layers. decoding: of the image.
         """
         method = layer.method if layer else self._method
         own = {
@@ -202,8 +226,11 @@ class Recipes:
             "grid": layer.grid if layer else None,
             "empty": layer.empty if layer else None,
             "method": method,
+            "decoding": decoding,
         }
         chunks = {**self._shared, "Method": method, "Class": target.name}
+        if decoding.format:
+            chunks["Decoding"] = decoding.words
         if layer:
             chunks["Layer"] = f"{layer.name}: {layer.label}, {layer.grid[0]}x{layer.grid[1]}"
         chunks["Recipe"] = f'{to_json(own)[:-1]}, "facts": {self._facts}}}'

@@ -79,7 +79,7 @@ class SheetItem:
 
     original: (h, w, 3) uint8 RGB of any size, before CLAHE. values: (H, W) float32 in 0..1 of any
     size, the map of the layer shown over the whole image. title: the image's name. true_class:
-    None where it is not known.
+    None where it is not known. assumed: what was assumed of it or its model, as sentences.
     """
 
     original: RgbImage
@@ -87,6 +87,7 @@ class SheetItem:
     values: FloatMap
     title: str
     true_class: str | None
+    assumed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +205,7 @@ def _notices(item: SheetItem) -> tuple[str, ...]:
 
 def _facts(item: SheetItem) -> FigureFacts:
     """What a tile says; the model is named once, in the header."""
-    return FigureFacts(item.title, "", item.true_class)
+    return FigureFacts(item.title, "", item.true_class, item.assumed)
 
 
 def _broken(line: str, width: int) -> tuple[str, ...]:

@@ -34,11 +34,13 @@ class FigureFacts:
     """What a figure says beside the explanation.
 
     title: the image's name without its suffix. true_class: None where it is not known.
+    assumed: what was assumed of the image or the model, as sentences.
     """
 
     title: str
     model_name: str
     true_class: str | None = None
+    assumed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +77,17 @@ def verdict(explanation: Explanation, facts: FigureFacts) -> Verdict | None:
 def notices(explanation: Explanation, facts: FigureFacts) -> tuple[str, ...]:
     """List what a reader must not miss and the header has no room for.
 
-    Another class explained than predicted; CLAHE changed the prediction; names in full where they
-    are too long for the header.
+    Another class explained than predicted; CLAHE changed the prediction; what was assumed of the
+    pixels; names in full where they are too long for the header.
     """
-    said = []
+    said: list[str] = []
     if explanation.target.index != explanation.predicted.index:
         said.append(f"The maps explain {_scored(explanation.target)}, not the predicted class")
     if explanation.unenhanced is not None and explanation.clahe_changed_class:
         said.append(
             f"CLAHE changed the predicted class; without CLAHE: {_scored(explanation.unenhanced)}"
         )
+    said += facts.assumed
     predicted, true_class = explanation.predicted.name, facts.true_class or ""
     wrong = true_class not in {"", predicted}
     if _shown_length(predicted) + wrong * _shown_length(true_class) > _HEADER_NAMES_LENGTH:

@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, replace
 
+from cam_engine.decoded import ImageFacts
 from cam_engine.options import CamOptions
 from cam_engine.pictures import ShownImage
 from cam_engine.records import Recipes
@@ -42,13 +43,15 @@ class ImageSource:
 class Explained:
     """One image and its explanation.
 
-    size: (H, W) in pixels of its pictures. large: what is kept of a large image. shown: the pixels
-    of another, where they are at hand; else they are decoded from the file's bytes again.
+    size: (H, W) in pixels of its pictures. facts: what was done to make its pixels. large: what is
+    kept of a large image. shown: the pixels of another, where they are at hand; else they are
+    decoded from the file's bytes again.
     """
 
     source: ImageSource
     explanation: Explanation
     size: tuple[int, int]
+    facts: ImageFacts
     large: LargeImage | None = None
     shown: ShownImage | None = None
 
@@ -108,12 +111,12 @@ class Answer:
 def make_answer(
     model: LoadedModel,
     options: ExplanationOptions,
+    cam_options: CamOptions,
     items: tuple[Explained, ...],
     heading: str | None = None,
 ) -> Answer:
-    """The answer, with the digest of all that it depends on."""
+    """The answer, with the digest of all that it depends on; cam_options: those really used."""
     classifier = model.explainer.classifier
-    cam_options = options.cam_options()
     recipes = model.recipes(cam_options)
     # The run's digest covers the model's id and file, the versions, and what maps depend on.
     words = [recipes.run, options.model_dump_json(), heading or ""]

@@ -88,6 +88,7 @@ class Batcher:
             colormap=plain.colormap,
             alpha=plain.alpha,
             blend=plain.blend,
+            decoding=plain.decoding,
         )
         group = _Group(model, shared)
         future: asyncio.Future[Computed] = asyncio.get_running_loop().create_future()

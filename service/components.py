@@ -21,6 +21,7 @@ from service.admission import Admission, Arrivals
 from service.answers import AnswerCache
 from service.batching import Batcher
 from service.catalog import Catalog
+from service.depths import SplitDepths
 from service.explaining import Explaining
 from service.jobs import Jobs
 from service.jobs_threads import JobsThreads
@@ -77,6 +78,7 @@ class Components:
     readiness: Readiness
     limits: ImageLimits
     decoding: DecodingPool
+    depths: SplitDepths
     preparing: ThreadPoolExecutor
     executors: tuple[ThreadPoolExecutor, ...]
 
@@ -179,6 +181,7 @@ def build(settings: Settings) -> Components:
     )
     jobs = _jobs(settings, decoding)
     limits = ImageLimits(settings.max_upload_bytes, settings.max_pixels)
+    depths = SplitDepths(catalog, decoding)
     explaining = Explaining(
         catalog,
         models,
@@ -186,6 +189,7 @@ def build(settings: Settings) -> Components:
         io,
         preparing,
         decoding=decoding,
+        depths=depths,
         default_model=settings.default_model,
         limits=limits,
         sync_max_images=settings.sync_max_images,
@@ -196,7 +200,7 @@ def build(settings: Settings) -> Components:
         catalog=catalog,
         models=models,
         explaining=explaining,
-        predictions=Predictions(catalog, models, preparing, compute, limits, decoding),
+        predictions=Predictions(catalog, models, preparing, compute, limits, decoding, depths),
         answers=AnswerCache(settings.answers_bytes),
         admission=Admission(settings.max_in_flight, metrics),
         arrivals=Arrivals(settings.max_in_flight * settings.max_upload_bytes, metrics),
@@ -209,6 +213,7 @@ def build(settings: Settings) -> Components:
         readiness=Readiness(waiting={*settings.pinned_models, "default"}),
         limits=limits,
         decoding=decoding,
+        depths=depths,
         preparing=preparing,
         executors=(io, preparing, compute, loading, *([jobs.threads.executor] if jobs else [])),
     )

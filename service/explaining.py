@@ -15,19 +15,20 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from cam_engine.data_root import check_form
+from cam_engine.decoded import DecodedImage, ImageFacts
 from cam_engine.decoding import ImageLimits
 from cam_engine.decoding_pool import DecodingPool
 from cam_engine.engine import PreparedImage
 from cam_engine.errors import CamError
 from cam_engine.experiments import ImageItem, pick_images
-from cam_engine.options import CamOptions
+from cam_engine.options import CamOptions, DecodingOptions
 from cam_engine.pictures import ShownImage, at_most_output
 from cam_engine.rendering import output_size
-from cam_engine.results import RgbImage
 from cam_engine.targets import resolve_class
 from service.answers import Answer, Explained, ImageSource, make_answer
 from service.batching import Batcher, Computed
 from service.catalog import Catalog, ExperimentEntry, FileStamp, ModelEntry
+from service.depths import SplitDepths
 from service.large_images import ImageKey, LargeImage, is_large, keep
 from service.model_cache import LoadedModel, ModelCache, fresh_stamp
 from service.problems import ServiceError
@@ -89,6 +90,7 @@ class Explaining:
         preparing: Executor,
         *,
         decoding: DecodingPool,
+        depths: SplitDepths,
         default_model: str | None,
         limits: ImageLimits,
         sync_max_images: int,
@@ -99,6 +101,7 @@ class Explaining:
         self._executor = executor
         self._preparing = preparing
         self._decoding = decoding
+        self._depths = depths
         self._default_model = default_model
         self._limits = limits
         self._sync_max_images = sync_max_images
@@ -116,15 +119,16 @@ class Explaining:
         model = await self._models.get(entry, stamp)
         source = ImageSource(data, hashlib.sha256(data).hexdigest(), name)
         plain = needs_unenhanced(fields, media_type, sheet=False)
-        item = await self._explain(model, fields.cam_options(), source, work, plain=plain)
-        return make_answer(model, _options_of(fields), (item,))
+        options = fields.cam_options()
+        item = await self._explain(model, options, source, work, plain=plain)
+        return make_answer(model, _options_of(fields), options, (item,))
 
     async def stored(self, request: StoredImageRequest, media_type: str, work: Work) -> Answer:
         """The answer for an image of the data root, or for an experiment as a contact sheet."""
         plan = await self._blocking(self._plan_stored, request)
         model = await self._models.get(plan.model, plan.stamp)
         names = model.explainer.classifier.class_names
-        options = request.cam_options()
+        options = plan.options
         sources = (
             one if one.true_class in names else replace(one, true_class=None)
             for one in plan.sources
@@ -133,7 +137,7 @@ class Explaining:
         items = await _all(
             [self._explain(model, options, one, work, plain=plain) for one in sources]
         )
-        return make_answer(model, _options_of(request), items, plan.heading)
+        return make_answer(model, _options_of(request), options, items, plan.heading)
 
     async def draw(self, answer: Answer, media_type: str, base: str, work: Work) -> Representation:
         """The answer as a media type; base: the path that links begin with."""
@@ -210,13 +214,15 @@ class Explaining:
         with tracer.start_as_current_span("network", attributes={"gradcam.model": model.id}):
             computed = await self._batcher.explain(model, options, prepared)
         work.timings.add(computed)
-        return Explained(source, computed.explanation, ready.size, ready.large, ready.shown)
+        return Explained(
+            source, computed.explanation, ready.size, ready.facts, ready.large, ready.shown
+        )
 
     async def _prepared(
         self, model: LoadedModel, options: CamOptions, source: ImageSource
     ) -> _Ready:
         input_size = model.explainer.classifier.preprocessing.input_size
-        key = ImageKey(source.sha256, options.clahe, input_size)
+        key = ImageKey(source.sha256, options.decoding, options.clahe, input_size)
         ready = await asyncio.get_running_loop().run_in_executor(
             self._preparing, self._prepare, model, options, source, self._large.get(key)
         )
@@ -224,8 +230,8 @@ class Explaining:
             self._large[key] = ready.large
         return ready
 
-    def _decode(self, data: bytes) -> RgbImage:
-        return self._decoding.decode(data, self._limits)
+    def _decode(self, data: bytes, options: DecodingOptions) -> DecodedImage:
+        return self._decoding.decode(data, self._limits, options)
 
     def _prepare(
         self,
@@ -240,14 +246,15 @@ class Explaining:
         if options.target is not None:
             resolve_class(options.target, explainer.classifier.class_names)
         if known is not None:
-            return _Ready(known.prepared, known.size, large=known)
-        prepared = explainer.prepare_image(self._decode(source.data), options)
+            return _Ready(known.prepared, known.size, known.facts, large=known)
+        image, facts = self._decode(source.data, options.decoding)
+        prepared = explainer.prepare_image(image, options)
         shown = at_most_output(ShownImage(prepared.original, prepared.enhanced))
         if is_large(prepared.original):
-            large = keep(prepared, shown)
-            return _Ready(large.prepared, large.size, large=large)
+            large = keep(prepared, shown, facts)
+            return _Ready(large.prepared, large.size, facts, large=large)
         waiting = replace(prepared, original=prepared.network_input, enhanced=None)
-        return _Ready(waiting, output_size(shown.original), shown=shown)
+        return _Ready(waiting, output_size(shown.original), facts, shown=shown)
 
     def _choose(self, wanted: str | None) -> tuple[ModelEntry, FileStamp]:
         entry = self.default_model() if wanted is None else self._catalog.model(wanted)
@@ -271,7 +278,9 @@ class Explaining:
                 "invalid-request", "image: name an image, or an experiment for a contact sheet"
             )
         entry = self._model_of(request, experiment)
-        return _StoredPlan(entry, fresh_stamp(entry), tuple(sources), heading)
+        files = [self._catalog.data.inside(one.name) for one in sources]
+        options = self._depths.added_to(request.cam_options(), files, experiment)
+        return _StoredPlan(entry, fresh_stamp(entry), tuple(sources), options, heading)
 
     def _model_of(
         self, request: StoredImageRequest, experiment: ExperimentEntry | None
@@ -337,11 +346,12 @@ class Explaining:
 class _Ready(NamedTuple):
     """An image that may wait for the network, and what its pictures are to be drawn from.
 
-    size: (H, W) in pixels of the pictures.
+    size: (H, W) in pixels of the pictures. facts: what was done to make its pixels.
     """
 
     waiting: PreparedImage
     size: tuple[int, int]
+    facts: ImageFacts
     large: LargeImage | None = None
     shown: ShownImage | None = None
 
@@ -351,6 +361,7 @@ class _StoredPlan:
     model: ModelEntry
     stamp: FileStamp
     sources: tuple[ImageSource, ...]
+    options: CamOptions
     heading: str | None
 
 

@@ -132,7 +132,7 @@ class JobResults:
         file = self.file(state, path)
         if file.media_type != "image/png":
             raise ServiceError("file-not-found", f"{path!r} is no picture of the job")
-        return jpeg_thumbnail(self._decoding.decode(_content(file)), size)
+        return jpeg_thumbnail(self._decoding.decode(_content(file)).pixels, size)
 
     def archive(self, state: JobState) -> Iterator[bytes]:
         """All of the job's files as a zip, made while it is read.

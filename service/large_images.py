@@ -9,7 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL.PngImagePlugin import PngImageFile
 
+from cam_engine.decoded import ImageFacts
 from cam_engine.engine import PreparedImage
+from cam_engine.options import DecodingOptions
 from cam_engine.pictures import ShownImage
 from cam_engine.png import encode_png
 from cam_engine.results import RgbImage
@@ -18,9 +20,10 @@ _LARGE_BYTES = 4 * 2**20
 
 
 class ImageKey(NamedTuple):
-    """What decides how an image is decoded and prepared: its file's digest and two options."""
+    """What decides how an image is decoded and prepared: its file's digest and its options."""
 
     sha256: str
+    decoding: DecodingOptions
     clahe: bool
     input_size: tuple[int, int]
 
@@ -30,7 +33,7 @@ class LargeImage:
     """One image in place of its file: a tenth of a second instead of seconds.
 
     original, enhanced: lossless PNGs at the pictures' size, enhanced None where CLAHE is off.
-    network_input, plain_input: as in PreparedImage.
+    network_input, plain_input: as in PreparedImage. facts: what was done to make its pixels.
     """
 
     size: tuple[int, int]
@@ -38,6 +41,7 @@ class LargeImage:
     enhanced: bytes | None
     network_input: RgbImage
     plain_input: RgbImage | None
+    facts: ImageFacts
 
     @property
     def shown(self) -> ShownImage:
@@ -64,7 +68,7 @@ def is_large(pixels: RgbImage) -> bool:
     return pixels.nbytes > _LARGE_BYTES
 
 
-def keep(prepared: PreparedImage, shown: ShownImage) -> LargeImage:
+def keep(prepared: PreparedImage, shown: ShownImage, facts: ImageFacts) -> LargeImage:
     """shown: the pixels at the pictures' size."""
     enhanced = None if shown.enhanced is None else encode_png(shown.enhanced)
     return LargeImage(
@@ -73,6 +77,7 @@ def keep(prepared: PreparedImage, shown: ShownImage) -> LargeImage:
         enhanced=enhanced,
         network_input=prepared.network_input,
         plain_input=prepared.plain_input,
+        facts=facts,
     )
 
 

@@ -20,11 +20,13 @@ from cam_engine.experiments import ImageItem
 from cam_engine.options import CamOptions
 from cam_engine.results import RgbImage
 from service.catalog import Catalog, FileStamp, ModelEntry, stamp_of
+from service.depths import SplitDepths
 from service.model_cache import LoadedModel, ModelCache, fresh_stamp
 
 _MOST_KEPT = 100_000
 
 Order = Literal["listed", "mixed"]
+_Key = tuple[str, FileStamp, int | None]  # weights, file, the depth by which it is read
 _Answer = TypeVar("_Answer")
 
 
@@ -61,6 +63,7 @@ class _Plan:
     stamp: FileStamp
     prefix: str
     images: tuple[ImageItem, ...]
+    options: CamOptions
 
 
 def mixed(images: Sequence[ImageItem]) -> tuple[ImageItem, ...]:
@@ -90,6 +93,7 @@ class Predictions:
         compute: Executor,
         limits: ImageLimits,
         decoding: DecodingPool,
+        depths: SplitDepths,
     ) -> None:
         self._catalog = catalog
         self._models = models
@@ -97,7 +101,8 @@ class Predictions:
         self._compute = compute
         self._limits = limits
         self._decoding = decoding
-        self._known: OrderedDict[tuple[str, FileStamp], Prediction] = OrderedDict()
+        self._depths = depths
+        self._known: OrderedDict[_Key, Prediction] = OrderedDict()
 
     async def page(
         self, path: str, model: str, offset: int, limit: int, order: Order = "listed"
@@ -109,7 +114,7 @@ class Predictions:
         size = loaded.explainer.batch_size
         found: list[Prediction] = []
         for start in range(0, len(chosen), size):
-            found += await self._predict(loaded, chosen[start : start + size])
+            found += await self._predict(loaded, chosen[start : start + size], plan.options)
         images = tuple(
             PredictedImage(
                 self._catalog.data.id_of(item.path).removeprefix(plan.prefix),
@@ -124,13 +129,19 @@ class Predictions:
         experiment = self._catalog.experiment(path)
         entry = self._catalog.model(model, experiment)
         images = self._catalog.images(experiment, "test")
+        options = CamOptions()
+        if images:
+            files = [item.path for item in images]
+            options = self._depths.added_to(options, files, experiment)
         if order == "mixed":
             images = mixed(images)
-        return _Plan(entry, fresh_stamp(entry), f"{experiment.id}/", images)
+        return _Plan(entry, fresh_stamp(entry), f"{experiment.id}/", images, options)
 
-    async def _predict(self, model: LoadedModel, items: Sequence[ImageItem]) -> list[Prediction]:
+    async def _predict(
+        self, model: LoadedModel, items: Sequence[ImageItem], options: CamOptions
+    ) -> list[Prediction]:
         read = await asyncio.gather(
-            *(_on(self._io, partial(self._read, model, item)) for item in items)
+            *(_on(self._io, partial(self._read, model, item, options)) for item in items)
         )
         inputs = [(stamp, pixels) for stamp, pixels in read if isinstance(pixels, np.ndarray)]
         computed: dict[FileStamp, Prediction] = {}
@@ -141,30 +152,37 @@ class Predictions:
             for (stamp, _), row in zip(inputs, rows, strict=True):
                 best = int(row.argmax())
                 computed[stamp] = Prediction(names[best], float(row[best]))
-                self._remember((model.sha256, stamp), computed[stamp])
+                self._remember(_key(model, stamp, options), computed[stamp])
         return [one if isinstance(one, Prediction) else computed[stamp] for stamp, one in read]
 
-    def _read(self, model: LoadedModel, item: ImageItem) -> tuple[FileStamp, Prediction | RgbImage]:
+    def _read(
+        self, model: LoadedModel, item: ImageItem, options: CamOptions
+    ) -> tuple[FileStamp, Prediction | RgbImage]:
         """What is known of the image already, or else its pixels for the network."""
         gone = FileStamp(item.path, 0, 0, 0)
         try:
             data = self._catalog.data
             file = data.listed(data.id_of(item.path))
             stamp = stamp_of(file)
-            known = self._known.get((model.sha256, stamp))
+            known = self._known.get(_key(model, stamp, options))
             if known is not None:
                 return stamp, known
-            image = self._decoding.decode(data.read_image(file, self._limits), self._limits)
+            content = data.read_image(file, self._limits)
+            image = self._decoding.decode(content, self._limits, options.decoding).pixels
         except CamError as error:
             return gone, Prediction(problem=error.code)
         except OSError:
             return gone, Prediction(problem="image-not-found")
-        return stamp, model.explainer.prepare_image(image, CamOptions()).network_input
+        return stamp, model.explainer.prepare_image(image, options).network_input
 
-    def _remember(self, key: tuple[str, FileStamp], prediction: Prediction) -> None:
+    def _remember(self, key: _Key, prediction: Prediction) -> None:
         self._known[key] = prediction
         while len(self._known) > _MOST_KEPT:
             self._known.popitem(last=False)
+
+
+def _key(model: LoadedModel, stamp: FileStamp, options: CamOptions) -> _Key:
+    return model.sha256, stamp, options.decoding.depth_bits
 
 
 async def _on(executor: Executor, work: Callable[[], _Answer]) -> _Answer:

@@ -15,7 +15,9 @@ from urllib.parse import quote
 import mimeparse
 import numpy as np
 
+from cam_engine.decoded import DecodedImage
 from cam_engine.images import enhance
+from cam_engine.options import CamOptions, DecodingOptions
 from cam_engine.outputs import MAIN_PREFIX, file_part
 from cam_engine.pictures import (
     Pictures,
@@ -26,14 +28,14 @@ from cam_engine.pictures import (
 )
 from cam_engine.png import encode_png
 from cam_engine.rendering import full_size_map
-from cam_engine.results import FloatMap, LayerMap, RgbImage
+from cam_engine.results import FloatMap, LayerMap
 from cam_engine.sheet import SheetItem, render_sheet
 from service import responses
 from service.answers import Answer, Explained
 from service.problems import ServiceError
 from service.schemas import Bits, ExplanationOptions, View
 
-Decode = Callable[[bytes], RgbImage]
+Decode = Callable[[bytes, DecodingOptions], DecodedImage]
 
 PNG = "image/png"
 JSON = "application/json"
@@ -142,11 +144,16 @@ class _DrawnImage:
         return Pictures(
             answer.recipes,
             answer.cam_options,
-            PictureSource(source.title, source.name, source.sha256, source.true_class),
-            _shown(item, answer.options.clahe, self._decode),
+            PictureSource(source.title, source.name, source.sha256, source.true_class, item.facts),
+            _shown(item, answer.cam_options, self._decode),
             item.explanation,
             self._maps,
         )
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What was assumed of its model and its pixels."""
+        return (*self._answer.recipes.notices, *self._item.facts.notices)
 
     def values(self, layer: LayerMap) -> FloatMap:
         """(H, W) float32 in 0..1: the layer's map at the pictures' size."""
@@ -170,8 +177,12 @@ class _DrawnImage:
         unenhanced = explanation.unenhanced
         return responses.ExplainedImage(
             image=responses.Image(
-                name=source.name, sha256=source.sha256, true_class=source.true_class
+                name=source.name,
+                sha256=source.sha256,
+                true_class=source.true_class,
+                decoding=responses.decoding(self._item.facts),
             ),
+            notices=[*self.notices],
             prediction=responses.score(explanation.predicted),
             target=responses.score(explanation.target),
             top_classes=[responses.score(one) for one in explanation.top],
@@ -193,7 +204,9 @@ class _DrawnImage:
         if self._answer.options.view != "native":
             return facts
         source, target = self.source, self.explanation.target
-        recipe = self._answer.recipes.text(source.name, source.sha256, target, layer)
+        recipe = self._answer.recipes.text(
+            source.name, source.sha256, target, layer, self._item.facts
+        )
         return responses.native(facts, layer, recipe)
 
     def files(self) -> Mapping[str, bytes]:
@@ -216,13 +229,13 @@ class _Drawings(NamedTuple):
     images: list[_DrawnImage]
 
 
-def _shown(item: Explained, clahe: bool, decode: Decode) -> ShownImage:
+def _shown(item: Explained, options: CamOptions, decode: Decode) -> ShownImage:
     if item.large is not None:
         return item.large.shown
     if item.shown is not None:
         return item.shown
-    original = decode(item.source.data)
-    return at_most_output(ShownImage(original, enhance(original) if clahe else None))
+    original = decode(item.source.data, options.decoding).pixels
+    return at_most_output(ShownImage(original, enhance(original) if options.clahe else None))
 
 
 def _picture_body(answer: Answer, drawn: _Drawings) -> bytes:
@@ -240,6 +253,7 @@ def _sheet(answer: Answer, drawn: _Drawings, heading: str) -> bytes:
             values=one.values(one.shown_layer),
             title=one.source.title,
             true_class=one.source.true_class,
+            assumed=one.notices,
         )
         for one in drawn.images
     ]
@@ -247,7 +261,7 @@ def _sheet(answer: Answer, drawn: _Drawings, heading: str) -> bytes:
     experiment = heading.rsplit("/", 1)[-1]
     pixels = render_sheet(items, layer, answer.cam_options, name, experiment)
     target, source = drawn.images[0].explanation.target, drawn.images[0].source
-    text = answer.recipes.text(source.name, source.sha256, target, None)
+    text = answer.recipes.text(source.name, source.sha256, target, None, answer.items[0].facts)
     return encode_png(
         pixels, text={**text, "Images": ", ".join(d.source.name for d in drawn.images)}
     )

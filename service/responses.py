@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, Field
 
+from cam_engine.decoded import Alpha, ImageFacts, Samples, Scaling, facts_to_json
 from cam_engine.records import border_energy
 from cam_engine.results import ClassScore, FloatMap, LayerMap
 from service.problems import PROBLEMS
@@ -55,12 +56,38 @@ class Model(BaseModel):
     sha256: str = Field(description="of the model's file")
 
 
+class Decoding(BaseModel):
+    """What an image's file held, and what was done to make 8-bit RGB of it."""
+
+    format: str
+    bits: int = Field(description="a sample in the file")
+    samples: Samples
+    scaling: Scaling = Field(
+        description="by what samples became 0..255: none (8 bits, as they are), the type's range, "
+        "the depth that the file declares, that which the samples of the folder or the image need, "
+        "contradicted (as image, since samples lie above the declared depth), signed (around 0), "
+        "unit (0..1), min-max (the image's own)"
+    )
+    scaled_bits: int | None = Field(description="that depth, where it is one")
+    alpha: Alpha = Field(
+        description="none, opaque everywhere, empty (0 everywhere, ignored), or what was read "
+        "where it is transparent"
+    )
+    page: int = Field(description="the one read, from 1")
+    pages: int
+    combined: bool = Field(description="three pages were its channels")
+    animated: bool = Field(description="the first frame was read")
+    orientation: int = Field(description="of EXIF, 1 to 8, already applied")
+    words: str = Field(description="all of it in words")
+
+
 class Image(BaseModel):
     """Which image was explained."""
 
     name: str
     sha256: str = Field(description="of the image's file")
     true_class: str | None = Field(description="where the image's folder names it")
+    decoding: Decoding
 
 
 class EncodedPicture(BaseModel):
@@ -79,6 +106,10 @@ class ExplainedImage(BaseModel):
     top_classes: list[Score]
     unenhanced: Score | None = Field(description="prediction without CLAHE; null where it is off")
     clahe_changed_class: bool
+    notices: list[str] = Field(
+        description="what was assumed of the model or the image's pixels and is doubtful, as "
+        "sentences"
+    )
     picture_size: tuple[int, int] = Field(description="height and width of its pictures, in pixels")
     layers: list[NativeLayer | Layer]
     pictures: dict[str, EncodedPicture] = Field(description="those asked for by `pictures`")
@@ -231,6 +262,15 @@ class Problem(BaseModel):
     code: str = Field(json_schema_extra={"enum": [*PROBLEMS]})
     request_id: str
     errors: list[WrongField] = Field([], description="where single fields are wrong")
+
+
+def decoding(facts: ImageFacts) -> Decoding:
+    """What was done to an image's pixels, as JSON has it."""
+    values = facts_to_json(facts)
+    return Decoding(
+        **{name: values[name] for name in Decoding.model_fields if name in values},
+        words=facts.words,
+    )
 
 
 def score(value: ClassScore) -> Score:

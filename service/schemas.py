@@ -72,7 +72,7 @@ class UploadFields(ExplanationOptions):
 
     model: ModelId | None = Field(None, description="id from /v1/models; default: see /v1/models")
 
-    _bits = field_validator("bits", mode="before")(_number)
+    _integers = field_validator("bits", "page", mode="before")(_number)
     _pictures = field_validator("pictures", mode="before")(_listed)
 
 
@@ -113,7 +113,7 @@ class StoredImageRequest(ExplanationOptions):
         None, description="of a contact sheet, classes in turn; default: one a class"
     )
 
-    _integers = field_validator("bits", "target", "max_images", mode="before")(whole)
+    _integers = field_validator("bits", "target", "max_images", "page", mode="before")(whole)
 
 
 def parse(schema: type[Schema], values: Mapping[str, Any]) -> Schema:

@@ -72,7 +72,7 @@ class JobRequest(CamFields):
         None, description="address that is told how the job ended"
     )
 
-    _integers = field_validator("target", "max_images", "seed", mode="before")(whole)
+    _integers = field_validator("target", "max_images", "seed", "page", mode="before")(whole)
 
     def cam_options(self) -> CamOptions:
         """The engine's options. Raises InvalidOption."""

@@ -6,7 +6,17 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cam_engine.options import Blend, CamOptions, Colormap, Method, Taps
+from cam_engine.options import (
+    MOST_PAGES,
+    Background,
+    Blend,
+    CamOptions,
+    Colormap,
+    DecodingOptions,
+    Intensity,
+    Method,
+    Taps,
+)
 
 LayerName = Annotated[str, Field(min_length=1, max_length=200)]
 ClassTarget = Annotated[
@@ -31,6 +41,19 @@ class CamFields(BaseModel):
         0.6, ge=0, le=1, allow_inf_nan=False, description="opacity where the map is highest"
     )
     blend: Blend = Field("adaptive", description="adaptive: opacity grows with the map")
+    intensity: Intensity = Field(
+        "depth",
+        description="more than 8 bits a sample are scaled by the camera's depth, the type's range, "
+        "or each image's own minimum and maximum",
+    )
+    background: Background = Field(
+        "beneath",
+        description="what is read where an image is transparent: the colours beneath, as training "
+        "by Pillow does, or white or black",
+    )
+    page: Annotated[int, Field(ge=1, le=MOST_PAGES)] | None = Field(
+        None, description="of a TIFF of several pages; default: the first that is no reduced copy"
+    )
 
     def options_for(self, layers: tuple[str, ...], *, fused: bool) -> CamOptions:
         """The engine's options for these layers. Raises InvalidOption."""
@@ -44,6 +67,7 @@ class CamFields(BaseModel):
             colormap=self.colormap,
             alpha=self.alpha,
             blend=self.blend,
+            decoding=DecodingOptions(self.intensity, self.background, self.page),
         )
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +29,9 @@ from cam_engine.errors import (
 )
 from cam_engine.experiments import ImageItem, pick_by_errors
 from cam_engine.figures import picture_files
+from cam_engine.folder_depth import FolderDepth
 from cam_engine.memory import trim
+from cam_engine.options import CamOptions
 from cam_engine.pipeline import RunRequest, run, truth_margins
 from cam_engine.records import Failed, Row, RunFacts, run_facts, to_json
 from worker.contract import Chunk, ItemFailure, JobImage, JobRecord, JobRequest, JobState
@@ -149,10 +152,10 @@ class ChunkRunner:
         request, model = record.request, record.models[chunk.model]
         self._tell(chunk, f"loading {model.name}")
         explainer = self._models.get(model.checkpoint_sha256, self._places, record, chunk.model)
-        options = request.cam_options()
+        options = self._options(chunk, request)
         facts = run_facts(model.name, explainer, options, request.figure_style())
         self._store.remember_facts(chunk.job, chunk.model, to_json(facts), facts.digest)
-        images = self._chosen(chunk, state, explainer)
+        images = self._chosen(chunk, state, explainer, options)
         items = self._items(request, images[chunk.start : chunk.end])
         self._tell(chunk, f"explaining with {model.name}")
         # What an earlier attempt or a killed worker left whole is not made again.
@@ -181,7 +184,25 @@ class ChunkRunner:
         folder = self._places.experiment(request).folder
         return [ImageItem(folder / one.path, one.name, one.true_class) for one in images]
 
-    def _chosen(self, chunk: Chunk, state: JobState, explainer: Explainer) -> list[JobImage]:
+    def _options(self, chunk: Chunk, request: JobRequest) -> CamOptions:
+        """The job's options, with the depth of its experiment's images where they need one.
+
+        It is found once a job: two workers that begin at once both find it, and the same.
+        """
+        options = request.cam_options()
+        known = self._store.depth(chunk.job)
+        if known is None:
+            experiment = self._places.experiment(request)
+            root, decode = self._places.root, self._decoding.decode
+            depth = FolderDepth(root.images(experiment), root.read_image, decode)
+            wanted = self._items(request, self._store.images(chunk.job))
+            found = depth.added_to(options, wanted).decoding.depth_bits
+            known = self._store.remember_depth(chunk.job, found)
+        return replace(options, decoding=replace(options.decoding, depth_bits=known.bits))
+
+    def _chosen(
+        self, chunk: Chunk, state: JobState, explainer: Explainer, options: CamOptions
+    ) -> list[JobImage]:
         """The images of the chunk's model; where it chooses its own, it does so at its first chunk.
 
         Two workers that begin at once both choose, and the same.
@@ -193,7 +214,7 @@ class ChunkRunner:
         self._tell(chunk, f"looking for errors of {record.models[chunk.model].name}")
         images = self._store.images(chunk.job)
         items = self._items(record.request, images)
-        options, decode = record.request.cam_options(), self._decoding.decode
+        decode = self._decoding.decode
         read = self._places.root.read_image
         margins = truth_margins(explainer, items, options, DEFAULT_LIMITS, decode, read)
         order = {item.path: index for index, item in enumerate(items)}

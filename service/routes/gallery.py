@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cam_engine.data_root import check_form
 from cam_engine.errors import CamError
+from cam_engine.options import CamOptions
 from service import responses
 from service.admission import while_listening
 from service.catalog import stamp_of
@@ -123,7 +124,8 @@ async def thumbnail(
 def _thumbnail(parts: Components, path: str, image: str, size: int, known: str) -> Response:
     check_form(image)  # not one that only the prefix makes safe
     catalog = parts.catalog
-    file = catalog.data.inside(f"{catalog.experiment(path).id}/{image}")
+    experiment = catalog.experiment(path)
+    file = catalog.data.inside(f"{experiment.id}/{image}")
     if not file.is_file():
         raise ServiceError("image-not-found", f"there is no image {image!r} in {path}")
     digest = hashlib.sha256(f"{stamp_of(file)} {size}".encode()).hexdigest()[:32]
@@ -132,7 +134,8 @@ def _thumbnail(parts: Components, path: str, image: str, size: int, known: str) 
         return Response(status_code=304, headers=headers)
     try:
         data = catalog.data.read_image(file, parts.limits)
-        picture = parts.decoding.decode(data, parts.limits)
+        options = parts.depths.added_to(CamOptions(), [file], experiment).decoding
+        picture = parts.decoding.decode(data, parts.limits, options).pixels
     except CamError as error:
         raise type(error)(f"{file.name}: {error}") from error
     data = jpeg_thumbnail(picture, size)

@@ -11,7 +11,11 @@ import pytest
 from PIL import Image, ImageOps
 
 from cam_engine.images import IMAGE_SUFFIXES, decode_image, read_image
+from cam_engine.options import DecodingOptions
 
+WHITE = DecodingOptions(background="white")
+MIN_MAX = DecodingOptions(intensity="min-max")
+MIN_MAX_ON_WHITE = DecodingOptions(intensity="min-max", background="white")
 RNG = np.random.default_rng(20)
 NOISE = RNG.integers(0, 256, (13, 17, 3), dtype=np.uint8)
 # Unlike in any two of the eight orientations.
@@ -180,7 +184,7 @@ def test_transparent_palette_entries_are_white(transparent):
     palette = Image.fromarray(np.arange(16, dtype=np.uint8).reshape(4, 4) % 4, "P")
     colors = [255, 0, 0, 0, 255, 0, 0, 0, 255, 9, 9, 9]
     palette.putpalette(colors)
-    image = check(decode_image(encoded(palette, "PNG", transparency=transparent)))
+    image = check(decode_image(encoded(palette, "PNG", transparency=transparent), options=WHITE))
     assert image[0, 3].tolist() == [255, 255, 255]
     assert image[0, 1].tolist() == [0, 255, 0]
     first = [255, 255, 255] if isinstance(transparent, bytes) else [255, 0, 0]
@@ -194,7 +198,7 @@ def test_alpha_is_laid_on_white():
     opacity = alpha[..., None] / 255
     truth = NOISE * opacity + 255 * (1 - opacity)
     for kind, options in (("PNG", {}), ("TIFF", {}), ("WEBP", {"lossless": True, "exact": True})):
-        image = check(decode_image(encoded(Image.fromarray(rgba), kind, **options)))
+        image = check(decode_image(encoded(Image.fromarray(rgba), kind, **options), options=WHITE))
         assert np.abs(image - truth).max() <= 1
         assert image[0, 0].tolist() == [255, 255, 255]
         assert image[0, 1].tolist() == NOISE[0, 1].tolist()
@@ -205,7 +209,7 @@ def test_grey_with_alpha_is_laid_on_white():
     pair[..., 0] = [[10, 20], [30, 40]]
     pair[..., 1] = [[255, 0], [0, 255]]
     for kind in ("PNG", "TIFF"):
-        image = decode_image(encoded(Image.fromarray(pair, "LA"), kind))
+        image = decode_image(encoded(Image.fromarray(pair, "LA"), kind), options=WHITE)
         assert image[..., 0].tolist() == [[10, 255], [255, 40]]
 
 
@@ -248,7 +252,7 @@ def test_channels_share_one_range_so_that_colours_stay():
     pixels = np.zeros((2, 2, 3), np.uint16)
     pixels[0, 0] = [4000, 2000, 1000]
     for data in (png16(pixels), tiff(pixels)):
-        assert decode_image(data)[0, 0].tolist() == [255, 128, 64]
+        assert decode_image(data, options=MIN_MAX)[0, 0].tolist() == [255, 128, 64]
 
 
 needs_unsigned_32 = pytest.mark.skipif(
@@ -276,7 +280,7 @@ def test_unsigned_32_bit_values_beyond_the_signed_range_do_not_wrap():
 
 def test_a_float_tiff_by_pillow_and_fractions_between_0_and_1():
     pixels = np.linspace(0.25, 0.5, 12, dtype=np.float32).reshape(3, 4)
-    image = decode_image(encoded(Image.fromarray(pixels), "TIFF"))
+    image = decode_image(encoded(Image.fromarray(pixels), "TIFF"), options=MIN_MAX)
     np.testing.assert_array_equal(image, stretched(pixels))
 
 
@@ -294,7 +298,7 @@ def test_extreme_float64_values_neither_overflow_nor_warn():
 def test_a_constant_deep_picture_is_no_division_by_zero(value):
     pixels = np.full((5, 6, 3), value, np.uint16)
     for data in (png16(pixels), tiff(pixels), png16(pixels[..., 0]), tiff(pixels[..., 0])):
-        assert not check(decode_image(data)).any()
+        assert not check(decode_image(data, options=MIN_MAX)).any()
 
 
 def test_white_is_zero_is_inverted():
@@ -318,7 +322,7 @@ def test_deep_alpha_is_apart_from_the_range_and_laid_on_white():
     pixels[0, :, 3] = [65535, 65535, 32768, 0]  # the brightest value cannot be seen
     expected = [0, 128, 255, 255]
     for data in (png16(pixels), tiff(pixels, extra=2)):
-        assert decode_image(data)[0, :, 0].tolist() == expected
+        assert decode_image(data, options=MIN_MAX_ON_WHITE)[0, :, 0].tolist() == expected
 
 
 def test_a_fourth_channel_that_is_no_alpha_is_left_out():
@@ -330,7 +334,7 @@ def test_premultiplied_colours_are_divided_by_their_alpha():
     plain = np.array([[[0, 0, 0], [40000, 20000, 10000]]], np.uint16)
     alpha = np.array([[[65535], [13107]]], np.uint16)  # 1 and 0.2
     stored = np.concatenate([(plain * (alpha / 65535)).astype(np.uint16), alpha], axis=2)
-    shown = decode_image(tiff(stored, extra=1))[0, 1]
+    shown = decode_image(tiff(stored, extra=1), options=MIN_MAX_ON_WHITE)[0, 1]
     on_white = 0.2 * np.array([255, 127.5, 63.75]) + 0.8 * 255
     np.testing.assert_allclose(shown, on_white, atol=1)
 
@@ -338,12 +342,12 @@ def test_premultiplied_colours_are_divided_by_their_alpha():
 def test_deep_grey_with_alpha_and_with_a_transparent_value():
     pixels = np.zeros((1, 3, 2), np.uint16)
     pixels[0, :, 0], pixels[0, :, 1] = [0, 1000, 9], [65535, 65535, 0]
-    assert decode_image(png16(pixels))[0, :, 0].tolist() == [0, 255, 255]
+    assert decode_image(png16(pixels), options=MIN_MAX_ON_WHITE)[0, :, 0].tolist() == [0, 255, 255]
     keyed = png16(pixels[..., 0], png_chunk(b"tRNS", struct.pack(">H", 9)))
-    assert decode_image(keyed)[0, :, 0].tolist() == [0, 255, 255]
+    assert decode_image(keyed, options=MIN_MAX_ON_WHITE)[0, :, 0].tolist() == [0, 255, 255]
     color = np.repeat(pixels[..., :1], 3, axis=2)
     keyed = png16(color, png_chunk(b"tRNS", struct.pack(">HHH", 9, 9, 9)))
-    assert decode_image(keyed)[0, :, 0].tolist() == [0, 255, 255]
+    assert decode_image(keyed, options=MIN_MAX_ON_WHITE)[0, :, 0].tolist() == [0, 255, 255]
 
 
 # ---- orientation
@@ -374,9 +378,11 @@ def test_orientation_of_deep_pictures(channels, orientation):
     pixels = ARROW.astype(np.uint16) * 20
     pixels = pixels[..., 0] if channels == 1 else pixels
     truth = turned(stretched(pixels), orientation)
-    np.testing.assert_array_equal(decode_image(tiff(pixels, orientation=orientation)), truth)
+    np.testing.assert_array_equal(
+        decode_image(tiff(pixels, orientation=orientation), options=MIN_MAX), truth
+    )
     exif = png_chunk(b"eXIf", orientation_exif(orientation).tobytes().removeprefix(b"Exif\0\0"))
-    np.testing.assert_array_equal(decode_image(png16(pixels, exif)), truth)
+    np.testing.assert_array_equal(decode_image(png16(pixels, exif), options=MIN_MAX), truth)
 
 
 def turned(stored, orientation):
@@ -423,7 +429,7 @@ def test_content_decides_not_the_name(tmp_path):
 
 
 def test_suffixes_are_lower_case_with_a_dot():
-    wanted = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+    wanted = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
     assert wanted == IMAGE_SUFFIXES
 
 

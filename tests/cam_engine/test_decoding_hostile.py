@@ -11,6 +11,7 @@ from PIL import Image, ImageFile
 
 from cam_engine.decoding import ImageLimits, decode_image
 from cam_engine.errors import ImageTooLarge, InvalidImage
+from cam_engine.options import DecodingOptions
 from tests.hostile_images import (
     animated,
     bmp_of_single_runs,
@@ -164,7 +165,9 @@ def test_deep_pictures_are_scaled_as_before(dtype):
     values = picture[..., ::-1].astype(np.float64)
     low, high = values.min() / 2, values.max() / 2
     wanted = np.rint((np.clip(values / 2, low, high) - low) / (high - low) * 255.0)
-    np.testing.assert_array_equal(decode_image(data), wanted.astype(np.uint8))
+    np.testing.assert_array_equal(
+        decode_image(data, options=DecodingOptions(intensity="min-max")), wanted.astype(np.uint8)
+    )
 
 
 def test_transparency_is_laid_on_white_strip_by_strip():
@@ -175,4 +178,5 @@ def test_transparency_is_laid_on_white_strip_by_strip():
     canvas = Image.new("RGBA", (31, 600), "white")
     canvas.alpha_composite(Image.fromarray(picture, "RGBA"))
     wanted = np.asarray(canvas.convert("RGB"))
-    np.testing.assert_array_equal(decode_image(buffer.getvalue()), wanted)
+    options = DecodingOptions(background="white")
+    np.testing.assert_array_equal(decode_image(buffer.getvalue(), options=options), wanted)

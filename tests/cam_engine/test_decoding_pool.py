@@ -50,7 +50,7 @@ def are_gone(pids: list[int]) -> bool:
 
 @pytest.mark.parametrize("name", ["png of 4 million pixels", "webp of 4 million pixels"])
 def test_pictures_are_those_of_this_process(pool: DecodingPool, name: str) -> None:
-    np.testing.assert_array_equal(pool.decode(hostile(name)), decode_image(hostile(name)))
+    np.testing.assert_array_equal(pool.decode(hostile(name)).pixels, decode_image(hostile(name)))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (1500, 1100)])
@@ -60,7 +60,7 @@ def test_pictures_of_any_size(pool: DecodingPool, size: tuple[int, int]) -> None
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     for _ in range(3):
-        np.testing.assert_array_equal(pool.decode(buffer.getvalue()), pixels)
+        np.testing.assert_array_equal(pool.decode(buffer.getvalue()).pixels, pixels)
 
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a", SMALL[:-30], hostile("tiff of doubles")])
@@ -87,7 +87,7 @@ def test_what_takes_too_long_is_ended_and_replaced() -> None:
         with pytest.raises(InvalidImage, match=r"decoding it took longer than 0\.05 s; save it"):
             pool.decode(hostile("deep png of 4 million pixels"))
         assert are_gone([first])
-        assert pool.decode(SMALL).shape == (16, 16, 3)
+        assert pool.decode(SMALL).pixels.shape == (16, 16, 3)
         (second,) = pool.pids
         assert second != first
 
@@ -106,7 +106,7 @@ def test_the_clock_counts_as_well() -> None:
 
 def decodes(pool: DecodingPool) -> bool:
     try:
-        return pool.decode(SMALL).shape == (16, 16, 3)
+        return pool.decode(SMALL).pixels.shape == (16, 16, 3)
     except InvalidImage:
         return False
 
@@ -119,9 +119,9 @@ def test_others_are_decoded_meanwhile() -> None:
         decoded = [threads.submit(pool.decode, SMALL) for _ in range(20)]
         in_order = as_completed(decoded)
         for _ in range(19):
-            assert next(in_order).result().shape == (16, 16, 3)
+            assert next(in_order).result().pixels.shape == (16, 16, 3)
         os.kill(stuck, signal.SIGCONT)
-        assert next(in_order).result().shape == (16, 16, 3)
+        assert next(in_order).result().pixels.shape == (16, 16, 3)
 
 
 def test_memory_is_bounded(pool: DecodingPool) -> None:
@@ -129,7 +129,7 @@ def test_memory_is_bounded(pool: DecodingPool) -> None:
     data = png_of_wide_texts(16)
     with pytest.raises(ImageTooLarge, match="more memory than the 67,108,864 bytes"):
         pool.decode(data, ImageLimits(len(data), max_pixels=1000))
-    assert pool.decode(SMALL).shape == (16, 16, 3)
+    assert pool.decode(SMALL).pixels.shape == (16, 16, 3)
 
 
 def test_a_crash_is_the_images_fault_and_is_said_so(pool: DecodingPool) -> None:
@@ -145,7 +145,7 @@ def test_a_crash_is_the_images_fault_and_is_said_so(pool: DecodingPool) -> None:
         os.kill(process, signal.SIGKILL)
         with pytest.raises(InvalidImage, match="decoder ended by SIGKILL while it read this image"):
             crashed.result()
-    assert pool.decode(SMALL).shape == (16, 16, 3)
+    assert pool.decode(SMALL).pixels.shape == (16, 16, 3)
 
 
 @pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
@@ -156,7 +156,7 @@ def test_what_the_terminal_or_a_manager_tells_all_is_not_for_them(
     pool.decode(SMALL)
     (process,) = pool.pids
     os.kill(process, told)
-    assert pool.decode(SMALL).shape == (16, 16, 3)
+    assert pool.decode(SMALL).pixels.shape == (16, 16, 3)
     assert pool.pids == [process]
 
 
@@ -165,7 +165,7 @@ def test_one_that_died_while_it_was_idle_is_replaced(pool: DecodingPool) -> None
     (first,) = pool.pids
     os.kill(first, signal.SIGKILL)
     assert are_gone([first])
-    assert pool.decode(SMALL).shape == (16, 16, 3)
+    assert pool.decode(SMALL).pixels.shape == (16, 16, 3)
 
 
 def test_processes_know_no_secrets_and_no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +184,7 @@ def test_the_folder_that_one_is_in_is_not_imported_from(
         (tmp_path / f"{name}.py").write_text("raise SystemExit")
     monkeypatch.chdir(tmp_path)
     with closing(DecodingPool(1)) as pool:
-        assert pool.decode(SMALL).shape == (16, 16, 3)
+        assert pool.decode(SMALL).pixels.shape == (16, 16, 3)
 
 
 def test_a_closed_pool_leaves_none_behind(pool: DecodingPool) -> None:

@@ -14,12 +14,14 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from cam_engine.decoded import UNKNOWN, DecodedImage
 from cam_engine.decoding import ImageLimits, decode_image
 from cam_engine.decoding_pool import DecodingPool
 from cam_engine.images import enhance
+from cam_engine.options import DecodingOptions
 from cam_engine.png import read_png_text
 from cam_engine.rendering import full_size_map, resize_image
-from cam_engine.results import LayerMap, RgbImage
+from cam_engine.results import LayerMap
 from service.answers import Answer, AnswerCache
 from service.app import create_app
 from service.large_images import LargeImage
@@ -57,9 +59,11 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     decode = DecodingPool.decode
 
-    def counted(pool: DecodingPool, data: bytes, limits: ImageLimits) -> RgbImage:
+    def counted(
+        pool: DecodingPool, data: bytes, limits: ImageLimits, options: DecodingOptions
+    ) -> DecodedImage:
         found.append(len(data))
-        return decode(pool, data, limits)
+        return decode(pool, data, limits, options)
 
     monkeypatch.setattr(DecodingPool, "decode", counted)
     return found
@@ -86,7 +90,8 @@ def test_what_decides_its_pixels_is_told_apart(
     assert plain["unenhanced"] is None
     other = _noise(*_SIZE, "PNG")
     sound(post_image(asked, other, model=CB))
-    assert decoded == [len(large), len(large), len(other)]
+    sound(post_image(asked, other, model=CB, background="white"))
+    assert decoded == [len(large), len(large), len(other), len(other)]
 
 
 def test_its_pictures_are_those_of_the_file(asked: httpx.Client, large: bytes) -> None:
@@ -140,7 +145,7 @@ class _Held:
 
 def test_answers_that_share_one_count_it_once() -> None:
     pixels = np.zeros((2, 2, 3), np.uint8)
-    image = LargeImage((2, 2), b"a" * 50, b"b" * 30, pixels, None)
+    image = LargeImage((2, 2), b"a" * 50, b"b" * 30, pixels, None, UNKNOWN)
     cache = AnswerCache(150)
     for digest in ("a", "b", "c"):
         cache.put(cast("Answer", _Held(digest, image)))

@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from cam_engine.errors import CamError
-from cam_engine.options import CamOptions, FigureStyle
+from cam_engine.options import CamOptions, DecodingOptions, FigureStyle
 from cam_engine.outputs import ModelSummary, row_from_json
 from cam_engine.records import Failed, Row, RunFacts
 from worker.contract import ItemFailure, ItemState, JobImage, JobState
@@ -128,6 +128,8 @@ def _facts(values: dict[str, Any]) -> RunFacts:
     options = values.pop("options")
     figures = FigureStyle(**values.pop("figures"))
     layers = tuple(options.pop("layers"))
+    decoding = DecodingOptions(**options.pop("decoding", {}))  # none in older facts
     for name in ("class_names", "input_size", "mean", "std"):
         values[name] = tuple(values[name])
-    return RunFacts(**values, options=CamOptions(**options, layers=layers), figures=figures)
+    cam = CamOptions(**options, layers=layers, decoding=decoding)
+    return RunFacts(**values, options=cam, figures=figures)

@@ -38,6 +38,7 @@ from worker.store.shared_state import KEY_SECONDS, SharedState
 
 _MOST_EVENTS = 1000
 _EVENT_PAUSE_MS = 300
+_DEPTH = "depth"  # beside the models' choices, which are by number
 _RETRIES = 40  # with pauses of up to two seconds: longer than Redis may be away for a restart
 
 Verdict = Literal["go", "cancel", "lost", "gone", "taken"]
@@ -61,6 +62,13 @@ class Event:
 
     id: str
     state: JobState
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """Bits by which a job's deep images are read that name none; None where there are none."""
+
+    bits: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +326,17 @@ class JobStore(SharedState):
         """Which of the job's images a model explains, where each model has its own (errors)."""
         packed = zlib.compress(json.dumps(list(images)).encode())
         self.client.hset(self._key(job, "choices"), str(model), packed)
+
+    def remember_depth(self, job: str, bits: int | None) -> Depth:
+        """By which depth a job's deep images are read; whoever says it first is right."""
+        key = self._key(job, "choices")
+        self.client.hsetnx(key, _DEPTH, bits or 0)
+        return self.depth(job) or Depth(bits)
+
+    def depth(self, job: str) -> Depth | None:
+        """What `remember_depth` was told; None before."""
+        found = cast("bytes | None", self.client.hget(self._key(job, "choices"), _DEPTH))
+        return None if found is None else Depth(int(found) or None)
 
     def chosen_images(self, state: JobState, model: int) -> list[JobImage] | None:
         """The images that a model explains, in order; None until they have been chosen."""
