@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+_HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
+
+
+class _Heard(threading.local):
+    """Complaints of libtiff in this thread, while somebody listens."""
+
+    complaints: list[str] | None = None
+
+
+_heard = _Heard()
 
 
 def silence_decoders() -> None:
@@ -12,12 +27,39 @@ def silence_decoders() -> None:
     What is wrong with an image is said by the error that it is refused with.
     """
     import cv2  # noqa: PLC0415 (late, so that --help answers at once)
-    from PIL import _imaging  # noqa: PLC0415
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    _listen()
+
+
+@contextmanager
+def complaints() -> Iterator[list[str]]:
+    """What Pillow's libtiff finds wrong in this thread meanwhile: some of its decoders go on."""
+    before, found = _heard.complaints, list[str]()
+    _heard.complaints = found
+    _listen()
+    try:
+        yield found
+    finally:
+        _heard.complaints = before
+
+
+def _take_complaint(_module: bytes | None, words: bytes | None, _values: int | None) -> None:
+    if _heard.complaints is not None and words is not None:
+        _heard.complaints.append(words.decode(errors="replace"))
+
+
+_on_complaint = _HANDLER(_take_complaint)  # kept: libtiff calls it as long as the process lives
+
+
+@cache
+def _listen() -> None:
+    """Have libtiff tell us instead of printing, once in a process."""
+    from PIL import _imaging  # noqa: PLC0415
+
     try:
         # Pillow has no setting for it. Its module's own handle also finds what it is linked to.
-        ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
+        ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(_on_complaint)
     except (AttributeError, OSError):
         return  # built otherwise: then libtiff's lines stay

@@ -9,6 +9,7 @@ import numpy as np
 from PIL.TiffImagePlugin import TiffImageFile
 
 from cam_engine.decoded import DecodedImage, ImageFacts
+from cam_engine.decoder_messages import complaints
 from cam_engine.decoding_limits import (
     PLAIN_BYTES,
     RGB_BYTES,
@@ -26,13 +27,17 @@ from cam_engine.tiff_headers import TiffFile, TiffHeader, TiffPicture
 
 _COPIES = 2  # of a deep picture, while OpenCV reads it
 _COLOURS = 3
+_LAST_BYTES = 64
 # Deep TIFFs that OpenCV reads rightly: (photometric, samples).
 _DEEP_LAYOUTS = frozenset({(0, 1), (1, 1), (2, 3), (2, 4)})
 _WHITE_IS_ZERO = 0
 _NO_ALPHA, _PREMULTIPLIED = (0,), (1,)
 _KINDS = {"unsigned": "u", "signed": "i", "float": "f"}  # numpy's
-# Their decoders fill up what is missing and say nothing.
-_FORGIVING = frozenset({2, 3, 4, 6, 7})
+# Their decoders fill up what is missing, and answer as if nothing were.
+_FAX, _FAX_4, _JPEG = frozenset({2, 3, 4}), 4, 7
+_FORGIVING = _FAX | {6, _JPEG}
+_END_OF_FAX = format(0x001001, "024b")  # ITU-T T.6, 2.4.1.1
+_END_OF_JPEG = b"\xff\xd9"
 
 
 def decode_tiff(data: bytes, limits: ImageLimits, options: DecodingOptions) -> DecodedImage:
@@ -56,9 +61,14 @@ def decode_tiff(data: bytes, limits: ImageLimits, options: DecodingOptions) -> D
         return _deep(file, picture, header, facts, options)
     if picture.combined:
         return DecodedImage(_channels(file, picture, options), facts)
-    with TiffImageFile(BytesIO(file.beginning_with(picture.pages[0]))) as image:
+    with (
+        TiffImageFile(BytesIO(file.beginning_with(picture.pages[0]))) as image,
+        complaints() as found,
+    ):
         # Pillow itself turns a TIFF upright, and so does OpenCV.
         pixels, alpha = flatten(image, options.background)
+    if found and header.compression in _FAX:
+        raise ValueError(found[0])
     return DecodedImage(pixels, replace(facts, alpha=alpha))
 
 
@@ -91,6 +101,30 @@ def _check(data: bytes, header: TiffHeader, limits: ImageLimits, *, channels: in
             f"the TIFF data is cut short: {header.data_end - len(data):,} bytes are missing; "
             "send the original again"
         )
+    _check_ends(data, header)
+
+
+def _check_ends(data: bytes, header: TiffHeader) -> None:
+    """Refuse strips or tiles that are cut short where their standard says how they end."""
+    if header.compression not in {_FAX_4, _JPEG}:
+        return
+    for place, size in header.blocks:
+        last = data[place : place + size].rstrip(b"\0")[-_LAST_BYTES:]
+        whole = last.endswith(_END_OF_JPEG)
+        if header.compression == _FAX_4:
+            bits = "".join(format(one, "08b") for one in last)
+            whole = _END_OF_FAX in bits or _END_OF_FAX in _mirrored(last)
+        if not whole:
+            kind = "fax" if header.compression == _FAX_4 else "JPEG"
+            raise InvalidImage(
+                f"the {kind} data in the TIFF is cut short; send the original again, or save it as "
+                "PNG"
+            )
+
+
+def _mirrored(last: bytes) -> str:
+    """Bits of bytes that are filled from their least one up (FillOrder 2)."""
+    return "".join(format(one, "08b")[::-1] for one in last)
 
 
 def _deep(

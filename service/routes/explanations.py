@@ -34,7 +34,7 @@ from service.view_tokens import ViewScope, out_of_scope
 router = APIRouter(prefix="/v1", tags=["explanations"], dependencies=[Depends(authorised_to_view)])
 
 _Answer = TypeVar("_Answer")
-_IMAGES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff")
+_IMAGES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff", "image/gif")
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _SCHEMAS = [responses.ExplanationAnswer, responses.SheetAnswer]
 _CACHING = {

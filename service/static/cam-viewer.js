@@ -1164,7 +1164,7 @@ export class CamViewer extends HTMLElement {
   }
 
   #captionLines(name, layer) {
-    const { prediction, target, image, unenhanced, clahe_changed_class: changed } = this.facts;
+    const { prediction, target, image, notices, unenhanced, clahe_changed_class: changed } = this.facts;
     const right = image.true_class === prediction.name;
     const truth = right ? "right" : `wrong, it is ${image.true_class}`;
     const lines = [
@@ -1180,6 +1180,9 @@ export class CamViewer extends HTMLElement {
     if (changed) {
       const said = `${unenhanced.name}, ${percent(unenhanced.probability)}`;
       lines.push(make("p", { class: "soft" }, `Without CLAHE the model says ${said}.`));
+    }
+    for (const notice of notices ?? []) {
+      lines.push(make("p", { class: "soft assumed" }, `\u26a0 ${notice}.`));
     }
     return lines;
   }

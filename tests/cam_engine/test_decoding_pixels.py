@@ -415,3 +415,32 @@ def test_ordinary_pictures_say_nothing(kind):
         facts = decoded(encoded(Image.fromarray(pixels), kind)).facts
         assert facts.notices == ()
         assert (facts.bits, facts.scaling, facts.page, facts.pages) == (8, "none", 1, 1)
+
+
+# ---- TIFFs whose decoders fill up what is missing
+
+
+def bilevel():
+    """Lines of many widths, so that no part is like what a decoder fills in."""
+    return Image.fromarray((np.cumsum(RNG.integers(-1, 2, (300, 400)), 1) % 7) > 3)
+
+
+DAMAGED = {
+    "fax 4": (bilevel, "group4"),
+    "fax 3": (bilevel, "group3"),
+    "jpeg": (lambda: Image.fromarray(smooth(200, 300)), "jpeg"),
+}
+
+
+@pytest.mark.parametrize("how", ["zeros", "ones"])
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_a_strip_of_a_tiff_that_ends_too_early_is_noticed(kind, how):
+    image, compression = DAMAGED[kind]
+    data = encoded(image(), "TIFF", compression=compression)
+    assert decode_image(data).any()
+    with Image.open(io.BytesIO(data)) as opened:
+        place, size = opened.tag_v2[273][-1], opened.tag_v2[279][-1]
+    half = place + size // 2
+    rest = (b"\0" if how == "zeros" else b"\xff") * (place + size - half)
+    with pytest.raises(InvalidImage):
+        decode_image(data[:half] + rest + data[place + size :])
