@@ -1,6 +1,6 @@
 /** Image files that are chosen, dropped or pasted. */
 
-const IMAGE_NAME = /\.(bmp|jpe?g|png|tiff?|webp)$/i;
+const IMAGE_NAME = /\.(bmp|gif|jfif|jpe|jpe?g|png|tiff?|webp)$/i;
 
 /** Whether a file may be an image; one without a type and a known ending may be as well. */
 const mayBeImage = (file) =>
