@@ -95,8 +95,8 @@ def run_images(arguments: argparse.Namespace) -> int:
     items = find_images(arguments.images)
     if not items:
         raise NoImagesFound(
-            f"no test images found in {arguments.images}: expected JPEG, PNG, WebP, BMP or TIFF "
-            "files there or in folders below"
+            f"no test images found in {arguments.images}: expected JPEG, PNG, WebP, BMP, TIFF "
+            "or GIF files there or in folders below"
         )
     root = arguments.images if arguments.images.is_dir() else arguments.images.parent
     job = _Job(

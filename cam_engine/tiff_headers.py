@@ -263,7 +263,8 @@ class TiffFile:
                 break
             pages.append(at)
             reduced.append(entries > 0 and self._is_reduced(at + self._entries.size))
-            at = self._offset.unpack_from(self._data, after)[0] if after < len(self._data) else 0
+            followed = after + self._offset.size <= len(self._data)
+            at = self._offset.unpack_from(self._data, after)[0] if followed else 0
         if not pages:
             raise ValueError("it has no page")
         return pages, reduced

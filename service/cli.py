@@ -71,7 +71,7 @@ def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `explain`."""
-    parser.add_argument("image", type=Path, help="JPEG, PNG, WebP, BMP or TIFF")
+    parser.add_argument("image", type=Path, help="JPEG, PNG, WebP, BMP, TIFF or GIF")
     parser.add_argument("--url", default=DEFAULT_URL, help="of the service (%(default)s)")
     parser.add_argument("-o", "--output", type=Path, help="file (default: <image>_<view>.png)")
     parser.add_argument("--view", choices=VIEWS, default="overlay", help="(%(default)s)")
@@ -80,6 +80,8 @@ def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", choices=METHODS, help="CAM method")
     parser.add_argument("--target", help="class to explain (default: the predicted one)")
     parser.add_argument("--no-clahe", action="store_true", help="give the network the image as is")
+    engine_cli.add_decoding_options(parser)
+    parser.set_defaults(intensity=None, background=None)  # the service's own
     parser.add_argument("--colormap", choices=COLORMAPS, help="of the map")
     parser.add_argument("--alpha", type=float, help="opacity, 0..1")
     parser.add_argument("--json", action="store_true", help="print the answer in numbers as JSON")
@@ -132,6 +134,8 @@ def _add_submit_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--method", choices=METHODS, help="CAM method (gradcam++)")
     parser.add_argument("--fused", action="store_true", help="also the fused map")
+    engine_cli.add_decoding_options(parser)
+    parser.set_defaults(intensity=None, background=None)  # the service's own
     parser.add_argument("--name", help="put the pictures into a set of this name")
     parser.add_argument(
         "--replace", action="store_true", help="replace another recipe's pictures in the folder"

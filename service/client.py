@@ -15,7 +15,8 @@ from cam_engine.outputs import write_atomically
 from cam_engine.wording import probability_text
 
 _SUFFIXES = {"array": "npy", "maps": "npy", "native": "json"}
-_FIELDS = ("view", "model", "layer", "method", "target", "colormap", "alpha")
+_MAP_FIELDS = ("view", "model", "layer", "method", "target", "colormap", "alpha")
+_FIELDS = (*_MAP_FIELDS, "intensity", "background", "page")
 
 
 class ServiceUnreachable(CamError):

@@ -36,7 +36,7 @@ def submit(arguments: argparse.Namespace) -> int:
         "fused": arguments.fused,
         "replace": arguments.replace,
     }
-    optional = ("method", "pick", "name", "output", "webhook")
+    optional = ("method", "pick", "name", "output", "webhook", "intensity", "background", "page")
     body |= {name: value for name in optional if (value := getattr(arguments, name)) is not None}
     headers = {"Idempotency-Key": arguments.key} if arguments.key else {}
     with _client(arguments) as client:

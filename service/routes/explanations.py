@@ -121,7 +121,11 @@ _COMPUTING = (
 
 def _upload_schema() -> dict[str, Any]:
     schema = UploadFields.model_json_schema()
-    image = {"type": "string", "format": "binary", "description": "JPEG, PNG, WebP, BMP or TIFF"}
+    image = {
+        "type": "string",
+        "format": "binary",
+        "description": "JPEG, PNG, WebP, BMP, TIFF or GIF",
+    }
     fields = {name: _without_null(one) for name, one in schema["properties"].items()}
     return {**schema, "properties": {"image": image, **fields}, "required": ["image"]}
 

@@ -30,6 +30,6 @@ export function selected(files, how, hasFolder = false) {
 
 function nothing(files, how, hasFolder) {
   if (hasFolder) return "A folder cannot be shown; take one image. For many images use Jobs.";
-  if (files.length > 0) return `${files[0].name} is not an image file (JPEG, PNG, WebP, BMP or TIFF).`;
+  if (files.length > 0) return `${files[0].name} is not an image file (JPEG, PNG, WebP, BMP, TIFF or GIF).`;
   return `What was ${how} is not an image file.`;
 }

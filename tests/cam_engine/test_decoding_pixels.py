@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from cam_engine.decoding import decode, decode_image
-from cam_engine.errors import InvalidImage, InvalidOption
+from cam_engine.errors import ImageTooLarge, InvalidImage, InvalidOption
 from cam_engine.options import DecodingOptions
 from tests.cam_engine.test_decoding import encoded, png16, png_chunk, smooth, tiff
 
@@ -383,6 +383,31 @@ def test_other_moving_pictures_say_so_too(kind):
     options = {"lossless": True} if kind == "WEBP" else {}
     data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
     assert "animated" in decoded(data).facts.notices[0]
+
+
+def gif_of(width, height, picture):
+    """A GIF's beginning: its screen, and where its first picture lies (left, top, width, height)."""
+    head = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + bytes(6)
+    return head + b"," + struct.pack("<HHHHB", *picture, 0) + b"\x02\x02\x4c\x01\0;"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        gif_of(60_000, 60_000, (0, 0, 1, 1)),
+        gif_of(1, 1, (0, 0, 60_000, 60_000)),
+        gif_of(1, 1, (60_000, 60_000, 1, 1)),
+    ],
+)
+def test_a_gif_of_too_many_pixels_is_refused_before_it_is_decoded(data):
+    with pytest.raises(ImageTooLarge, match="pixels are more than the 50,000,000 allowed"):
+        decode_image(data)
+
+
+def test_a_gif_in_tiny_blocks_is_refused():
+    data = gif_of(1, 1, (0, 0, 1, 1))[:-5] + b"\x01\xff" * 2**20
+    with pytest.raises(InvalidImage, match="more blocks than any picture needs"):
+        decode_image(data)
 
 
 # ---- PNGs with much beside their pixels

@@ -11,15 +11,18 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cam_engine.decoding import ImageLimits, decode_image, read_image
+from cam_engine.decoded import facts_from_json
+from cam_engine.decoding import ImageLimits, decode, decode_image, read_image
 from cam_engine.decoding_pool import DecodingPool
 from cam_engine.errors import CamError, ImageTooLarge, InvalidImage
+from cam_engine.options import DecodingOptions
 from tests.hostile_images import encoded, hostile, png_of_wide_texts
 
 SMALL = encoded("RGB", 16, "PNG")
@@ -61,6 +64,27 @@ def test_pictures_of_any_size(pool: DecodingPool, size: tuple[int, int]) -> None
     Image.fromarray(pixels).save(buffer, "PNG")
     for _ in range(3):
         np.testing.assert_array_equal(pool.decode(buffer.getvalue()).pixels, pixels)
+
+
+def test_what_was_done_and_how_to_do_it_travel_along(pool: DecodingPool) -> None:
+    pixels = np.random.default_rng(3).integers(0, 256, (20, 30, 4), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    for options in (DecodingOptions(), DecodingOptions(background="black", depth_bits=12)):
+        there = pool.decode(buffer.getvalue(), options=options)
+        here = decode(buffer.getvalue(), options=options)
+        np.testing.assert_array_equal(there.pixels, here.pixels)
+        assert there.facts == here.facts
+        assert there.facts.alpha == options.background
+
+
+def test_facts_of_another_process_are_not_believed() -> None:
+    facts = asdict(decode(SMALL).facts)
+    assert facts_from_json(facts) == decode(SMALL).facts
+    for wrong in ({"format": "<script>"}, {"alpha": ["white"]}, {"scaling": None}, {"bits": "x"}):
+        with pytest.raises((TypeError, ValueError)):
+            facts_from_json({**facts, **wrong})
+    assert facts_from_json({**facts, "pages": -5, "more": "<b>"}).pages == 0
 
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a", SMALL[:-30], hostile("tiff of doubles")])
