@@ -94,10 +94,10 @@ class ImageFacts:
             return "Signed 8-bit samples: 128 was added"
         if self.scaling == "min-max":
             samples = "Float" if self.samples == "float" else f"{self.bits}-bit"
-            return f"{samples} samples scaled by the image's own minimum and maximum"
+            return f"{samples} samples scaled by the image's own min and max"
         return {
             "signed": f"Signed samples below 0: scaled by {self.scaled_bits} bits around 0",
-            "contradicted": f"{by}: samples lie above the depth that the file names",
+            "contradicted": f"Samples above the declared depth: scaled by {self.scaled_bits} bits",
         }.get(self.scaling)
 
     @property
@@ -110,7 +110,7 @@ class ImageFacts:
             return f"The first frame of an animated {self.format} was read"
         number = f"page {self.page} of {self.pages}"
         if self.combined:
-            return f"Three channels of {number} were combined as red, green and blue"
+            return f"Channels of {number} read as red, green and blue"
         if self.full_pages > 1 or self.page != 1:
             return f"P{number[1:]} was read"
         return None

@@ -200,6 +200,8 @@ class _Process:
             reply = read_reply(self._connection.recv_bytes(_LONGEST_REPLY_BYTES))
         except (EOFError, OSError) as error:
             raise self._ended(seconds) from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise _nonsense() from error
         answer = self._answer(reply, limits)
         os.ftruncate(file, 0)
         return answer
@@ -227,7 +229,7 @@ class _Process:
             return _REFUSALS.get(reply.code, InvalidImage)(reply.message)
         # What has read hostile bytes is not believed.
         if not 0 < reply.height * reply.width <= limits.max_pixels:
-            raise InvalidImage("the decoder answered nonsense; save the image again as PNG")
+            raise _nonsense()
         image = np.empty((reply.height, reply.width, 3), np.uint8)
         read_exactly(self._file.fileno(), image.reshape(-1).data)
         return DecodedImage(image, reply.facts)
@@ -240,6 +242,10 @@ class _Process:
         return InvalidImage(
             f"the decoder ended {how} while it read this image; save it again as PNG"
         )
+
+
+def _nonsense() -> InvalidImage:
+    return InvalidImage("the decoder answered nonsense; save the image again as PNG")
 
 
 def _took_too_long(seconds: float) -> InvalidImage:

@@ -24,7 +24,7 @@ from cam_engine.results import ClassScore, Explanation, FloatMap, LayerMap
 
 DISTRIBUTION = "gradcam-service"
 
-DIVIDED_BY_255 = "The model's mean and std are on the scale 0..255 and were divided by 255"
+DIVIDED_BY_255 = "The model's mean and std (0..255) were divided by 255"
 
 # The frame in which evidence counts as "on the border": a tenth of the side at each edge.
 _BORDER_SHARE_OF_SIDE = 0.1

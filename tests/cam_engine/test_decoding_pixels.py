@@ -161,7 +161,7 @@ def test_a_depth_that_the_samples_exceed_is_not_believed():
     pixels = np.linspace(0, 9000, 24 * 32).reshape(24, 32).astype(np.uint16)
     found = decoded(stack((pixels, DECLARATIONS["OME"])))
     np.testing.assert_array_equal(found.pixels[..., 0], np.rint(pixels / (2**14 - 1) * 255))
-    assert "above the depth that the file names" in found.facts.notices[0]
+    assert "above the declared depth" in found.facts.notices[0]
 
 
 def test_intensity_may_be_chosen():
@@ -170,7 +170,7 @@ def test_intensity_may_be_chosen():
     np.testing.assert_array_equal(by_type.pixels[..., 0], np.rint(pixels / 257))
     own = decoded(tiff(pixels), intensity="min-max")
     np.testing.assert_array_equal(own.pixels[..., 0], np.rint((pixels - 300.0) / 2700 * 255))
-    assert own.facts.notices == ("16-bit samples scaled by the image's own minimum and maximum",)
+    assert own.facts.notices == ("16-bit samples scaled by the image's own min and max",)
 
 
 def test_floats_in_0_to_1_are_scaled_by_1_and_others_by_their_range():
@@ -180,7 +180,7 @@ def test_floats_in_0_to_1_are_scaled_by_1_and_others_by_their_range():
     assert inside.facts.notices == ()
     outside = decoded(tiff(pixels * 400))
     assert (outside.pixels.min(), outside.pixels.max()) == (0, 255)
-    assert outside.facts.notices == ("Float samples scaled by the image's own minimum and maximum",)
+    assert outside.facts.notices == ("Float samples scaled by the image's own min and max",)
 
 
 def test_signed_8_bit_samples_do_not_wrap():
@@ -302,7 +302,7 @@ def test_three_channels_as_pages_are_one_colour_picture(how, order, deep):
     pages = [(pixels[..., channel], CHANNELS[how] if not channel else {}) for channel in range(3)]
     found = decoded(stack(*pages, order=order))
     np.testing.assert_array_equal(found.pixels, DIM)
-    said = "Three channels of page 1 of 1 were combined as red, green and blue"
+    said = "Channels of page 1 of 1 read as red, green and blue"
     assert found.facts.notices == (said,)
 
 
@@ -386,7 +386,7 @@ def test_other_moving_pictures_say_so_too(kind):
 
 
 def gif_of(width, height, picture):
-    """A GIF's beginning: its screen, and where its first picture lies (left, top, width, height)."""
+    """A GIF of a screen, and where its first picture lies: (left, top, width, height)."""
     head = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + bytes(6)
     return head + b"," + struct.pack("<HHHHB", *picture, 0) + b"\x02\x02\x4c\x01\0;"
 

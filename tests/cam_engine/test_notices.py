@@ -90,7 +90,7 @@ def test_a_choice_is_part_of_what_resume_compares(lifecycle: Path, tmp_path: Pat
     after = {path: path.stat().st_mtime_ns for path in output.glob("*.png")}
     assert all(after[path] != before[path] for path in before)
     assert {row["notices"] for row in rows_of(output)} == {
-        "16-bit samples scaled by the image's own minimum and maximum"
+        "16-bit samples scaled by the image's own min and max"
     }
 
 
@@ -110,7 +110,7 @@ def test_mean_and_std_on_0_to_255_are_divided_and_it_is_said(
     crops = lifecycle / "crops_gt_crops/crops/test"
     words = ["--mean", "123.675", "116.28", "103.53", "--std", "58.395", "57.12", "57.375"]
     bytes_ = explained_images(lifecycle, crops, tmp_path / "bytes", "--max-images", "3", *words)
-    said = "The model's mean and std are on the scale 0..255 and were divided by 255"
+    said = "The model's mean and std (0..255) were divided by 255"
     assert f"cls_mobilenet_v3_small_focal: {said}" in capsys.readouterr().out
     words = ["--mean", "0.485", "0.456", "0.406", "--std", "0.229", "0.224", "0.225"]
     units = explained_images(lifecycle, crops, tmp_path / "units", "--max-images", "3", *words)
