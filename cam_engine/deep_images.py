@@ -171,9 +171,11 @@ def _by_depth(
         return _Scale.signed(_usual(needed, source.bits))
     if shift:
         return _Scale.unsigned(bits, shift, "declared")
-    declared = None if source.declared is None else min(source.declared, bits)
+    # Writers that know nothing name the type's own depth.
+    known = source.declared is not None and source.declared < source.bits
+    declared = min(source.declared or bits, bits) if known else None
     if declared is not None and high < 2**declared:
-        return _Scale.unsigned(declared, 0, "type" if declared == bits else "declared")
+        return _Scale.unsigned(declared, 0, "declared")
     least = _least_bits(source, high, bits)
     if declared is not None and source.rescaled:
         return _Scale.unsigned(bits, 0, "type")

@@ -94,7 +94,7 @@ class TiffPicture:
     """Which pages make the picture that is read: one, or three that are its channels.
 
     number, count: of the pictures or pages of the file, from 1. full: those of them that are no
-    reduced copies. pages: where the directories stand.
+    reduced copies, or that were asked for. pages: where the directories stand.
     """
 
     number: int
@@ -150,7 +150,9 @@ class TiffFile:
             return TiffPicture(number, count, count, places)
         first = self._pages.index(full[0]) + 1 if full else 1
         number = self._checked(page or first, len(self._pages))
-        return TiffPicture(number, len(self._pages), len(full), (self._pages[number - 1],))
+        # A reduced copy that was asked for is one page to choose among more.
+        choices = len(full) + self._reduced[number - 1]
+        return TiffPicture(number, len(self._pages), choices, (self._pages[number - 1],))
 
     def header(self, at: int) -> TiffHeader:
         """The page whose directory stands there."""

@@ -148,6 +148,21 @@ def test_a_depth_that_a_tiff_names_is_taken(how):
     assert (found.facts.scaling, found.facts.notices) == ("declared", ())
 
 
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {281: ("H", [65535])},
+        {270: b"ImageJ=1.54f\nmax=65535.0\n"},
+        {270: OME % b'SignificantBits="16" SizeC="1"'},
+    ],
+)
+def test_the_depth_of_the_type_declares_nothing(tags):
+    pixels = np.linspace(0, 3000, 24 * 32).reshape(24, 32).astype(np.uint16)
+    found = decoded(stack((pixels, tags)))
+    np.testing.assert_array_equal(found.pixels[..., 0], np.rint(pixels / 4095 * 255))
+    assert found.facts.scaling == "image"
+
+
 def test_significant_bits_of_a_png():
     pixels = np.linspace(0, 900, 24 * 32).reshape(24, 32).astype(np.uint16)
     found = decoded(png16(pixels, png_chunk(b"sBIT", b"\x0c")))
@@ -328,6 +343,9 @@ def test_a_reduced_copy_is_not_the_picture():
     found = decoded(stack((small, reduced), (DIM, {})))
     np.testing.assert_array_equal(found.pixels, DIM)
     assert found.facts.notices == ("Page 2 of 2 was read",)
+    asked = decoded(stack((small, reduced), (DIM, {})), page=1)
+    np.testing.assert_array_equal(asked.pixels, small)
+    assert asked.facts.notices == ("Page 1 of 2 was read",)
     pyramid = decoded(stack((DIM, {}), (small, reduced)))
     np.testing.assert_array_equal(pyramid.pixels, DIM)
     assert pyramid.facts.notices == ()
