@@ -91,6 +91,10 @@ class Answer:
         """Whether it answers for an experiment and not for one image."""
         return self.heading is not None
 
+    def notices(self, item: Explained) -> tuple[str, ...]:
+        """What was assumed of the model and of an item's pixels, as sentences."""
+        return (*self.recipes.notices, *item.facts.notices)
+
     def without_pixels(self) -> Answer:
         """The same, to be kept for long."""
         return replace(self, items=tuple(one.without_pixels() for one in self.items))

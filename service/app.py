@@ -61,6 +61,7 @@ _EXPOSED = (
     "X-Gradcam-Layers",
     "X-Gradcam-Method",
     "X-Gradcam-Model",
+    "X-Gradcam-Notices",
     "X-Gradcam-Prediction",
     "X-Gradcam-Probability",
     "X-Gradcam-Target",

@@ -105,4 +105,5 @@ def _summary(response: httpx.Response, output: Path) -> str:
     said += f"; {header('Layer')} map, {header('Method')}, {header('Grid')}; {header('Model')}"
     if header("Empty") == "true":
         said += "; no positive evidence for this class in this layer"
-    return said
+    notices = response.headers.get("X-Gradcam-Notices", "")
+    return "\n".join([said, *(f"notice: {unquote(one)}" for one in notices.split(",") if one)])

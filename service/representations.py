@@ -153,7 +153,7 @@ class _DrawnImage:
     @property
     def notices(self) -> tuple[str, ...]:
         """What was assumed of its model and its pixels."""
-        return (*self._answer.recipes.notices, *self._item.facts.notices)
+        return self._answer.notices(self._item)
 
     def values(self, layer: LayerMap) -> FloatMap:
         """(H, W) float32 in 0..1: the layer's map at the pictures' size."""
@@ -362,6 +362,8 @@ def _prediction_headers(answer: Answer, media_type: str) -> dict[str, str]:
     if needs_unenhanced(answer.options, media_type, sheet=False):
         changed = str(explanation.clahe_changed_class).lower()
         headers["X-Gradcam-Clahe-Changed-Class"] = changed
+    if said := answer.notices(answer.items[0]):
+        headers["X-Gradcam-Notices"] = ",".join(quote(one, safe="") for one in said)
     return headers
 
 

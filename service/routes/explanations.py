@@ -61,6 +61,9 @@ _HEADERS = {
     "X-Gradcam-Grid": header("the layer's height and width", pattern="^[0-9]+x[0-9]+$"),
     "X-Gradcam-Empty": header("no positive evidence", enum=["true", "false"]),
     "X-Gradcam-Clahe-Changed-Class": header("against without CLAHE", enum=["true", "false"]),
+    "X-Gradcam-Notices": header(
+        f"what was assumed of model or image, with commas between, each {_NAME}"
+    ),
 }
 _AGAIN = {
     "explanation": {  # of answers in JSON; pictures say it as Content-Location

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import cv2
 import httpx
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from cam_engine.png import read_png_text
+from service.cli import main as gradcam
 from tests.service.asking import CB, JSON, LIFECYCLE, facts, pixels, post_image, sound
 from tests.serving import running
 
@@ -42,6 +44,19 @@ def test_an_answer_says_what_was_assumed(http: httpx.Client, cell: Path) -> None
     plain = facts(post_image(http, cell, model=CB, headers=JSON))
     assert plain["notices"] == []
     assert plain["prediction"]["index"] == answer["prediction"]["index"]
+
+
+def test_pictures_say_it_in_a_header_and_the_command_in_a_line(
+    http: httpx.Client, cell: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = sound(post_image(http, transparent(cell), model=CB))
+    assert unquote(answer.headers["X-Gradcam-Notices"]) == BENEATH
+    assert "X-Gradcam-Notices" not in sound(post_image(http, cell, model=CB)).headers
+    image, url = tmp_path / "cell.png", str(http.base_url)
+    image.write_bytes(transparent(cell))
+    words = ["explain", str(image), "--url", url, "-o", str(tmp_path / "overlay.png")]
+    assert gradcam([*words, "--background", "black"]) == 0
+    assert "notice: Transparency was laid on black" in capsys.readouterr().out
 
 
 def test_a_background_is_another_answer(http: httpx.Client, cell: Path) -> None:
