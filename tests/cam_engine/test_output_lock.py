@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from cam_engine import output_lock
 from cam_engine.errors import OutputBusy, OutputNotWritable
 from cam_engine.output_lock import (
     LOCK_FILE,
@@ -192,3 +193,8 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputNotWritable, match="cannot lock"):
         acquire(tmp_path / "file" / "cls_a", this_process())
+
+
+def test_a_lock_is_refreshed_well_before_it_would_be_void() -> None:
+    """Two refreshes may come late or fail."""
+    assert 3 * output_lock._REFRESH_SECONDS <= output_lock._FRESH_SECONDS

@@ -309,3 +309,14 @@ def test_large_jobs_are_small(store: JobStore, images: int) -> None:
     store.state(JOB)
     told = store.client.info("stats")["total_net_output_bytes"] - before
     assert told < 20_000
+
+
+def test_a_lease_ends_by_itself(store: JobStore) -> None:
+    submitted(store)
+    chunk = store.cut(JOB, 5)
+    assert chunk is not None
+    store.take(chunk, "w1", 30)
+    (lease,) = store.client.keys("*lease*")
+    assert 0 < store.client.ttl(lease) <= 30
+    store.mark(chunk, "w1", 20, [0], {})
+    assert 0 < store.client.ttl(lease) <= 20
