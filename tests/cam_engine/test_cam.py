@@ -150,6 +150,12 @@ def test_grad_cam_plus_plus_stays_finite_at_its_pole() -> None:
     assert bool(torch.isfinite(answer).all())
 
 
+def test_the_pole_is_guarded_where_only_some_channels_are_signed() -> None:
+    activations = one_image([[-1.0, -1.0]], [[1.0, 3.0]])
+    answer = cam.grad_cam_plus_plus(activations, torch.ones(1, 2, 1, 2))
+    assert bool(torch.isfinite(answer).all())
+
+
 @pytest.mark.parametrize("method", ["gradcam", "hirescam", "layercam", "xgradcam"])
 def test_global_average_pooling_and_a_linear_head_give_the_scaled_cam(method: str) -> None:
     """Zhou et al. 2016: with GAP + linear, dY/dA_k = w_k / (h w), so the map is CAM / (h w)."""
