@@ -30,27 +30,29 @@ class SplitDepths:
         )
 
     def added_to(
-        self, options: CamOptions, files: Sequence[Path], experiment: ExperimentEntry | None = None
+        self, options: CamOptions, images: Sequence[str], experiment: ExperimentEntry | None = None
     ) -> CamOptions:
-        """The options with the depth of the split that holds the files, where they need one.
+        """The options with the depth of the split that holds the images, where they need one.
 
-        experiment: that of the files; found by their place where it is not given. Blocks.
+        images: paths below the data root, as ids say them. experiment: theirs; found by the first
+        path where it is not given. Blocks.
         """
-        experiment = experiment or self._experiment_of(files[0])
-        if experiment is None or not FolderDepth.may_concern(files):
+        if not FolderDepth.may_concern(Path(one) for one in images):
+            return options
+        experiment = experiment or self._experiment_of(images[0])
+        wanted = frozenset(images)
+        if experiment is None:
             return options
         for split in _SPLITS:
             items = self._catalog.images(experiment, split)
-            wanted = [item for item in items if item.path in set(files)]
-            if wanted:
-                return self._depth(experiment, split, items).added_to(options, wanted)
+            found = [item for item in items if self._catalog.data.id_of(item.path) in wanted]
+            if found:
+                return self._depth(experiment, split, items).added_to(options, found)
         return options
 
-    def _experiment_of(self, file: Path) -> ExperimentEntry | None:
-        return next(
-            (one for one in self._catalog.experiments() if one.experiment.folder in file.parents),
-            None,
-        )
+    def _experiment_of(self, image: str) -> ExperimentEntry | None:
+        found = self._catalog.experiments()
+        return next((one for one in found if image.startswith(f"{one.id}/")), None)
 
     def _depth(
         self, experiment: ExperimentEntry, split: str, items: Sequence[ImageItem]

@@ -278,8 +278,9 @@ class Explaining:
                 "invalid-request", "image: name an image, or an experiment for a contact sheet"
             )
         entry = self._model_of(request, experiment)
-        files = [self._catalog.data.inside(one.name) for one in sources]
-        options = self._depths.added_to(request.cam_options(), files, experiment)
+        options = self._depths.added_to(
+            request.cam_options(), [one.name for one in sources], experiment
+        )
         return _StoredPlan(entry, fresh_stamp(entry), tuple(sources), options, heading)
 
     def _model_of(

@@ -131,8 +131,8 @@ class Predictions:
         images = self._catalog.images(experiment, "test")
         options = CamOptions()
         if images:
-            files = [item.path for item in images]
-            options = self._depths.added_to(options, files, experiment)
+            ids = [self._catalog.data.id_of(item.path) for item in images]
+            options = self._depths.added_to(options, ids, experiment)
         if order == "mixed":
             images = mixed(images)
         return _Plan(entry, fresh_stamp(entry), f"{experiment.id}/", images, options)

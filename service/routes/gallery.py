@@ -134,7 +134,9 @@ def _thumbnail(parts: Components, path: str, image: str, size: int, known: str) 
         return Response(status_code=304, headers=headers)
     try:
         data = catalog.data.read_image(file, parts.limits)
-        options = parts.depths.added_to(CamOptions(), [file], experiment).decoding
+        options = parts.depths.added_to(
+            CamOptions(), [f"{experiment.id}/{image}"], experiment
+        ).decoding
         picture = parts.decoding.decode(data, parts.limits, options).pixels
     except CamError as error:
         raise type(error)(f"{file.name}: {error}") from error

@@ -141,7 +141,7 @@ CASES: list[tuple[str, str, Send]] = [
     ("invalid-request", "odd", lambda at: at.client.post(f"{EXPLANATIONS}?view=panel", json={})),
     ("invalid-request", "odd", lambda at: at.image(alpha="nan")),
     ("invalid-option", "odd", lambda at: at.post({"experiment": at.root.sound, "view": "panel"})),
-    ("invalid-image", "odd", lambda at: at.image(b"GIF89a no more")),
+    ("invalid-image", "odd", lambda at: at.image(b"GIF89a" + bytes(8))),
     ("invalid-image", "odd", lambda at: at.image(b"")),
     (
         "invalid-image",

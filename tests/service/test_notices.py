@@ -105,6 +105,10 @@ def deep(sample_run: Path, tmp_path: Path) -> Iterator[httpx.Client]:
             samples = (grey * (4000 if number else 900) // 255).astype(np.uint16)
             cv2.imwrite(str(crop.with_suffix(".tif")), samples)
         crop.unlink()
+    dim = min((target / "crops_gt_crops/crops/test").glob("*/*.tif"))
+    link = target / "crops_gt_crops/crops/test/ring/link.tif"
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(dim)
     with running(tmp_path / "data", tmp_path) as started, started.client() as client:
         yield client
 
@@ -115,6 +119,7 @@ def test_images_of_an_experiment_are_read_by_its_depth(deep: httpx.Client) -> No
     for body in (
         {"experiment": LIFECYCLE, "image": dim},
         {"image": f"{LIFECYCLE}/{dim}", "model": CB},
+        {"experiment": LIFECYCLE, "image": "crops_gt_crops/crops/test/ring/link.tif"},
     ):
         answer = facts(deep.post("/v1/explanations", json=body, headers=JSON))
         said = "16 bits scaled by 12 bits (the folder's largest sample)"

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from cam_engine.decoded import DecodedImage
 from cam_engine.decoding import ImageLimits
-from cam_engine.results import RgbImage
+from cam_engine.options import DecodingOptions
 from tests.redis_server import RedisServer
 from tests.worker.working import MODEL, Setting, setting_on
 from worker.contract import Chunk, JobRequest
@@ -41,11 +42,11 @@ def when_the_third_image_is_decoded(
 ) -> None:
     decode, decoded = setting.runner._decoding.decode, []
 
-    def counted(data: bytes, limits: ImageLimits) -> RgbImage:
+    def counted(data: bytes, limits: ImageLimits, options: DecodingOptions) -> DecodedImage:
         decoded.append(len(data))
         if len(decoded) == 3:
             happens()
-        return decode(data, limits)
+        return decode(data, limits, options)
 
     monkeypatch.setattr(setting.runner._decoding, "decode", counted)
 
