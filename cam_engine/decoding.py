@@ -38,7 +38,7 @@ from cam_engine.decoding_limits import (
 from cam_engine.decoding_plain import flatten, orientation_of, turn_upright
 from cam_engine.decoding_tiff import decode_tiff
 from cam_engine.deep_images import DeepPicture, decode_deep, render_deep
-from cam_engine.errors import CamError, ImageNotFound, ImageTooLarge, InvalidImage
+from cam_engine.errors import CamError, ImageNotFound, ImageTooLarge, InvalidImage, PageNotFound
 from cam_engine.image_headers import (
     PngHeader,
     PngParts,
@@ -119,14 +119,14 @@ def decode(
     The orientation that the file carries is applied. More than 8 bits a sample, transparency and
     pages are read as the options say; docs/images.md has the rules.
 
-    Raises ImageTooLarge beyond `limits` (nothing was decoded then) and InvalidImage for whatever is
-    not one whole picture in one of these formats, or has no such page.
+    Raises ImageTooLarge beyond `limits` (nothing was decoded then), PageNotFound, and InvalidImage
+    for whatever is not one whole picture in one of these formats.
     """
     check_bytes(len(data), limits)
     kind = _recognise(data)
     try:
         if options.page not in (None, 1) and kind.name != "TIFF":
-            raise InvalidImage(
+            raise PageNotFound(
                 f"page {options.page} was asked for; of a {kind.name} only the first is read"
             )
         pixels, facts = kind.decode(data, limits, options)

@@ -30,14 +30,16 @@ from cam_engine.decoding_process import (
     read_reply,
     write_all,
 )
-from cam_engine.errors import CamError, ImageTooLarge, InvalidImage
+from cam_engine.errors import CamError, ImageTooLarge, InvalidImage, PageNotFound
 from cam_engine.options import DEFAULT_DECODING, DecodingOptions
 
 DEFAULT_SECONDS = 5.0
 _START_SECONDS = 120.0
 _PATIENCE = 4.0
 _LONGEST_REPLY_BYTES = 2**16
-_REFUSALS: dict[str, type[CamError]] = {one.code: one for one in (InvalidImage, ImageTooLarge)}
+_REFUSALS: dict[str, type[CamError]] = {
+    one.code: one for one in (InvalidImage, ImageTooLarge, PageNotFound)
+}
 # -P: the folder that this was started in is not one to import from.
 _COMMAND = (sys.executable, "-P", "-m", "cam_engine.decoding_process")
 # Nothing else of the environment: it may hold keys and passwords.

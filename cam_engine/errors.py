@@ -67,6 +67,12 @@ class ClassNamesMismatch(CamError):
     code = "class-names-mismatch"
 
 
+class PageNotFound(CamError):
+    """A page was asked for that the image file does not have."""
+
+    code = "page-not-found"
+
+
 class LayerNotFound(CamError):
     """A layer was asked for that the network does not have."""
 

@@ -15,7 +15,7 @@ from functools import cached_property
 from math import ceil, prod
 
 from cam_engine.decoded import Samples
-from cam_engine.errors import CamError, InvalidImage
+from cam_engine.errors import CamError, PageNotFound
 from cam_engine.options import MOST_PAGES
 
 # TIFF 6.0, section 2 (field types) and BigTIFF: type -> struct code. Others are never needed here.
@@ -140,7 +140,7 @@ class TiffFile:
         return None
 
     def picture(self, page: int | None) -> TiffPicture:
-        """The picture of that number, or the first of full resolution. Raises InvalidImage."""
+        """The picture of that number, or the first of full resolution. Raises PageNotFound."""
         full = [at for at, reduced in zip(self._pages, self._reduced, strict=True) if not reduced]
         planes = _Planes.of(self.description)
         if planes is not None and planes.count <= len(full) and self._are_channels(full):
@@ -283,7 +283,7 @@ class TiffFile:
     def _checked(self, number: int, count: int) -> int:
         if number > count:
             pages = "1 page" if count == 1 else f"{count:,} pages"
-            raise InvalidImage(f"page {number:,} was asked for, but the file has {pages}")
+            raise PageNotFound(f"page {number:,} was asked for, but the file has {pages}")
         return number
 
     def _are_channels(self, full: list[int]) -> bool:

@@ -67,6 +67,7 @@ _ROWS = (
     ProblemType("invalid-request", 422, "Fields are wrong", "See `errors`, field by field."),
     ProblemType("invalid-option", 422, "Option is wrong", "Choose a value that is allowed."),
     ProblemType("invalid-image", 422, "Not a whole image", "Send JPEG, PNG, WebP, BMP, TIFF, GIF."),
+    ProblemType("page-not-found", 422, "No such page", "Name one that the image has, or none."),
     ProblemType("layer-not-found", 422, "No such layer", "GET the model for its layers."),
     ProblemType("layer-not-spatial", 422, "Layer has no grid", "Name one before pooling."),
     ProblemType("class-not-found", 422, "No such class", "GET the model for its classes."),

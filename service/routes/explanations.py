@@ -105,6 +105,7 @@ _COMPUTING = (
     "invalid-request",
     "invalid-option",
     "invalid-image",
+    "page-not-found",
     "layer-not-found",
     "layer-not-spatial",
     "class-not-found",

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from cam_engine.decoding import decode, decode_image
-from cam_engine.errors import ImageTooLarge, InvalidImage, InvalidOption
+from cam_engine.errors import ImageTooLarge, InvalidImage, InvalidOption, PageNotFound
 from cam_engine.options import DecodingOptions
 from tests.cam_engine.test_decoding import encoded, png16, png_chunk, smooth, tiff
 
@@ -361,9 +361,9 @@ def test_any_page_may_be_read_and_which_is_said():
     np.testing.assert_array_equal(second.pixels, other)
     assert second.facts.notices == ("Page 2 of 3 was read",)
     np.testing.assert_array_equal(decoded(data, page=3).pixels, DIM)
-    with pytest.raises(InvalidImage, match=r"page 4 was asked for, but the file has 3 pages"):
+    with pytest.raises(PageNotFound, match=r"page 4 was asked for, but the file has 3 pages"):
         decoded(data, page=4)
-    with pytest.raises(InvalidImage, match="page 2 was asked for; of a PNG only the first"):
+    with pytest.raises(PageNotFound, match="page 2 was asked for; of a PNG only the first"):
         decoded(encoded(Image.fromarray(DIM), "PNG"), page=2)
     with pytest.raises(InvalidOption, match="page must lie"):
         DecodingOptions(page=0)

@@ -148,6 +148,7 @@ CASES: list[tuple[str, str, Send]] = [
         "odd",
         lambda at: at.post({"experiment": at.root.odd, "image": f"{CROPS}/val/ring/broken.jpg"}),
     ),
+    ("page-not-found", "odd", lambda at: at.image(page=2)),
     ("layer-not-found", "odd", lambda at: at.image(layer="features.99")),
     ("layer-not-spatial", "odd", lambda at: at.image(layer="classifier.0")),
     ("class-not-found", "odd", lambda at: at.image(target="elf")),

@@ -86,7 +86,7 @@ def test_a_page_may_be_asked_for(http: httpx.Client, cell: Path) -> None:
     place = f"/v1/explanations/{second['digest']}/image?enhanced=false"
     np.testing.assert_array_equal(pixels(sound(http.get(place)).content), np.asarray(turned))
     beyond = post_image(http, data, model=CB, page=3, headers=JSON)
-    assert beyond.status_code == 422
+    assert (beyond.status_code, beyond.json()["code"]) == (422, "page-not-found")
     assert "page 3 was asked for, but the file has 2 pages" in beyond.json()["detail"]
     assert post_image(http, data, model=CB, page=0).status_code == 422
     assert post_image(http, data, model=CB, intensity="loud").status_code == 422

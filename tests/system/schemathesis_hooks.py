@@ -22,6 +22,7 @@ from tests.service.asking import CB, LIFECYCLE, RING
 # Well-formed requests may name what the data root does not hold, and ask for more than is answered
 # at once; nothing else of them may be refused as wrong.
 UNKNOWN = {
+    "page-not-found",
     "layer-not-found",
     "layer-not-spatial",
     "class-not-found",
