@@ -14,15 +14,34 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cam_engine.decoding import IMAGE_SUFFIXES
 from cam_engine.errors import ExperimentNotFound, ImageNotFound, NoImagesFound, NoModelsFound
 from cam_engine.options import Pick
 from cam_engine.short_names import short_name, speakable
+from cam_engine.skipped import NOTHING, Skipped
+from cam_engine.walking import DEFAULT_OUTPUT, walk
+
+__all__ = [
+    "CHECKPOINT_NAMES",
+    "CROP_FOLDERS",
+    "DEFAULT_OUTPUT",
+    "LONGEST_NAME",
+    "SPLITS",
+    "Experiment",
+    "FoundImages",
+    "ImageItem",
+    "ModelFolder",
+    "all_experiments",
+    "find_experiments",
+    "find_images",
+    "look_for_images",
+    "pick_by_errors",
+    "pick_images",
+    "unique_names",
+]
 
 CHECKPOINT_NAMES = ("best.pt", "best_model.pt")
 SPLITS = ("test", "train", "val")
 CROP_FOLDERS = ("crops_gt_crops/crops", "crops_gt_crops")
-DEFAULT_OUTPUT = "gradcam_visualizations"
 # Bytes: of the 255 that a file's name may have, the rest is for what pictures are called beside it.
 LONGEST_NAME = 160
 
@@ -42,6 +61,15 @@ class ImageItem:
     path: Path
     name: str
     true_class: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundImages:
+    """The images of a folder, by path; what was left out; folders: those that were looked into."""
+
+    items: tuple[ImageItem, ...]
+    skipped: Skipped = NOTHING
+    folders: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +133,35 @@ class Experiment:
         return [root for root in roots if root.is_dir()]
 
     def images(self, split: str = "test") -> list[ImageItem]:
+        """As `look_for_images`, without what was left out. Raises NoImagesFound."""
+        found = self.look_for_images(split)
+        if not found.items:
+            raise self.no_images(split, found.skipped)
+        return list(found.items)
+
+    def look_for_images(
+        self, split: str = "test", *, within: Path | None = None, outputs: Iterable[Path] = ()
+    ) -> FoundImages:
         """The split's crops by path, with their true class where a class folder names it.
 
-        Raises NoImagesFound, which names the folders that were looked into.
+        Of the first layout that has any. within, outputs: as in `walk`.
         """
+        found = FoundImages(())
         for root in self.split_folders(split):
-            if items := find_images(root):
-                return items
+            here = look_for_images(root, within=within, outputs=outputs)
+            folders = (*found.folders, *here.folders)
+            if here.items:
+                return FoundImages(here.items, here.skipped, folders)
+            # The newer layout is within the older one, which then counts the same again.
+            found = FoundImages((), found.skipped or here.skipped, folders)
+        return found
+
+    def no_images(self, split: str, skipped: Skipped) -> NoImagesFound:
+        """The error for a split without images; it names the folders that were looked into."""
         looked = " or ".join(str(self.folder / crops / split) for crops in CROP_FOLDERS)
-        raise NoImagesFound(
-            f"no test images found in {self.name}: expected images in {looked}; "
+        left_out = f"; skipped: {skipped.words}" if skipped else ""
+        return NoImagesFound(
+            f"no test images found in {self.name}: expected images in {looked}{left_out}; "
             "to explain images from elsewhere: gradcam images --model CHECKPOINT --images FOLDER"
         )
 
@@ -157,25 +204,30 @@ def all_experiments(root: Path) -> list[Experiment]:
 
 
 def find_images(path: Path) -> list[ImageItem]:
+    """As `look_for_images`, without what was left out. Raises ImageNotFound."""
+    return list(look_for_images(path).items)
+
+
+def look_for_images(
+    path: Path, *, within: Path | None = None, outputs: Iterable[Path] = ()
+) -> FoundImages:
     """The image file at the path, or all under the folder (recursively), each with a unique name.
 
-    The true class is the folder directly around an image, unless that is the folder given.
-    Raises ImageNotFound where there is nothing at the path.
+    The true class is the folder directly around an image, unless that is the folder given. within,
+    outputs: as in `walk`. Raises ImageNotFound where there is nothing at the path.
     """
     if path.is_file():
-        return [ImageItem(path, short_name(speakable(path.stem), LONGEST_NAME), None)]
+        name = short_name(speakable(path.stem), LONGEST_NAME)
+        return FoundImages((ImageItem(path, name, None),))
     if not path.is_dir():
         raise ImageNotFound(f"there is no image or folder {path}")
-    files = sorted(
-        file
-        for file in path.rglob("*")
-        if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file() and not _hidden(file, path)
-    )
-    names = unique_names([file.relative_to(path) for file in files])
-    return [
+    found = walk(path, within=within, outputs=outputs)
+    names = unique_names([file.relative_to(path) for file in found.files])
+    items = (
         ImageItem(file, name, None if file.parent == path else file.parent.name)
-        for file, name in zip(files, names, strict=True)
-    ]
+        for file, name in zip(found.files, names, strict=True)
+    )
+    return FoundImages(tuple(items), found.skipped, found.folders)
 
 
 def unique_names(files: Sequence[Path]) -> list[str]:
@@ -247,10 +299,6 @@ def _experiments_of_run(run: Path | None) -> list[Experiment]:
 def _newest_run(results: Path) -> Path | None:
     runs = [p for p in results.iterdir() if _RUN_DATE.search(p.name) and _experiments_of_run(p)]
     return max(runs, key=lambda p: (_RUN_DATE.findall(p.name)[-1], p.name), default=None)
-
-
-def _hidden(file: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(root).parts)
 
 
 def _age(folder: Path) -> tuple[str, str]:

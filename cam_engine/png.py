@@ -35,6 +35,8 @@ _LEVEL = 1
 _METRES_PER_INCH = 0.0254
 _LONGEST_KEYWORD_BYTES = 79
 _MOST_COLOURS = 256
+_TEXT_KINDS = (b"tEXt", b"iTXt")
+_LONGEST_RECIPE_BYTES = 2**20
 
 
 def encode_png(
@@ -81,6 +83,30 @@ def read_png_text(source: Path | str | bytes | BinaryIO, name: str | None = None
         raise ImageNotFound(f"no file {name}") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InvalidImage(f"{name}: not a PNG ({error})") from error
+
+
+def is_own_picture(path: Path) -> bool:
+    """Tell whether a file is a PNG that carries a recipe of this software before its pixels.
+
+    Only the heads of its chunks are read, and the recipe.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_SIGNATURE)) == _SIGNATURE and _has_recipe(file)
+    except OSError:
+        return False
+
+
+def _has_recipe(file: BinaryIO) -> bool:
+    while len(head := file.read(8)) == 8 and (kind := head[4:]) != b"IDAT":
+        length = int.from_bytes(head[:4])
+        if kind in _TEXT_KINDS and length <= _LONGEST_RECIPE_BYTES:
+            body = file.read(length)
+            if body.startswith(b"Recipe\0") and b'"image_sha256":' in body:
+                return True
+            length = 0
+        file.seek(length + 4, io.SEEK_CUR)
+    return False
 
 
 def is_whole_png(source: Path | bytes) -> bool:
