@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cam_engine.class_names import folded
 from cam_engine.errors import ExperimentNotFound, ImageNotFound, NoImagesFound, NoModelsFound
 from cam_engine.options import Pick
 from cam_engine.short_names import short_name, speakable
@@ -334,7 +335,7 @@ def _numbered(names: Sequence[str]) -> list[str]:
 def _balanced(items: Sequence[ImageItem]) -> list[ImageItem]:
     by_class: dict[str, list[ImageItem]] = defaultdict(list)
     for item in items:
-        by_class[item.true_class or ""].append(item)
+        by_class[folded(item.true_class or "")].append(item)
     longest = max((len(group) for group in by_class.values()), default=0)
     return [
         group[turn] for turn in range(longest) for group in by_class.values() if turn < len(group)
