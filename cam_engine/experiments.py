@@ -18,7 +18,7 @@ from cam_engine.class_names import folded
 from cam_engine.errors import ExperimentNotFound, ImageNotFound, NoImagesFound, NoModelsFound
 from cam_engine.options import Pick
 from cam_engine.short_names import short_name, speakable
-from cam_engine.skipped import NOTHING, Skipped
+from cam_engine.skipped import NOTHING, Skipped, Tally
 from cam_engine.walking import DEFAULT_OUTPUT, walk
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "SPLITS",
     "Experiment",
     "FoundImages",
+    "FoundModels",
     "ImageItem",
     "ModelFolder",
     "all_experiments",
@@ -82,6 +83,14 @@ class ModelFolder:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundModels:
+    """The classifiers of an experiment, by name, and which `cls_*` are none, and why."""
+
+    models: tuple[ModelFolder, ...]
+    skipped: Skipped = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
 class Experiment:
     """One experiment folder."""
 
@@ -95,14 +104,14 @@ class Experiment:
     @property
     def holds_models(self) -> bool:
         """Whether any classifier is in it."""
-        return any(_checkpoint_in(folder) for folder in self.folder.glob("cls_*"))
+        return bool(self.look_for_models().models)
 
     @property
     def splits(self) -> list[str]:
         """The splits that have a folder for crops: "test", "train", "val" and the like."""
         for crops in CROP_FOLDERS:
             root = self.folder / crops
-            names = [p.name for p in sorted(root.glob("*")) if p.is_dir() and p.name in SPLITS]
+            names = [p.name for p in sorted(root.glob("*")) if _is_dir(p) and p.name in SPLITS]
             if names:
                 return names
         return []
@@ -112,11 +121,7 @@ class Experiment:
 
         Raises NoModelsFound, which lists what there is instead.
         """
-        found = [
-            ModelFolder(speakable(folder.name), checkpoint)
-            for folder in sorted(self.folder.glob("cls_*"))
-            if (checkpoint := _checkpoint_in(folder)) is not None
-        ]
+        found = self.look_for_models().models
         if not found:
             raise NoModelsFound(self._no_models())
         kept = [m for m in found if not wanted or _contains_any(m.name, wanted)]
@@ -128,10 +133,32 @@ class Experiment:
             )
         return kept
 
+    def look_for_models(self, *, within: Path | None = None) -> FoundModels:
+        """All classifiers by name; links are followed.
+
+        within: checkpoints that lie elsewhere, once links are followed, are none.
+        """
+        models, tally = [], Tally()
+        for folder in sorted(self.folder.glob("cls_*")):
+            try:
+                checkpoint = _checkpoint_in(folder)
+                if checkpoint is None and not folder.is_dir():
+                    tally.add("link-broken", folder.name, count=int(folder.is_symlink()))
+                elif checkpoint is None:
+                    tally.add("no-checkpoint", folder.name)
+                elif within is not None and not checkpoint.resolve().is_relative_to(within):
+                    tally.add("leads-out", folder.name)
+                else:
+                    models.append(ModelFolder(speakable(folder.name), checkpoint))
+            except (OSError, RuntimeError) as error:  # no rights; a loop of links
+                why = getattr(error, "strerror", None) or "a loop of links"
+                tally.add("not-readable", f"{folder.name} ({why})")
+        return FoundModels(tuple(models), tally.skipped())
+
     def split_folders(self, split: str) -> list[Path]:
         """The folders that may hold a split's crops, of those layouts that are there."""
         roots = [self.folder / crops / split for crops in CROP_FOLDERS]
-        return [root for root in roots if root.is_dir()]
+        return [root for root in roots if _is_dir(root)]
 
     def images(self, split: str = "test") -> list[ImageItem]:
         """As `look_for_images`, without what was left out. Raises NoImagesFound."""
@@ -167,7 +194,10 @@ class Experiment:
         )
 
     def _no_models(self) -> str:
-        there = sorted(p.name + "/" * p.is_dir() for p in self.folder.iterdir())
+        try:
+            there = sorted(p.name + "/" * _is_dir(p) for p in self.folder.iterdir())
+        except OSError as error:
+            return f"{self.name} cannot be read ({error.strerror})"
         return (
             f"no classification models found in {self.name}: expected cls_*/best.pt; "
             f"found {', '.join(there[:12]) or 'an empty folder'}"
@@ -199,7 +229,7 @@ def all_experiments(root: Path) -> list[Experiment]:
     if Experiment(root).holds_models:
         return [Experiment(root)]
     folders = {
-        folder for pattern in _BELOW_A_ROOT for folder in root.glob(pattern) if folder.is_dir()
+        folder for pattern in _BELOW_A_ROOT for folder in root.glob(pattern) if _is_dir(folder)
     }
     return [Experiment(folder) for folder in sorted(folders, key=_age)]
 
@@ -286,6 +316,14 @@ def _checkpoint_in(folder: Path) -> Path | None:
     return next((file for file in candidates if file.is_file()), None)
 
 
+def _is_dir(path: Path) -> bool:
+    """Whether it is a folder, or a link to one, as far as one may look."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def _contains_any(name: str, wanted: Iterable[str]) -> bool:
     return any(part.casefold() in name.casefold() for part in wanted)
 
@@ -294,7 +332,7 @@ def _experiments_of_run(run: Path | None) -> list[Experiment]:
     if run is None:
         return []
     root = run if run.name == "experiments" else run / "experiments"
-    return [Experiment(p) for p in sorted(root.glob("experiment_*")) if p.is_dir()]
+    return [Experiment(p) for p in sorted(root.glob("experiment_*")) if _is_dir(p)]
 
 
 def _newest_run(results: Path) -> Path | None:

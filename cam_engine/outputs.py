@@ -12,7 +12,7 @@ import io
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,7 +21,8 @@ from cam_engine.confined import PART_SUFFIX, Below, ConfinedFolder
 from cam_engine.errors import OutputNotWritable
 from cam_engine.records import Failed, LayerFacts, Row, RunFacts, Succeeded, to_json
 from cam_engine.results import ClassScore
-from cam_engine.short_names import short_name
+from cam_engine.short_names import short_name, speakable
+from cam_engine.skipped import NOTHING, Skipped
 
 _log = logging.getLogger(__name__)
 
@@ -57,12 +58,18 @@ class PicturePaths:
 
 @dataclass(frozen=True, slots=True)
 class ModelSummary:
-    """One classifier's rows, and how long they took."""
+    """One classifier's rows, and how long they took.
+
+    skipped: what was left out where images were looked for. folders_of_no_class: images by folder,
+    of those folders that are no class of the classifier's.
+    """
 
     facts: RunFacts
     rows: tuple[Row, ...]
     seconds: float
     resumed: int = 0
+    skipped: Skipped = NOTHING
+    folders_of_no_class: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def failed(self) -> tuple[Failed, ...]:
@@ -349,7 +356,20 @@ def _no_formula(text: str) -> str:
 
 def model_summary_object(summary: ModelSummary) -> dict[str, object]:
     """What summary.json holds of one classifier."""
-    return {"model": summary.facts.model, "images": [row_to_json(row) for row in summary.rows]}
+    correct, known = summary.accuracy
+    skipped = summary.skipped
+    folders = summary.folders_of_no_class
+    return {
+        "model": summary.facts.model,
+        "images": [row_to_json(row) for row in summary.rows],
+        "accuracy": {
+            "correct": correct,
+            "of_known_class": known,
+            "images": len(summary.succeeded),
+        },
+        "skipped": {"total": skipped.total, "words": skipped.words, "kinds": skipped.kinds},
+        "folders_of_no_class": {speakable(name): count for name, count in folders.items()},
+    }
 
 
 def _manifest_object(summary: ModelSummary) -> dict[str, object]:

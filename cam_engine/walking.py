@@ -160,7 +160,8 @@ class _Walker:
         elif self._is_unspeakable(path):
             self.tally.add("name-not-utf8", self._shown(path))
         elif suffix == ".png" and is_own_picture(path):
-            self.tally.add("own-picture", self._shown(path))
+            folder = path.parent  # there are seven of an image
+            self.tally.add("own-picture", self._shown(path if folder == self._root else folder))
         elif self._known_files is None or _identity(path) not in self._known_files:
             self.files.append(path)
         else:

@@ -165,8 +165,8 @@ def test_our_own_pictures_are_no_images(tmp_path: Path) -> None:
     ours(root / "out/improved_gradcam_a.png")
     ours(root / "ring/OVERLAY.PNG")
     assert found(root) == ["ring/a.jpg", "ring/b.png", "ring/c.png", "ring/d.png"]
-    examples = ("out/improved_gradcam_a.png", "ring/OVERLAY.PNG")
-    assert left_out(root) == {"own-picture": (2, examples)}
+    ours(root / "e.png")
+    assert left_out(root) == {"own-picture": (3, ("e.png", "out", "ring"))}
 
 
 @pytest.fixture
