@@ -47,6 +47,12 @@ def classes_like(name: str, class_names: Sequence[str]) -> list[str]:
     return [class_names[index] for index in alike.get(folded(name), ())]
 
 
+def one_spelling(names: Iterable[str | None]) -> dict[str, str]:
+    """By name, the first of those that are alike."""
+    first: dict[str, str] = {}
+    return {name: first.setdefault(folded(name), name) for name in names if name is not None}
+
+
 def no_classes(folders: Iterable[str | None], class_names: Sequence[str]) -> dict[str, int]:
     """Images by folder, of those folders whose names mean no class.
 

@@ -67,11 +67,11 @@ class ImageItem:
 
 @dataclass(frozen=True, slots=True)
 class FoundImages:
-    """The images of a folder, by path; what was left out; folders: those that were looked into."""
+    """The images of a folder, by path; what was left out; folders: as `Walk` has them."""
 
     items: tuple[ImageItem, ...]
     skipped: Skipped = NOTHING
-    folders: tuple[Path, ...] = ()
+    folders: tuple[tuple[Path, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,11 +53,13 @@ _Identity = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """files: sorted by path. folders: those that were looked into, the one walked first."""
+    """files: sorted by path. folders: those looked into, the one walked first, with their times
+    (mtime, in nanoseconds) before that.
+    """
 
     files: tuple[Path, ...]
     skipped: Skipped
-    folders: tuple[Path, ...]
+    folders: tuple[tuple[Path, int], ...]
 
 
 def walk(root: Path, *, within: Path | None = None, outputs: Iterable[Path] = ()) -> Walk:
@@ -81,7 +83,7 @@ class _Walker:
         self._known_files: set[_Identity] | None = None  # until a link is followed
         self._links: list[Path] = []
         self.files: list[Path] = []
-        self.folders: list[Path] = []
+        self.folders: list[tuple[Path, int]] = []
         self.tally = Tally()
 
     def walk(self) -> None:
@@ -118,7 +120,7 @@ class _Walker:
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda entry: entry.name)
         self._folders.add(identity)
-        self.folders.append(folder)
+        self.folders.append((folder, status.st_mtime_ns))
         deeper = []
         for entry in entries:
             path = Path(folder, entry.name)
