@@ -62,7 +62,7 @@ class DataRoot:
             if not _is_utf8(one.folder):
                 tally.add("name-not-utf8", one.name)
             elif not self.holds(one.folder):
-                tally.add("leads-out", one.name)
+                tally.add("leads-out")
             else:
                 kept.append(one)
         return FoundExperiments(tuple(kept), tally.skipped())

@@ -147,7 +147,7 @@ class Experiment:
                 elif checkpoint is None:
                     tally.add("no-checkpoint", folder.name)
                 elif within is not None and not checkpoint.resolve().is_relative_to(within):
-                    tally.add("leads-out", folder.name)
+                    tally.add("leads-out")
                 else:
                     models.append(ModelFolder(speakable(folder.name), checkpoint))
             except (OSError, RuntimeError) as error:  # no rights; a loop of links

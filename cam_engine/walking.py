@@ -88,7 +88,7 @@ class _Walker:
 
     def walk(self) -> None:
         if self._leads_out(self._root):
-            self.tally.add("leads-out", self._root.name)
+            self.tally.add("leads-out")
             return
         self._tree(self._root)
         while self._links:
@@ -171,7 +171,7 @@ class _Walker:
 
     def _follow(self, link: Path) -> None:
         if self._leads_out(link):
-            self.tally.add("leads-out", self._shown(link))
+            self.tally.add("leads-out")
             return
         try:
             status = link.stat()
