@@ -216,27 +216,44 @@ def _write_summaries(
     summary: Mapping[str, object],
     manifest: Mapping[str, object],
 ) -> None:
-    others = [name for name, is_ours in _OURS.items() if not _may_replace(folder, name, is_ours)]
-    if others:
-        _log.warning(
-            "%s is not of this software, or damaged, and was left as it is: no summaries are "
-            "written beside it; remove it, or choose another output folder",
-            folder.shown(others[0]),
-        )
+    def read(name: str) -> bytes:
+        try:
+            return folder.read(name)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise not_writable(folder.shown(name), error) from error
+
+    if not may_replace_summaries(read, folder.shown):
         return
     write_into(folder, SUMMARY_CSV, summary_csv(table))
     write_into(folder, SUMMARY_JSON, _json_bytes(summary))
     write_into(folder, MANIFEST, _json_bytes(manifest))
 
 
-def _may_replace(folder: ConfinedFolder, name: str, is_ours: Callable[[bytes], bool]) -> bool:
+def may_replace_summaries(read: Callable[[str], bytes], shown: Callable[[str], str]) -> bool:
+    """Whether none of the three files there is another program's, or damaged; else the log warns.
+
+    read: the content of a file of that name; raises FileNotFoundError, and what else it raises is
+    raised. shown: its path, for people.
+    """
+    for name, is_ours in _OURS.items():
+        if not _may_replace(name, is_ours, read):
+            _log.warning(
+                "%s is not of this software, or damaged, and was left as it is: no summaries are "
+                "written beside it; remove it, or choose another output folder",
+                shown(name),
+            )
+            return False
+    return True
+
+
+def _may_replace(name: str, is_ours: Callable[[bytes], bool], read: Callable[[str], bytes]) -> bool:
     """Whether there is nothing of that name, nothing in it, or what we wrote."""
     try:
-        data = folder.read(name)
+        data = read(name)
     except FileNotFoundError:
         return True
-    except OSError as error:
-        raise not_writable(folder.shown(name), error) from error
     try:
         return not data or is_ours(data)
     except _OF_A_DAMAGED_SUMMARY:
