@@ -18,6 +18,7 @@ _BETWEEN_WORDS = re.compile(r"[\s_-]+")
 _MOST_NAMED = 5
 
 
+@lru_cache(maxsize=4096)
 def folded(name: str) -> str:
     """What names that are alike have in common; "" for one without any letter or sign."""
     composed = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
