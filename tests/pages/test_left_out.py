@@ -58,6 +58,11 @@ def test_an_experiment_says_what_is_left_out_and_of_how_many_the_class_is_known(
         assert page.evaluate("document.documentElement.scrollWidth") == 320
 
 
+def test_compare_says_what_is_left_out(stack: Stack, open_page: Callable[..., Any]) -> None:
+    with open_page("/compare", stack.server.url) as page:
+        expect(page.locator("#left-out")).to_have_text(f"Skipped: {WORDS}.")
+
+
 def test_the_form_and_the_job_say_what_is_left_out(
     stack: Stack, open_page: Callable[..., Any]
 ) -> None:
