@@ -178,10 +178,9 @@ class Experiment:
         for root in self.split_folders(split):
             here = look_for_images(root, within=within, outputs=outputs)
             folders = (*found.folders, *here.folders)
-            if here.items:
-                return FoundImages(here.items, here.skipped, folders)
-            # The newer layout is within the older one, which then counts the same again.
-            found = FoundImages((), found.skipped or here.skipped, folders)
+            found = FoundImages(here.items, found.skipped + here.skipped, folders)
+            if found.items:
+                break
         return found
 
     def no_images(self, split: str, skipped: Skipped) -> NoImagesFound:

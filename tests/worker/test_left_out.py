@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from service.job_responses import item_page, job, job_plan
+from service.jobs_client import _show
 from tests.worker.working import MODEL, Setting, crops
 from worker.contract import JobRequest, JobState
 
@@ -85,6 +89,20 @@ def test_rows_and_items_have_the_models_own_class(setting: Setting) -> None:
     found = setting.jobs.results.items(done, None, 0, 10)
     items = item_page(found, done.record.id, "", 0, 10).items
     assert [(item.folder, item.true_class) for item in items] == expected
+
+
+def test_the_command_line_says_what_a_job_leaves_out(
+    setting: Setting, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (setting.experiment / "cls_empty").mkdir()
+    answer = job(work_off(setting, request(setting)), "", workers=True).model_dump(mode="json")
+    words = "1 (1 cls_ folder without best.pt: cls_empty)"
+    assert answer["left_out"]["words"] == words
+    assert _show(answer, argparse.Namespace(json=False)) == 0
+    assert f"skipped: {words}" in capsys.readouterr().err
+    del answer["left_out"]  # a service of before
+    assert _show(answer, argparse.Namespace(json=False)) == 0
+    assert "skipped" not in capsys.readouterr().err
 
 
 def test_a_record_of_before_is_read(setting: Setting) -> None:
