@@ -9,6 +9,7 @@ of the time.
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
@@ -36,7 +37,9 @@ _METRES_PER_INCH = 0.0254
 _LONGEST_KEYWORD_BYTES = 79
 _MOST_COLOURS = 256
 _TEXT_KINDS = (b"tEXt", b"iTXt")
+_RECIPE = b"Recipe\0"
 _LONGEST_RECIPE_BYTES = 2**20
+_MOST_CHUNKS_BEFORE_PIXELS = 64
 
 
 def encode_png(
@@ -91,21 +94,25 @@ def is_own_picture(path: Path) -> bool:
     Only the heads of its chunks are read, and the recipe.
     """
     try:
-        with path.open("rb") as file:
+        # A pipe that has come into the file's place would otherwise be waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
             return file.read(len(_SIGNATURE)) == _SIGNATURE and _has_recipe(file)
     except OSError:
         return False
 
 
 def _has_recipe(file: BinaryIO) -> bool:
-    while len(head := file.read(8)) == 8 and (kind := head[4:]) != b"IDAT":
-        length = int.from_bytes(head[:4])
-        if kind in _TEXT_KINDS and length <= _LONGEST_RECIPE_BYTES:
-            body = file.read(length)
-            if body.startswith(b"Recipe\0") and b'"image_sha256":' in body:
-                return True
-            length = 0
-        file.seek(length + 4, io.SEEK_CUR)
+    for _ in range(_MOST_CHUNKS_BEFORE_PIXELS):
+        head = file.read(8)
+        length, kind = int.from_bytes(head[:4]), head[4:]
+        if len(head) < 8 or kind == b"IDAT":
+            return False
+        start = file.tell()
+        if kind in _TEXT_KINDS and file.read(len(_RECIPE)) == _RECIPE:
+            rest = file.read(min(length, _LONGEST_RECIPE_BYTES))
+            return b'"image_sha256":' in rest
+        file.seek(start + length + _CHUNK_FRAME_BYTES - 8)
     return False
 
 

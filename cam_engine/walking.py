@@ -176,7 +176,8 @@ class _Walker:
         try:
             status = link.stat()
         except OSError:  # also a link to itself
-            self.tally.add("link-broken", self._shown(link))
+            is_hidden = link.name.startswith(".")  # an editor's lock, for one
+            self.tally.add("link-broken", self._shown(link), count=int(not is_hidden))
             return
         identity = (status.st_dev, status.st_ino)
         if self._known_files is None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import tempfile
 import unicodedata
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 
 from cam_engine.experiments import find_images
-from cam_engine.png import encode_png
+from cam_engine.png import encode_png, is_own_picture
 from cam_engine.skipped import Skipped, SkippedKind
 from cam_engine.walking import walk
 
@@ -167,6 +169,35 @@ def test_our_own_pictures_are_no_images(tmp_path: Path) -> None:
     assert found(root) == ["ring/a.jpg", "ring/b.png", "ring/c.png", "ring/d.png"]
     ours(root / "e.png")
     assert left_out(root) == {"own-picture": (3, ("e.png", "out", "ring"))}
+
+
+def test_heads_of_pictures_are_looked_into_within_limits(tmp_path: Path) -> None:
+    """Many empty chunks, a text without an end, a chunk beyond the file's end: no work for us."""
+    start = encode_png(np.zeros((4, 4, 3), np.uint8))[:33]
+    chunk = struct.pack(">I4sI", 0, b"juNk", zlib.crc32(b"juNk"))
+    ours(tmp_path / "ours.png")
+    recipe = (tmp_path / "ours.png").read_bytes()[33:]
+    assert is_own_picture(tmp_path / "ours.png")
+    for content, is_ours in (
+        (start + 10 * chunk + recipe, True),
+        (start + 1000 * chunk + recipe, False),
+        (start + struct.pack(">I4s", 2**32 - 1, b"tEXt") + b"Recipe\0", False),
+        (start + struct.pack(">I4s", 2**32 - 1, b"juNk") + recipe, False),
+        (start + b"\0", False),
+        (start, False),
+        (b"", False),
+    ):
+        file = tmp_path / "head.png"
+        file.write_bytes(content)
+        assert is_own_picture(file) is is_ours
+    os.mkfifo(tmp_path / "pipe.png")
+    assert not is_own_picture(tmp_path / "pipe.png")
+
+
+def test_locks_of_editors_are_not_worth_a_word(tmp_path: Path) -> None:
+    root = make(tmp_path / "test", "a.jpg")
+    (root / ".#notes.txt").symlink_to("somebody@host.123")
+    assert left_out(root) == {}
 
 
 @pytest.fixture
