@@ -221,10 +221,22 @@ class ConfinedFolder:
         with self._around(path) as (folder, name):
             os.mkdir(name, dir_fd=folder)
 
-    def folder_age(self, path: Below, now: float) -> float:
-        """Seconds since the folder changed."""
+    def folder_time(self, path: Below) -> float:
+        """When the folder changed, in seconds by the clock of whoever keeps the files."""
         with self._folder(parts_of(path)) as folder:
-            return now - os.fstat(folder).st_mtime
+            return os.fstat(folder).st_mtime
+
+    def now(self) -> float:
+        """Seconds by the clock of whoever keeps the files, which may not be this machine's."""
+        with self._folder(()) as folder:
+            probe = f".now.{uuid.uuid4().hex[:12]}{PART_SUFFIX}"
+            descriptor = os.open(probe, _NEW, _FILE_MODE, dir_fd=folder)
+            try:
+                return os.fstat(descriptor).st_mtime
+            finally:
+                os.close(descriptor)
+                with suppress(FileNotFoundError):
+                    os.unlink(probe, dir_fd=folder)
 
     def refresh(self, path: Below) -> None:
         """Set a file's time to now."""

@@ -1,7 +1,8 @@
 """One writer at a time into `<output>/<cls_folder>`: a lock that jobs and command lines share.
 
 The lock is a file in that folder, so that it works on whatever machines share the storage. A
-command line's is kept fresh while it runs, and is void a while after it stopped being so. A job's
+command line's is kept fresh while it runs, and is void a while after it stopped being so, all by
+the clock of the storage: machines' own may differ by minutes. A job's
 holds for as long as the job's manifest says that it is not finished, whether or not any process
 works on it.
 """
@@ -184,12 +185,12 @@ def _holds(folder: ConfinedFolder, holder: Holder) -> bool:
     if holder.job is not None:
         return _job_is_unfinished(folder.around, holder.job)
     try:
-        age = time.time() - folder.status(LOCK_FILE).st_mtime
+        refreshed = folder.status(LOCK_FILE).st_mtime
     except OSError:
         return False
     if holder.host == socket.gethostname() and not _is_alive(holder.process):
         return False
-    return age < _FRESH_SECONDS
+    return folder.now() - refreshed < _FRESH_SECONDS
 
 
 def _job_is_unfinished(output: ConfinedFolder, job: str) -> bool:
@@ -229,7 +230,7 @@ def _remove(folder: ConfinedFolder, holder: Holder | None) -> bool:
     except FileExistsError:
         time.sleep(_GUARD_PAUSE_SECONDS)
         with suppress(OSError):  # left by a process that was killed just there
-            if folder.folder_age(guard, time.time()) > _FRESH_SECONDS:
+            if folder.now() - folder.folder_time(guard) > _FRESH_SECONDS:
                 folder.remove_folder(guard)
         return False
     try:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from cam_engine import output_lock
 from cam_engine.errors import OutputBusy, OutputNotWritable
 from cam_engine.output_lock import (
     LOCK_FILE,
@@ -95,6 +96,37 @@ def test_the_lock_of_another_machine_is_void_once_nobody_refreshes_it(tmp_path: 
     acquire(tmp_path, this_process())
 
 
+@pytest.mark.parametrize("seconds", [90, -90, 7200, -7200])
+def test_locks_are_compared_by_the_clock_of_the_storage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    real = time.time
+    monkeypatch.setattr("time.time", lambda: real() + seconds)  # this machine's clock differs
+    acquire(tmp_path, ELSEWHERE)
+    with pytest.raises(OutputBusy, match="another-machine"):
+        acquire(tmp_path, this_process())
+    long_ago = real() - 61
+    os.utime(tmp_path / LOCK_FILE, (long_ago, long_ago))
+    acquire(tmp_path, this_process())
+    assert [path.name for path in tmp_path.iterdir()] == [LOCK_FILE]
+
+
+def test_a_guard_that_was_left_behind_is_judged_by_the_clock_of_the_storage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = time.time
+    monkeypatch.setattr("time.time", lambda: real() + 90)
+    acquire(tmp_path, ELSEWHERE)
+    guard = tmp_path / f"{LOCK_FILE}.guard"
+    guard.mkdir()
+    release(tmp_path, ELSEWHERE)
+    assert guard.is_dir()  # another process is at it
+    long_ago = real() - 61
+    os.utime(guard, (long_ago, long_ago))
+    release(tmp_path, ELSEWHERE)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_letting_go_leaves_the_lock_of_another(tmp_path: Path) -> None:
     acquire(tmp_path, ELSEWHERE)
     release(tmp_path, this_process())
@@ -161,3 +193,8 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputNotWritable, match="cannot lock"):
         acquire(tmp_path / "file" / "cls_a", this_process())
+
+
+def test_a_lock_is_refreshed_well_before_it_would_be_void() -> None:
+    """Two refreshes may come late or fail."""
+    assert 3 * output_lock._REFRESH_SECONDS <= output_lock._FRESH_SECONDS

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +32,7 @@ ROW = Succeeded(
     true_class="ring",
     predicted="schizont",
     probability=0.61,
-    target="schizont",
+    target="gametocyte",  # maps are for another class than the predicted one where that is asked
     top=(ClassScore(2, "schizont", 0.61), ClassScore(1, "ring", 0.39)),
     layers=(
         LayerFacts("early", "layer2", "gradcam++", (28, 28), 1.25, False, 0.2),
@@ -52,6 +54,7 @@ def test_the_table_has_a_line_an_image_and_columns_a_layer() -> None:
     first, second = csv.DictReader(io.StringIO(text))
     assert (first["true"], first["predicted"], first["correct"]) == ("ring", "schizont", "false")
     assert first["early_grid"] == "28x28"
+    assert first["target"] == "gametocyte"
     assert (first["late_maximum"], first["late_border_energy"]) == ("0", "")
     assert (first["class_without_clahe"], first["clahe_changed_class"]) == ("ring", "true")
     assert first["top_classes"] == "schizont 0.6100; ring 0.3900"
@@ -113,7 +116,29 @@ def test_writing_replaces_whole_files_and_leaves_nothing_else(tmp_path: Path) ->
     assert os.listdir(tmp_path) == ["a.png"]  # noqa: PTH208 (hidden files too)
 
 
-def test_a_failing_write_keeps_the_old_file_and_says_what_to_do(tmp_path: Path) -> None:
+def test_a_write_that_fails_in_its_middle_keeps_the_old_file(tmp_path: Path) -> None:
+    """Files of this process may have 1000 bytes; the second write reaches that in its middle."""
+    code = (
+        "import resource, signal, sys; from pathlib import Path\n"
+        "from cam_engine.errors import OutputNotWritable\n"
+        "from cam_engine.outputs import write_atomically\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "path = Path(sys.argv[1])\n"
+        "write_atomically(path, b'old' * 100)\n"
+        "try: write_atomically(path, b'new' * 1000)\n"
+        "except OutputNotWritable as error: print(error)\n"
+    )
+    path = tmp_path / "a.png"
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+    )
+    assert "cannot write" in ended.stdout, ended.stderr
+    assert path.read_bytes() == b"old" * 100
+    assert os.listdir(tmp_path) == ["a.png"]  # noqa: PTH208
+
+
+def test_what_cannot_be_written_is_said_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "a.png").mkdir()
     with pytest.raises(OutputNotWritable, match=r"cannot write .*a.png.*choose another"):
         write_atomically(tmp_path / "a.png", b"data")

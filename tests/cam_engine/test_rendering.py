@@ -215,6 +215,7 @@ def blended(image: np.ndarray, values: FloatMap, opacity: np.ndarray) -> np.ndar
 
 def test_the_uniform_blend_weighs_every_pixel_alike():
     image, values = picture(), random_map((40, 50))
+    values[:, :20] = 0.0  # also where there is no evidence
     result = overlay(image, values, CamOptions(blend="uniform", alpha=0.3))
     expected = blended(image, values, np.full(values.shape, 0.3))
     assert np.abs(result - expected).max() <= 0.51
@@ -265,5 +266,11 @@ def test_an_overlay_has_the_maps_size():
 
 def test_enlarging_an_image_is_bicubic():
     image = picture((10, 12))
+    expected = cv2.resize(image, (36, 30), interpolation=cv2.INTER_CUBIC)
+    np.testing.assert_array_equal(resize_image(image, (30, 36)), expected)
+
+
+def test_an_image_that_grows_on_one_side_is_not_averaged():
+    image = picture((40, 12))
     expected = cv2.resize(image, (36, 30), interpolation=cv2.INTER_CUBIC)
     np.testing.assert_array_equal(resize_image(image, (30, 36)), expected)

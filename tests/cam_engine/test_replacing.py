@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -97,3 +98,18 @@ def test_a_run_that_makes_nothing_removes_nothing(lifecycle: Path, tmp_path: Pat
     (broken / MODEL).symlink_to(lifecycle / MODEL)
     assert run(broken, output, 2, "--method", "eigencam") == 2
     assert pictures(output) == before
+
+
+def test_resume_makes_anew_what_was_made_of_another_image(lifecycle: Path, tmp_path: Path) -> None:
+    """The file's name is the same; its bytes are another's."""
+    experiment, output = tmp_path / lifecycle.name, tmp_path / "output"
+    shutil.copytree(lifecycle, experiment)
+    assert run(experiment, output, 2, "--pick", "first") == 0
+    before = pictures(output)
+    first, second, *_ = sorted(experiment.glob("crops_gt_crops/crops/test/*/*.jpg"))
+    first.write_bytes(sorted(experiment.glob("crops_gt_crops/crops/test/*/*.jpg"))[-1].read_bytes())
+    assert run(experiment, output, 2, "--pick", "first", "--resume") == 0
+    after = pictures(output)
+    changed = {name for name in after if after[name] != before[name]}
+    assert len(changed) == PER_IMAGE
+    assert not any(second.stem in str(name) for name in changed)

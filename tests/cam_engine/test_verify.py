@@ -102,6 +102,23 @@ def test_a_single_map_upsampled_by_nearest_neighbour_is_blocky(output: Path, lay
     assert failed(output) == ["heatmaps smooth"]
 
 
+@pytest.mark.parametrize(("wanted", "passes"), [(0.2, True), (0.3, False)])
+def test_how_blocky_a_map_may_be(output: Path, wanted: float, passes: bool) -> None:
+    def mixed(indices: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+        native = np.random.default_rng(0).random(grid, np.float32)
+        size = indices.shape[::-1]
+        blocks = cv2.resize(native, size, interpolation=cv2.INTER_NEAREST)
+        smooth = cv2.resize(native, size, interpolation=cv2.INTER_LINEAR)
+        for share in np.linspace(0.0, 1.0, 1001):
+            values = np.rint(255 * (share * blocks + (1 - share) * smooth)).astype(np.uint8)
+            if (blockiness(values.astype(np.float32) / 255, grid) or 0.0) >= wanted:
+                return values
+        raise AssertionError(wanted)
+
+    rewrite(heatmaps(output, "late")[0], mixed)
+    assert ("heatmaps smooth" not in failed(output)) is passes
+
+
 def test_what_does_not_apply_is_said_so(lifecycle: Path, tmp_path: Path) -> None:
     arguments = ["--exp-folder", str(lifecycle), "--models", "focal", "--max-images", "2"]
     arguments += ["--no-clahe", "--layers", "late", "--quiet", "--output-base", str(tmp_path)]

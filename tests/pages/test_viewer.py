@@ -122,6 +122,24 @@ def test_viewers_of_the_same_image_ask_once(bare: Page, lifecycle: Path) -> None
     assert asked.count("POST /v1/explanations") == 1
 
 
+def test_what_was_answered_to_one_caller_is_not_shown_to_another(
+    bare: Page, lifecycle: Path
+) -> None:
+    """Viewers of one page may have keys of their own."""
+    asked = requests_of(bare)
+    show(bare, experiment=experiment_of(lifecycle), image=CELL)
+    for key, requests in (("one", 2), ("another", 3), ("one", 3)):
+        bare.evaluate(
+            "(key) => { const one = viewer.cloneNode(); one.headers = { 'X-API-Key': key };"
+            " document.body.append(one); }",
+            key,
+        )
+        bare.wait_for_function(
+            "() => [...document.querySelectorAll('cam-viewer')].every((one) => one.facts)"
+        )
+        assert asked.count("POST /v1/explanations") == requests
+
+
 def test_what_was_forgotten_is_asked_for_again(
     open_page: Callable[..., Any], lifecycle: Path
 ) -> None:

@@ -94,3 +94,14 @@ def test_work_that_nobody_waits_for_is_cancelled(
     assert ended == ["cancelled"]
     if isinstance(raised.value, ServiceError):
         assert raised.value.code == "deadline-exceeded"
+
+
+def test_what_was_spent_before_counts_towards_the_deadline() -> None:
+    async def work() -> str:
+        await asyncio.sleep(60)
+        return "done"
+
+    with pytest.raises(ServiceError) as refused:
+        asyncio.run(while_listening(request(leaves_after=60), work(), 3600, 3600))
+    assert refused.value.code == "deadline-exceeded"
+    assert "3600 seconds" in refused.value.detail

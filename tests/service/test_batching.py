@@ -49,8 +49,8 @@ class Network:
         ]
 
 
-def model(network: Network, id_: str = "a") -> LoadedModel:
-    return cast("LoadedModel", SimpleNamespace(id=id_, stamp=1, explainer=network))
+def model(network: Network, id_: str = "a", stamp: int = 1) -> LoadedModel:
+    return cast("LoadedModel", SimpleNamespace(id=id_, stamp=stamp, explainer=network))
 
 
 def image() -> PreparedImage:
@@ -139,7 +139,7 @@ def test_an_image_that_never_comes_is_not_waited_for_long() -> None:
 
 def test_only_what_is_computed_alike_shares_a_pass() -> None:
     async def test(batcher: Batcher, _metrics: Metrics) -> None:
-        network, other = Network(8), Network(8)
+        network, other, replaced = Network(8), Network(8), Network(8)
         network.gate.clear()
         busy = ask(batcher, model(network), target="busy")
         await begun(network)
@@ -149,12 +149,14 @@ def test_only_what_is_computed_alike_shares_a_pass() -> None:
             ask(batcher, model(network), CamOptions(fused=True, method="gradcam"), "c"),
             ask(batcher, model(network), CamOptions(fused=True, clahe=False), "d"),
             ask(batcher, model(other, "b"), target="e"),
+            ask(batcher, model(replaced, stamp=2), CamOptions(fused=True), target="f"),
         ]
         await asyncio.sleep(0)
         network.gate.set()
         await asyncio.gather(busy, *asked)
         assert network.passes == [["busy"], ["a", "b"], ["c"], ["d"]]
         assert other.passes == [["e"]]
+        assert replaced.passes == [["f"]]  # the file has become another since
 
     run(test)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -15,8 +17,9 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from cam_engine.errors import CamError, OutOfMemory, OutputNotWritable
 from service.app import create_app
-from service.problems import PROBLEMS, ServiceError
+from service.problems import PROBLEMS, ServiceError, of_cam_error
 from service.settings import Settings
 from tests.service.asking import (
     EXPLANATIONS,
@@ -294,3 +297,22 @@ def test_a_field_error_names_each_field(odd: httpx.Client, cell: Path) -> None:
 def test_raising_an_unknown_code_is_a_mistake_in_the_service() -> None:
     with pytest.raises(KeyError):
         _ = ServiceError("no-such-code", "whatever").type
+
+
+@pytest.mark.parametrize("error", [OutOfMemory("no room"), OutputNotWritable("no room")])
+def test_what_the_library_cannot_do_now_says_when_to_try_again(error: CamError) -> None:
+    answer = of_cam_error(error, "/data")
+    assert answer.type.status == 503
+    assert int(answer.headers["Retry-After"]) >= 1
+
+
+def test_the_time_that_a_body_took_counts_towards_the_deadline(
+    sample_run: Path, cell: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count(step=31.0)  # seconds, more at each look than a request may take
+    fake = SimpleNamespace(perf_counter=lambda: next(clock))
+    monkeypatch.setattr("service.routes.explanations.time", fake)
+    app = create_app(Settings.model_validate({"data": sample_run}))
+    with TestClient(app, "http://localhost") as client:
+        late = post_image(client, cell)  # type: ignore[arg-type]
+    assert_problem(late, "deadline-exceeded")

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from cam_engine.errors import InvalidOption
 from service.problems import ServiceError
 from service.security import OPEN, ApiKeys, RateLimit, is_loopback, new_key
+from tests.redis_server import free_port
 
 
 def request(server: tuple[str, int | None] | None = ("127.0.0.1", 8000), **headers: str) -> Request:
@@ -122,3 +123,14 @@ def test_without_a_rate_there_is_no_limit() -> None:
 def test_a_rate_that_is_none_is_refused_at_the_start(rate: str) -> None:
     with pytest.raises(InvalidOption, match="GRADCAM_RATE_LIMIT"):
         RateLimit(rate, "memory://")
+
+
+def test_a_counter_that_is_away_limits_nobody() -> None:
+    """Better no limit than no service."""
+
+    async def test() -> None:
+        limit = RateLimit("1/minute", f"redis://127.0.0.1:{free_port()}")
+        for _ in range(3):
+            await limit.check("a", "")
+
+    asyncio.run(test())

@@ -134,19 +134,22 @@ def test_other_origins_are_not_allowed(guarded: httpx.Client, origin: str) -> No
     assert "access-control-allow-origin" not in response.headers
 
 
-def preflight(client: httpx.Client, origin: str) -> httpx.Response:
+def preflight(client: httpx.Client, origin: str, method: str = "POST") -> httpx.Response:
     headers = {
         "Origin": origin,
-        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Method": method,
         "Access-Control-Request-Headers": "X-API-Key, Content-Type",
     }
     return client.options(EXPLANATIONS, headers=headers)
 
 
-def test_a_preflight_needs_no_key_and_allows_what_pages_send(guarded: httpx.Client) -> None:
-    response = sound(preflight(guarded, ORIGIN))
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE"])
+def test_a_preflight_needs_no_key_and_allows_what_pages_send(
+    guarded: httpx.Client, method: str
+) -> None:
+    response = sound(preflight(guarded, ORIGIN, method))
     assert response.headers["access-control-allow-origin"] == ORIGIN
-    assert "POST" in response.headers["access-control-allow-methods"]
+    assert method in response.headers["access-control-allow-methods"].split(", ")
     assert "x-api-key" in response.headers["access-control-allow-headers"].lower()
 
 

@@ -189,6 +189,19 @@ def test_processes_share_tokens_by_the_secret_only() -> None:
 
 
 @pytest.mark.system
+def test_a_token_made_without_keys_is_good_for_nothing_once_there_are_keys(
+    portal: httpx.Client, sample_run: Path, tmp_path: Path
+) -> None:
+    started = running(sample_run.parent, tmp_path, auth="off", view_secret=SECRET)
+    with started as server, server.client() as client:
+        answer = client.post("/v1/view-tokens", json={"experiment": EXPERIMENT})
+        token = {"Authorization": f"Bearer {answer.json()['token']}"}
+        assert client.post("/v1/explanations", json=WANTED, headers=token).status_code == 200
+    refused = portal.post("/v1/explanations", json=WANTED, headers=token)
+    assert code(refused) == (401, "api-key-invalid")
+
+
+@pytest.mark.system
 def test_tokens_count_with_their_key(
     sample_run: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -146,30 +146,51 @@ def test_jobs_take_turns_though_the_clock_went_back(
 
 @pytest.mark.parametrize("seconds", [-HOURS, HOURS])
 def test_a_worker_that_is_gone_is_not_counted(
-    store: JobStore, at: Callable[[int], None], seconds: int
+    settings: JobSettings, set_clock: SetClock, seconds: int
 ) -> None:
+    store, _, _ = parts(settings)
     store.beat("gone")
-    at(seconds)
+    set_clock(seconds)
     store.beat("here")
     assert store.workers() == ["here"]
 
 
 def test_a_message_that_was_lost_is_sent_again_though_the_clock_went_back(
-    settings: JobSettings, at: Callable[[int], None]
+    settings: JobSettings, set_clock: SetClock
 ) -> None:
     store, coordinator, _ = parts(settings)
     job = create(store, 1)
     assert store.cut(job, 4)  # and the message of it never came
-    at(-HOURS)
+    set_clock(-HOURS)
     coordinator.round()
     assert store.client.llen("gradcam-chunks") == 1
 
 
 def test_a_webhook_is_due_though_the_clock_went_back(
-    store: JobStore, at: Callable[[int], None]
+    settings: JobSettings, set_clock: SetClock
 ) -> None:
+    store, _, _ = parts(settings)
     job = create(store, 1)
     store.plan_webhook(job, 600, 2)
     assert store.due_webhooks() == []
-    at(-HOURS)
+    set_clock(-HOURS)
     assert store.due_webhooks() == [(job, 2)]
+
+
+@pytest.mark.parametrize("seconds", [-90, 90])
+def test_a_machine_whose_clock_is_wrong_works_with_the_others(
+    store: JobStore, at: Callable[[int], None], seconds: int
+) -> None:
+    job = create(store, 1)
+    at(seconds)
+    store.beat("there")
+    chunk = store.cut(job, 4)
+    store.plan_webhook(job, 60, 1)
+    at(0)
+    assert store.workers() == ["there"]
+    (given,) = store.out(job)
+    assert given.chunk == chunk
+    assert abs(store.now() - given.since) < 30
+    assert store.due_webhooks() == []
+    at(2 * seconds)
+    assert store.due_webhooks() == []

@@ -110,6 +110,22 @@ def test_a_chunk_has_one_worker_at_a_time(store: JobStore) -> None:
     assert store.take(chunk, "w1", 30) == "gone"
 
 
+def test_a_message_that_comes_again_after_its_worker_was_lost_is_left_to_the_next_round(
+    store: JobStore,
+) -> None:
+    """Else an attempt that ended a worker would not be counted."""
+    submitted(store)
+    chunk = store.cut(JOB, 5)
+    assert chunk is not None
+    assert store.take(chunk, "w1", 30) == "go"
+    store.client.delete(*store.client.keys("*lease*"))
+    assert store.take(chunk, "w2", 30) == "taken"
+    store.put_back(chunk, 2)
+    again = store.cut(JOB, 5)
+    assert again is not None
+    assert (again.attempt, store.take(again, "w2", 30)) == (2, "go")
+
+
 def test_what_is_handed_back_is_given_out_again(store: JobStore) -> None:
     submitted(store, models=1)
     chunk = store.cut(JOB, 10)
@@ -293,3 +309,14 @@ def test_large_jobs_are_small(store: JobStore, images: int) -> None:
     store.state(JOB)
     told = store.client.info("stats")["total_net_output_bytes"] - before
     assert told < 20_000
+
+
+def test_a_lease_ends_by_itself(store: JobStore) -> None:
+    submitted(store)
+    chunk = store.cut(JOB, 5)
+    assert chunk is not None
+    store.take(chunk, "w1", 30)
+    (lease,) = store.client.keys("*lease*")
+    assert 0 < store.client.ttl(lease) <= 30
+    store.mark(chunk, "w1", 20, [0], {})
+    assert 0 < store.client.ttl(lease) <= 20

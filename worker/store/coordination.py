@@ -6,7 +6,6 @@ so at a time. Nothing depends on it being the same one twice.
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -139,7 +138,7 @@ class Coordinator:
             if given.leased:
                 self._store.bound_lease(given.chunk, self._settings.lease_seconds)
                 continue
-            age = time.time() - given.since
+            age = self._store.now() - given.since
             if given.taken:
                 self._lost(given)
             elif not 0 <= age <= _STALE_MESSAGE_SECONDS and self._queue.is_empty():

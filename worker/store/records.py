@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -258,7 +257,7 @@ class JobStore(SharedState):
     def take(self, chunk: Chunk, worker: str, lease_seconds: int) -> Verdict:
         """Begin a chunk: "go", or why not."""
         keys = [self._key(chunk.job), self._key(chunk.job, "out"), self._lease(chunk)]
-        now = datetime.now(UTC).timestamp()
+        now = self.now()
         verdict = self._verdict("TAKE", keys, [chunk.key, worker, lease_seconds, now])
         if verdict == "go":
             self._announce(chunk.job, now=True)
@@ -353,7 +352,7 @@ class JobStore(SharedState):
             self._name("webhook-attempts"),
         ]
         words = error.model_dump_json() if error else ""
-        now = datetime.now(UTC).timestamp()
+        now = self.now()
         arguments = [status, now, words, expires.timestamp(), job, "1" if webhook else ""]
         ended = bool(self._run("END", keys, arguments))
         self._announce(job, now=True)
@@ -369,7 +368,7 @@ class JobStore(SharedState):
     def cut(self, job: str, images: int) -> Chunk | None:
         """The job's next chunk, of so many images at most; its turn then goes to the back."""
         keys = [self._key(job), self._key(job, "pending"), self._key(job, "out")]
-        entry = cast("bytes", self._run("CUT", keys, [time.time(), images])).decode()
+        entry = cast("bytes", self._run("CUT", keys, [self.now(), images])).decode()
         self._to_the_back(job)
         if not entry:
             return None
@@ -433,7 +432,7 @@ class JobStore(SharedState):
             for job in ids:
                 pipe.hget(self._key(job), "expires")
             times = pipe.execute()
-        now = time.time()
+        now = self.now()
         return [job for job, one in zip(ids, times, strict=True) if one and float(one) < now]
 
     def _announce(self, job: str, *, now: bool = False) -> None:

@@ -16,7 +16,8 @@ return 1
 
 # Take a chunk for a worker.  KEYS: job, chunks out, lease.
 # ARGV: chunk, worker, lease seconds, now.
-# Answers "go", "cancel", "gone" (nothing to do any more) or "taken" (another worker has it).
+# Answers "go", "cancel", "gone" (nothing to do any more) or "taken" (another worker has it, or
+# had it and was lost: the message came again before that was noticed, and would not be counted).
 TAKE = """
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status or redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then return 'gone' end
@@ -24,8 +25,9 @@ local holder = redis.call('GET', KEYS[3])
 if holder and holder ~= ARGV[2] then return 'taken' end
 if status == 'canceling' then return 'cancel' end
 if status ~= 'queued' and status ~= 'running' then return 'gone' end
+local attempt, when, how = string.match(redis.call('HGET', KEYS[2], ARGV[1]), '(%S+) (%S+) (%S+)')
+if how == 'taken' and not holder then return 'taken' end
 redis.call('SET', KEYS[3], ARGV[2], 'EX', ARGV[3])
-local attempt, when = string.match(redis.call('HGET', KEYS[2], ARGV[1]), '(%S+) (%S+)')
 redis.call('HSET', KEYS[2], ARGV[1], attempt .. ' ' .. when .. ' taken')
 if status == 'queued' then
   redis.call('HSET', KEYS[1], 'status', 'running', 'started', ARGV[4])

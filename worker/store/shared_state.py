@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +40,11 @@ class SharedState:
         self._shorten = client.register_script(scripts.BOUND)
         self._renew = client.register_script(scripts.RENEW)
 
+    def now(self) -> float:
+        """Seconds since 1970 by the clock of Redis: machines' own may differ by minutes."""
+        seconds, microseconds = self.client.time()
+        return seconds + microseconds / 1e6
+
     def claim_key(self, key: str, digest: str, job: str) -> Claim:
         """Tie an idempotency key to a job, unless another did: whose it is now.
 
@@ -72,8 +76,9 @@ class SharedState:
 
     def plan_webhook(self, job: str, pause_seconds: float, attempt: int) -> None:
         """The job's webhook is due after a pause, as the n-th attempt."""
+        due = self.now() + pause_seconds
         with self.client.pipeline(transaction=True) as pipe:
-            pipe.zadd(self._name("webhooks"), {job: time.time() + pause_seconds})
+            pipe.zadd(self._name("webhooks"), {job: due})
             pipe.hset(self._name("webhook-attempts"), job, str(attempt))
             pipe.hset(self._name("webhook-pauses"), job, str(pause_seconds))
             pipe.execute()
@@ -96,7 +101,7 @@ class SharedState:
             pipe.hgetall(self._name("webhook-attempts"))
             pipe.hgetall(self._name("webhook-pauses"))
             planned, attempts, pauses = pipe.execute()
-        now = time.time()
+        now = self.now()
         return [
             (job.decode(), int(attempts.get(job, b"1")))
             for job, due in planned
@@ -105,7 +110,7 @@ class SharedState:
 
     def beat(self, worker: str) -> None:
         """A worker is alive."""
-        self.client.zadd(self._name("workers"), {worker: time.time()})
+        self.client.zadd(self._name("workers"), {worker: self.now()})
 
     def leave(self, worker: str) -> None:
         """A worker ends."""
@@ -113,7 +118,7 @@ class SharedState:
 
     def workers(self) -> list[str]:
         """Workers that were alive half a minute ago."""
-        name, now = self._name("workers"), time.time()
+        name, now = self._name("workers"), self.now()
         with self.client.pipeline(transaction=True) as pipe:
             pipe.zremrangebyscore(name, "-inf", now - _WORKER_SECONDS)
             pipe.zremrangebyscore(name, now + _WORKER_SECONDS, "+inf")  # the clock was set back
