@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cam_engine import exit_status
 from cam_engine.checkpoints import Classifier, load_classifier
+from cam_engine.class_names import no_classes, no_classes_in_words
 from cam_engine.confined import ConfinedFolder
 from cam_engine.console import Console, ModelResult
 from cam_engine.decoded import counted
@@ -24,10 +26,11 @@ from cam_engine.errors import (
 from cam_engine.experiments import (
     DEFAULT_OUTPUT,
     Experiment,
+    FoundImages,
     ImageItem,
     ModelFolder,
     find_experiments,
-    find_images,
+    look_for_images,
     pick_by_errors,
     pick_images,
 )
@@ -49,6 +52,7 @@ from cam_engine.pipeline import RunRequest, run, truth_margins
 from cam_engine.provenance import remove_made_otherwise
 from cam_engine.records import run_facts, to_json
 from cam_engine.short_names import speakable
+from cam_engine.skipped import Skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +74,11 @@ def run_experiments(arguments: argparse.Namespace) -> int:
     experiments = find_experiments(arguments.exp_folder)
     outcomes: list[Outcome] = []
     problems: list[CamError] = []
+    left_out: list[tuple[str, Skipped]] = []
     for experiment in experiments:
         output = _experiment_output(arguments.output_base, experiment, len(experiments))
         try:
-            done = _run_experiment(experiment, output, session)
+            done, skipped = _run_experiment(experiment, output, session)
         except (OutputNotWritable, BrokenPipeError):
             raise
         except Exception as raised:
@@ -83,28 +88,30 @@ def run_experiments(arguments: argparse.Namespace) -> int:
             console.problem(experiment.name, error.code, str(error))
             continue
         outcomes += done
+        left_out.append((experiment.name if len(experiments) > 1 else "", skipped))
     if len(problems) == len(experiments):
         return exit_status.NOTHING_DONE
-    _report(console, outcomes)
+    _report(console, outcomes, left_out)
     return max(_exit_status(outcomes), exit_status.SOME_FAILED if problems else exit_status.DONE)
 
 
 def run_images(arguments: argparse.Namespace) -> int:
     """One classifier over an image or a folder. Answers the exit status."""
     session = _session(arguments)
-    items = find_images(arguments.images)
-    if not items:
+    found = look_for_images(arguments.images, outputs=[arguments.output])
+    if not found.items:
+        left_out = f"; skipped: {found.skipped.words}" if found.skipped else ""
         raise NoImagesFound(
-            f"no test images found in {arguments.images}: expected JPEG, PNG, WebP, BMP, TIFF "
-            "or GIF files there or in folders below"
+            f"no test images found in {arguments.images}: expected JPEG, PNG, WebP, BMP, TIFF or "
+            f"GIF files there or in folders below{left_out}"
         )
     root = arguments.images if arguments.images.is_dir() else arguments.images.parent
     job = _Job(
         model=ModelFolder(speakable(arguments.model.absolute().parent.name), arguments.model),
-        items=items,
+        found=found,
         images_root=root,
         folder=ConfinedFolder(arguments.output),
-        depth=FolderDepth(items),
+        depth=FolderDepth(found.items),
     )
     try:
         summary = _run_model(job, session)
@@ -113,7 +120,7 @@ def run_images(arguments: argparse.Namespace) -> int:
     except Exception as raised:
         raise error_of_item(raised, job.model.name) from raised
     session.console.written(arguments.output)
-    _report(session.console, [summary])
+    _report(session.console, [summary], [("", found.skipped)])
     return _exit_status([summary])
 
 
@@ -171,22 +178,27 @@ class _Job:
     """One classifier over images; depth: what the images of all of them are read by."""
 
     model: ModelFolder
-    items: Sequence[ImageItem]
+    found: FoundImages
     images_root: Path
     folder: ConfinedFolder
     depth: FolderDepth
 
 
-def _run_experiment(experiment: Experiment, output: Path, session: _Session) -> list[Outcome]:
+def _run_experiment(
+    experiment: Experiment, output: Path, session: _Session
+) -> tuple[list[Outcome], Skipped]:
+    """What became of its classifiers, and what was left out of it."""
     console = session.console
     models = experiment.models(session.arguments.models)
-    items = experiment.images()
-    console.experiment(experiment.name, len(models), len(items))
+    found = experiment.look_for_images(outputs=[output])
+    if not found.items:
+        raise experiment.no_images("test", found.skipped)
+    console.experiment(experiment.name, len(models), len(found.items))
     outcomes: list[Outcome] = []
     confined = ConfinedFolder(output)
-    depth = FolderDepth(items)
+    depth = FolderDepth(found.items)
     for model in models:
-        job = _Job(model, items, experiment.folder, confined.within(model.name), depth)
+        job = _Job(model, found, experiment.folder, confined.within(model.name), depth)
         try:
             outcomes.append(_run_model(job, session))
         except (OutputNotWritable, BrokenPipeError):  # no room; nobody to speak to
@@ -198,7 +210,7 @@ def _run_experiment(experiment: Experiment, output: Path, session: _Session) -> 
     if summaries := [one for one in outcomes if isinstance(one, ModelSummary)]:
         write_merged_summary(confined, summaries)
         console.written(output)
-    return outcomes
+    return outcomes, found.skipped + experiment.look_for_models().skipped
 
 
 def _run_model(job: _Job, session: _Session) -> ModelSummary:
@@ -212,8 +224,8 @@ def _run_model(job: _Job, session: _Session) -> ModelSummary:
     )
     explainer.plan(options)
     if arguments.pick == "errors":  # for which all of them are looked at
-        options = job.depth.added_to(options, job.items)
-    items = _pick(job.items, explainer, arguments, options)
+        options = job.depth.added_to(options, job.found.items)
+    items = _pick(job.found.items, explainer, arguments, options)
     options = job.depth.added_to(options, items)
     make_folder(job.folder)
     facts = run_facts(job.model.name, explainer, options, session.style)
@@ -228,7 +240,15 @@ def _run_model(job: _Job, session: _Session) -> ModelSummary:
         remove_half_written(job.folder)
         with session.console.progress(job.model.name, len(items)) as advance:
             outcome = run(explainer, facts, request, advance)
-        summary = ModelSummary(facts, outcome.rows, outcome.seconds, outcome.resumed)
+        folders = (item.true_class for item in job.found.items)
+        summary = ModelSummary(
+            facts,
+            outcome.rows,
+            outcome.seconds,
+            outcome.resumed,
+            job.found.skipped,
+            no_classes(folders, classifier.class_names),
+        )
         _remove_others(job.folder, summary, session.console)
         write_model_summary(job.folder, summary)
     return summary
@@ -277,10 +297,15 @@ def _experiment_output(base: Path | None, experiment: Experiment, count: int) ->
     return base if count == 1 else base / experiment.name
 
 
-def _report(console: Console, outcomes: Sequence[Outcome]) -> None:
+def _report(
+    console: Console, outcomes: Sequence[Outcome], left_out: Sequence[tuple[str, Skipped]]
+) -> None:
     console.table([_model_result(one) for one in outcomes])
     summaries = [one for one in outcomes if isinstance(one, ModelSummary)]
     console.notices(_notices(summaries))
+    _say_folders_of_no_class(console, summaries)
+    for where, skipped in left_out:
+        console.skipped(where, skipped.words)
     failures = [one for one in outcomes if isinstance(one, ModelFailure)]
     if console.json_output:
         answer = {"models": [model_summary_object(s) for s in summaries], "failed_models": failures}
@@ -293,6 +318,19 @@ def _notices(summaries: Sequence[ModelSummary]) -> list[str]:
     rows = {(row.image, row.decoding) for one in summaries for row in one.succeeded}
     of_images = counted(facts.notices for _, facts in sorted(rows, key=lambda pair: pair[0]))
     return [*of_models, *(said_of(count, notice) for count, notice in of_images)]
+
+
+def _say_folders_of_no_class(console: Console, summaries: Sequence[ModelSummary]) -> None:
+    """Each once, however many classifiers it is no class of."""
+    models: dict[str, list[str]] = defaultdict(list)
+    for summary in summaries:
+        if counts := summary.folders_of_no_class:
+            words = no_classes_in_words(counts, summary.facts.class_names)
+            models[words].append(summary.facts.model)
+    for words, names in models.items():
+        all_of_them = "this model" if len(summaries) == 1 else "these models"
+        whose = all_of_them if len(names) == len(summaries) else ", ".join(names)
+        console.folders_of_no_class(whose, words)
 
 
 def _model_result(outcome: Outcome) -> ModelResult:

@@ -75,6 +75,18 @@ class Console:
         said = speakable(f"{where}: error [{code}]: {detail}")
         self._errors.print(said, markup=False)
 
+    def skipped(self, where: str, words: str) -> None:
+        """Say what was left out, and why; where: what it was left out of, "" where that is plain.
+
+        Nothing where nothing was.
+        """
+        if words:
+            self._say(f"{where}: skipped: {words}" if where else f"skipped: {words}")
+
+    def folders_of_no_class(self, models: str, words: str) -> None:
+        """Say which folders of images name no class of these models."""
+        self._say(f"folders that are no class of {models}: {words}")
+
     @contextmanager
     def progress(self, model: str, total: int) -> Iterator[Advance]:
         """A callback that takes each row as it is done."""
@@ -151,12 +163,14 @@ def _cells(result: ModelResult) -> tuple[str, ...]:
     if result.error is not None:
         return (result.model, f"[red]{result.error}[/red]", "", "", "", "")
     share = f" ({result.correct / result.known:.0%})" if result.known else ""
+    of_how_many = f", {result.known} of {result.images} known"
+    said = f"{result.correct}/{result.known}{share}"
     made = result.images + result.failed - result.resumed
     return (
         result.model,
         str(result.images) + (f" ({result.resumed} kept)" if result.resumed else ""),
         str(result.failed),
-        f"{result.correct}/{result.known}{share}" if result.known else "n/a",
+        said + of_how_many * (result.known < result.images) if result.known else "n/a",
         f"{result.seconds:.1f}",
         f"{made / result.seconds:.1f}" if result.seconds > 0 and made else "",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from urllib.parse import unquote
 
@@ -14,15 +15,31 @@ from cam_engine.errors import (
     ImageNotFound,
     ImageTooLarge,
     InvalidImage,
-    NoImagesFound,
     NoModelsFound,
     PathOutsideRoot,
 )
-from cam_engine.experiments import Experiment, ImageItem, ModelFolder, all_experiments
+from cam_engine.experiments import (
+    Experiment,
+    FoundImages,
+    FoundModels,
+    ImageItem,
+    ModelFolder,
+    all_experiments,
+)
+from cam_engine.short_names import speakable
+from cam_engine.skipped import NOTHING, Skipped, Tally
 
 _LONGEST_PATH = 1024
 _LONGEST_NAME = 255  # bytes, on all common file systems
 _DECODINGS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class FoundExperiments:
+    """Experiments, the newest run's first, and what was left out."""
+
+    experiments: tuple[Experiment, ...] = ()
+    skipped: Skipped = NOTHING
 
 
 class DataRoot:
@@ -36,8 +53,19 @@ class DataRoot:
 
     def experiments(self) -> list[Experiment]:
         """All experiments, the newest run's first; [] where there is no such folder."""
-        found = all_experiments(self.root) if self.root.is_dir() else []
-        return [one for one in reversed(found) if self.holds(one.folder)]
+        return list(self.look_for_experiments().experiments)
+
+    def look_for_experiments(self) -> FoundExperiments:
+        """As `experiments`, with those that lead out of the root counted."""
+        kept, tally = [], Tally()
+        for one in reversed(all_experiments(self.root) if self.root.is_dir() else []):
+            if not _is_utf8(one.folder):
+                tally.add("name-not-utf8", one.name)
+            elif not self.holds(one.folder):
+                tally.add("leads-out")
+            else:
+                kept.append(one)
+        return FoundExperiments(tuple(kept), tally.skipped())
 
     def experiment(self, id_: str) -> Experiment:
         """The experiment of that id. Raises PathOutsideRoot or ExperimentNotFound."""
@@ -52,24 +80,42 @@ class DataRoot:
         )
 
     def models(self, experiment: Experiment, wanted: Sequence[str] = ()) -> list[ModelFolder]:
-        """As the experiment's own, without those whose checkpoint leads out of the root.
+        """As the experiment's own, without those that cannot be had: see `look_for_models`.
 
         Raises NoModelsFound.
         """
-        found = [one for one in experiment.models(wanted) if self.holds(one.checkpoint)]
+        there = self.look_for_models(experiment)
+        found = [one for one in experiment.models(wanted) if one in there.models]
         if not found:
-            raise NoModelsFound(f"the checkpoints of {experiment.name} lead out of the data root")
+            why = f": skipped: {there.skipped.words}" if there.skipped else ""
+            raise NoModelsFound(
+                f"the checkpoints of {experiment.name} lead out of the data root, or cannot be "
+                f"named{why}"
+            )
         return found
+
+    def look_for_models(self, experiment: Experiment) -> FoundModels:
+        """Those whose checkpoints are below the root, and can be named in JSON."""
+        found = experiment.look_for_models(within=self.root)
+        tally = Tally.of(found.skipped.kinds)
+        kept = []
+        for model in found.models:
+            if _is_utf8(model.checkpoint):
+                kept.append(model)
+            else:
+                tally.add("name-not-utf8", model.name)
+        return FoundModels(tuple(kept), tally.skipped())
 
     def images(self, experiment: Experiment, split: str = "test") -> list[ImageItem]:
-        """As the experiment's own, without those that lead out of the root.
+        """As `look_for_images`, without what was left out. Raises NoImagesFound."""
+        found = self.look_for_images(experiment, split)
+        if not found.items:
+            raise experiment.no_images(split, found.skipped)
+        return list(found.items)
 
-        Raises NoImagesFound.
-        """
-        found = [one for one in experiment.images(split) if self.holds(one.path)]
-        if not found:
-            raise NoImagesFound(f"the images of {experiment.name} lead out of the data root")
-        return found
+    def look_for_images(self, experiment: Experiment, split: str = "test") -> FoundImages:
+        """Those that are below the root once links are followed, and can be named in JSON."""
+        return experiment.look_for_images(split, within=self.root)
 
     def read_image(self, path: Path, limits: ImageLimits = DEFAULT_LIMITS) -> bytes:
         """Bytes of an image below the root, also where links within the root lead to it.
@@ -94,8 +140,7 @@ class DataRoot:
     def holds(self, path: Path) -> bool:
         """Whether a path can be named in JSON, and leads to something below the root."""
         try:
-            path.as_posix().encode()
-            return path.resolve().is_relative_to(self.root)
+            return _is_utf8(path) and path.resolve().is_relative_to(self.root)
         except (OSError, RuntimeError, ValueError):
             return False
 
@@ -145,6 +190,10 @@ def inside(root: Path, relative: str) -> Path:
     """
     check_form(relative)
     return _resolved(root, relative)
+
+
+def _is_utf8(path: Path) -> bool:
+    return speakable(str(path)) == str(path)
 
 
 def _resolved(root: Path, relative: str) -> Path:

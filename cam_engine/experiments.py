@@ -14,15 +14,36 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cam_engine.decoding import IMAGE_SUFFIXES
+from cam_engine.class_names import folded
 from cam_engine.errors import ExperimentNotFound, ImageNotFound, NoImagesFound, NoModelsFound
 from cam_engine.options import Pick
 from cam_engine.short_names import short_name, speakable
+from cam_engine.skipped import NOTHING, Skipped, Tally
+from cam_engine.walking import DEFAULT_OUTPUT, walk
+
+__all__ = [
+    "CHECKPOINT_NAMES",
+    "CROP_FOLDERS",
+    "DEFAULT_OUTPUT",
+    "LONGEST_NAME",
+    "SPLITS",
+    "Experiment",
+    "FoundImages",
+    "FoundModels",
+    "ImageItem",
+    "ModelFolder",
+    "all_experiments",
+    "find_experiments",
+    "find_images",
+    "look_for_images",
+    "pick_by_errors",
+    "pick_images",
+    "unique_names",
+]
 
 CHECKPOINT_NAMES = ("best.pt", "best_model.pt")
 SPLITS = ("test", "train", "val")
 CROP_FOLDERS = ("crops_gt_crops/crops", "crops_gt_crops")
-DEFAULT_OUTPUT = "gradcam_visualizations"
 # Bytes: of the 255 that a file's name may have, the rest is for what pictures are called beside it.
 LONGEST_NAME = 160
 
@@ -45,11 +66,28 @@ class ImageItem:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundImages:
+    """The images of a folder, by path; what was left out; folders: as `Walk` has them."""
+
+    items: tuple[ImageItem, ...]
+    skipped: Skipped = NOTHING
+    folders: tuple[tuple[Path, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ModelFolder:
     """One `cls_*` folder, by its name as UTF-8 can say it, and the checkpoint in it."""
 
     name: str
     checkpoint: Path
+
+
+@dataclass(frozen=True, slots=True)
+class FoundModels:
+    """The classifiers of an experiment, by name, and which `cls_*` are none, and why."""
+
+    models: tuple[ModelFolder, ...]
+    skipped: Skipped = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +104,14 @@ class Experiment:
     @property
     def holds_models(self) -> bool:
         """Whether any classifier is in it."""
-        return any(_checkpoint_in(folder) for folder in self.folder.glob("cls_*"))
+        return bool(self.look_for_models().models)
 
     @property
     def splits(self) -> list[str]:
         """The splits that have a folder for crops: "test", "train", "val" and the like."""
         for crops in CROP_FOLDERS:
             root = self.folder / crops
-            names = [p.name for p in sorted(root.glob("*")) if p.is_dir() and p.name in SPLITS]
+            names = [p.name for p in sorted(root.glob("*")) if _is_dir(p) and p.name in SPLITS]
             if names:
                 return names
         return []
@@ -83,11 +121,7 @@ class Experiment:
 
         Raises NoModelsFound, which lists what there is instead.
         """
-        found = [
-            ModelFolder(speakable(folder.name), checkpoint)
-            for folder in sorted(self.folder.glob("cls_*"))
-            if (checkpoint := _checkpoint_in(folder)) is not None
-        ]
+        found = self.look_for_models().models
         if not found:
             raise NoModelsFound(self._no_models())
         kept = [m for m in found if not wanted or _contains_any(m.name, wanted)]
@@ -99,27 +133,70 @@ class Experiment:
             )
         return kept
 
+    def look_for_models(self, *, within: Path | None = None) -> FoundModels:
+        """All classifiers by name; links are followed.
+
+        within: checkpoints that lie elsewhere, once links are followed, are none.
+        """
+        models, tally = [], Tally()
+        for folder in sorted(self.folder.glob("cls_*")):
+            try:
+                checkpoint = _checkpoint_in(folder)
+                if checkpoint is None and not folder.is_dir():
+                    tally.add("link-broken", folder.name, count=int(folder.is_symlink()))
+                elif checkpoint is None:
+                    tally.add("no-checkpoint", folder.name)
+                elif within is not None and not checkpoint.resolve().is_relative_to(within):
+                    tally.add("leads-out")
+                else:
+                    models.append(ModelFolder(speakable(folder.name), checkpoint))
+            except (OSError, RuntimeError) as error:  # no rights; a loop of links
+                why = getattr(error, "strerror", None) or "a loop of links"
+                tally.add("not-readable", f"{folder.name} ({why})")
+        return FoundModels(tuple(models), tally.skipped())
+
     def split_folders(self, split: str) -> list[Path]:
         """The folders that may hold a split's crops, of those layouts that are there."""
         roots = [self.folder / crops / split for crops in CROP_FOLDERS]
-        return [root for root in roots if root.is_dir()]
+        return [root for root in roots if _is_dir(root)]
 
     def images(self, split: str = "test") -> list[ImageItem]:
+        """As `look_for_images`, without what was left out. Raises NoImagesFound."""
+        found = self.look_for_images(split)
+        if not found.items:
+            raise self.no_images(split, found.skipped)
+        return list(found.items)
+
+    def look_for_images(
+        self, split: str = "test", *, within: Path | None = None, outputs: Iterable[Path] = ()
+    ) -> FoundImages:
         """The split's crops by path, with their true class where a class folder names it.
 
-        Raises NoImagesFound, which names the folders that were looked into.
+        Of the first layout that has any. within, outputs: as in `walk`.
         """
+        found = FoundImages(())
         for root in self.split_folders(split):
-            if items := find_images(root):
-                return items
+            here = look_for_images(root, within=within, outputs=outputs)
+            folders = (*found.folders, *here.folders)
+            found = FoundImages(here.items, found.skipped + here.skipped, folders)
+            if found.items:
+                break
+        return found
+
+    def no_images(self, split: str, skipped: Skipped) -> NoImagesFound:
+        """The error for a split without images; it names the folders that were looked into."""
         looked = " or ".join(str(self.folder / crops / split) for crops in CROP_FOLDERS)
-        raise NoImagesFound(
-            f"no test images found in {self.name}: expected images in {looked}; "
+        left_out = f"; skipped: {skipped.words}" if skipped else ""
+        return NoImagesFound(
+            f"no test images found in {self.name}: expected images in {looked}{left_out}; "
             "to explain images from elsewhere: gradcam images --model CHECKPOINT --images FOLDER"
         )
 
     def _no_models(self) -> str:
-        there = sorted(p.name + "/" * p.is_dir() for p in self.folder.iterdir())
+        try:
+            there = sorted(p.name + "/" * _is_dir(p) for p in self.folder.iterdir())
+        except OSError as error:
+            return f"{self.name} cannot be read ({error.strerror})"
         return (
             f"no classification models found in {self.name}: expected cls_*/best.pt; "
             f"found {', '.join(there[:12]) or 'an empty folder'}"
@@ -151,31 +228,36 @@ def all_experiments(root: Path) -> list[Experiment]:
     if Experiment(root).holds_models:
         return [Experiment(root)]
     folders = {
-        folder for pattern in _BELOW_A_ROOT for folder in root.glob(pattern) if folder.is_dir()
+        folder for pattern in _BELOW_A_ROOT for folder in root.glob(pattern) if _is_dir(folder)
     }
     return [Experiment(folder) for folder in sorted(folders, key=_age)]
 
 
 def find_images(path: Path) -> list[ImageItem]:
+    """As `look_for_images`, without what was left out. Raises ImageNotFound."""
+    return list(look_for_images(path).items)
+
+
+def look_for_images(
+    path: Path, *, within: Path | None = None, outputs: Iterable[Path] = ()
+) -> FoundImages:
     """The image file at the path, or all under the folder (recursively), each with a unique name.
 
-    The true class is the folder directly around an image, unless that is the folder given.
-    Raises ImageNotFound where there is nothing at the path.
+    The true class is the folder directly around an image, unless that is the folder given. within,
+    outputs: as in `walk`. Raises ImageNotFound where there is nothing at the path.
     """
     if path.is_file():
-        return [ImageItem(path, short_name(speakable(path.stem), LONGEST_NAME), None)]
+        name = short_name(speakable(path.stem), LONGEST_NAME)
+        return FoundImages((ImageItem(path, name, None),))
     if not path.is_dir():
         raise ImageNotFound(f"there is no image or folder {path}")
-    files = sorted(
-        file
-        for file in path.rglob("*")
-        if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file() and not _hidden(file, path)
-    )
-    names = unique_names([file.relative_to(path) for file in files])
-    return [
+    found = walk(path, within=within, outputs=outputs)
+    names = unique_names([file.relative_to(path) for file in found.files])
+    items = (
         ImageItem(file, name, None if file.parent == path else file.parent.name)
-        for file, name in zip(files, names, strict=True)
-    ]
+        for file, name in zip(found.files, names, strict=True)
+    )
+    return FoundImages(tuple(items), found.skipped, found.folders)
 
 
 def unique_names(files: Sequence[Path]) -> list[str]:
@@ -233,6 +315,14 @@ def _checkpoint_in(folder: Path) -> Path | None:
     return next((file for file in candidates if file.is_file()), None)
 
 
+def _is_dir(path: Path) -> bool:
+    """Whether it is a folder, or a link to one, as far as one may look."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def _contains_any(name: str, wanted: Iterable[str]) -> bool:
     return any(part.casefold() in name.casefold() for part in wanted)
 
@@ -241,16 +331,12 @@ def _experiments_of_run(run: Path | None) -> list[Experiment]:
     if run is None:
         return []
     root = run if run.name == "experiments" else run / "experiments"
-    return [Experiment(p) for p in sorted(root.glob("experiment_*")) if p.is_dir()]
+    return [Experiment(p) for p in sorted(root.glob("experiment_*")) if _is_dir(p)]
 
 
 def _newest_run(results: Path) -> Path | None:
     runs = [p for p in results.iterdir() if _RUN_DATE.search(p.name) and _experiments_of_run(p)]
     return max(runs, key=lambda p: (_RUN_DATE.findall(p.name)[-1], p.name), default=None)
-
-
-def _hidden(file: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(root).parts)
 
 
 def _age(folder: Path) -> tuple[str, str]:
@@ -286,7 +372,7 @@ def _numbered(names: Sequence[str]) -> list[str]:
 def _balanced(items: Sequence[ImageItem]) -> list[ImageItem]:
     by_class: dict[str, list[ImageItem]] = defaultdict(list)
     for item in items:
-        by_class[item.true_class or ""].append(item)
+        by_class[folded(item.true_class or "")].append(item)
     longest = max((len(group) for group in by_class.values()), default=0)
     return [
         group[turn] for turn in range(longest) for group in by_class.values() if turn < len(group)

@@ -12,7 +12,7 @@ import io
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,7 +22,8 @@ from cam_engine.decoded import counted, facts_from_json
 from cam_engine.errors import OutputNotWritable
 from cam_engine.records import Failed, LayerFacts, Row, RunFacts, Succeeded, to_json
 from cam_engine.results import ClassScore
-from cam_engine.short_names import short_name
+from cam_engine.short_names import short_name, speakable
+from cam_engine.skipped import NOTHING, Skipped
 
 _log = logging.getLogger(__name__)
 
@@ -58,12 +59,18 @@ class PicturePaths:
 
 @dataclass(frozen=True, slots=True)
 class ModelSummary:
-    """One classifier's rows, and how long they took."""
+    """One classifier's rows, and how long they took.
+
+    skipped: what was left out where images were looked for. folders_of_no_class: images by folder,
+    of those folders that are no class of the classifier's.
+    """
 
     facts: RunFacts
     rows: tuple[Row, ...]
     seconds: float
     resumed: int = 0
+    skipped: Skipped = NOTHING
+    folders_of_no_class: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def failed(self) -> tuple[Failed, ...]:
@@ -210,27 +217,44 @@ def _write_summaries(
     summary: Mapping[str, object],
     manifest: Mapping[str, object],
 ) -> None:
-    others = [name for name, is_ours in _OURS.items() if not _may_replace(folder, name, is_ours)]
-    if others:
-        _log.warning(
-            "%s is not of this software, or damaged, and was left as it is: no summaries are "
-            "written beside it; remove it, or choose another output folder",
-            folder.shown(others[0]),
-        )
+    def read(name: str) -> bytes:
+        try:
+            return folder.read(name)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise not_writable(folder.shown(name), error) from error
+
+    if not may_replace_summaries(read, folder.shown):
         return
     write_into(folder, SUMMARY_CSV, summary_csv(table))
     write_into(folder, SUMMARY_JSON, _json_bytes(summary))
     write_into(folder, MANIFEST, _json_bytes(manifest))
 
 
-def _may_replace(folder: ConfinedFolder, name: str, is_ours: Callable[[bytes], bool]) -> bool:
+def may_replace_summaries(read: Callable[[str], bytes], shown: Callable[[str], str]) -> bool:
+    """Whether none of the three files there is another program's, or damaged; else the log warns.
+
+    read: the content of a file of that name; raises FileNotFoundError, and what else it raises is
+    raised. shown: its path, for people.
+    """
+    for name, is_ours in _OURS.items():
+        if not _may_replace(name, is_ours, read):
+            _log.warning(
+                "%s is not of this software, or damaged, and was left as it is: no summaries are "
+                "written beside it; remove it, or choose another output folder",
+                shown(name),
+            )
+            return False
+    return True
+
+
+def _may_replace(name: str, is_ours: Callable[[bytes], bool], read: Callable[[str], bytes]) -> bool:
     """Whether there is nothing of that name, nothing in it, or what we wrote."""
     try:
-        data = folder.read(name)
+        data = read(name)
     except FileNotFoundError:
         return True
-    except OSError as error:
-        raise not_writable(folder.shown(name), error) from error
     try:
         return not data or is_ours(data)
     except _OF_A_DAMAGED_SUMMARY:
@@ -356,10 +380,20 @@ def _no_formula(text: str) -> str:
 
 def model_summary_object(summary: ModelSummary) -> dict[str, object]:
     """What summary.json holds of one classifier."""
+    correct, known = summary.accuracy
+    skipped = summary.skipped
+    folders = summary.folders_of_no_class
     return {
         "model": summary.facts.model,
         "notices": notices_of(summary),
         "images": [row_to_json(row) for row in summary.rows],
+        "accuracy": {
+            "correct": correct,
+            "of_known_class": known,
+            "images": len(summary.succeeded),
+        },
+        "skipped": {"total": skipped.total, "words": skipped.words, "kinds": skipped.kinds},
+        "folders_of_no_class": {speakable(name): count for name, count in folders.items()},
     }
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from cam_engine.class_names import class_index, class_meant
 from cam_engine.confined import ConfinedFolder
 from cam_engine.decoded import ImageFacts
 from cam_engine.decoding import DEFAULT_LIMITS, Decode, ImageLimits, decode, read_image_bytes
@@ -137,10 +138,10 @@ def truth_margins(
             answers = iter(explainer.probabilities(known))
             for item, one in zip(chunk, inputs, strict=True):
                 row = None if one is None else next(answers)
-                if row is None or item.true_class not in names:
+                truth = class_index(item.true_class, names)
+                if row is None or truth is None:
                     margins.append(None)
                     continue
-                truth = names.index(item.true_class)
                 others = [p for index, p in enumerate(row) if index != truth]
                 margins.append(float(row[truth] - max(others, default=0.0)))
     return margins
@@ -279,8 +280,7 @@ class _Run:
         return Failed(self._shown(item), item.name, self._true_class(item), error.code, str(error))
 
     def _true_class(self, item: ImageItem) -> str | None:
-        known = item.true_class in self._explainer.classifier.class_names
-        return item.true_class if known else None
+        return class_meant(item.true_class, self._explainer.classifier.class_names)
 
     def _shown(self, item: ImageItem) -> str:
         root = self._request.images_root

@@ -9,6 +9,7 @@ of the time.
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
@@ -35,6 +36,10 @@ _LEVEL = 1
 _METRES_PER_INCH = 0.0254
 _LONGEST_KEYWORD_BYTES = 79
 _MOST_COLOURS = 256
+_TEXT_KINDS = (b"tEXt", b"iTXt")
+_RECIPE = b"Recipe\0"
+_LONGEST_RECIPE_BYTES = 2**20
+_MOST_CHUNKS_BEFORE_PIXELS = 64
 
 
 def encode_png(
@@ -81,6 +86,34 @@ def read_png_text(source: Path | str | bytes | BinaryIO, name: str | None = None
         raise ImageNotFound(f"no file {name}") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InvalidImage(f"{name}: not a PNG ({error})") from error
+
+
+def is_own_picture(path: Path) -> bool:
+    """Tell whether a file is a PNG that carries a recipe of this software before its pixels.
+
+    Only the heads of its chunks are read, and the recipe.
+    """
+    try:
+        # A pipe that has come into the file's place would otherwise be waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            return file.read(len(_SIGNATURE)) == _SIGNATURE and _has_recipe(file)
+    except OSError:
+        return False
+
+
+def _has_recipe(file: BinaryIO) -> bool:
+    for _ in range(_MOST_CHUNKS_BEFORE_PIXELS):
+        head = file.read(8)
+        length, kind = int.from_bytes(head[:4]), head[4:]
+        if len(head) < 8 or kind == b"IDAT":
+            return False
+        start = file.tell()
+        if kind in _TEXT_KINDS and file.read(len(_RECIPE)) == _RECIPE:
+            rest = file.read(min(length, _LONGEST_RECIPE_BYTES))
+            return b'"image_sha256":' in rest
+        file.seek(start + length + _CHUNK_FRAME_BYTES - 8)
+    return False
 
 
 def is_whole_png(source: Path | bytes) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from cam_engine.architectures import Layout, Sign, Stage, Tap
 from cam_engine.cam import NEEDS_RECTIFIED
+from cam_engine.class_names import class_index, classes_like
 from cam_engine.errors import ClassNotFound, LayerNotFound, LayerNotSpatial
 from cam_engine.options import STAGES, Taps
 
@@ -24,7 +25,7 @@ class PlannedLayer:
 
 
 def resolve_class(target: int | str, class_names: Sequence[str]) -> int:
-    """The index of a class given by index or name (exact, else whatever the case).
+    """The index of a class given by index or name (exact, else as `class_index` finds it).
 
     Raises ClassNotFound, which names the classes that there are.
     """
@@ -33,6 +34,11 @@ def resolve_class(target: int | str, class_names: Sequence[str]) -> int:
     else:
         index = target if 0 <= target < len(class_names) else None
     if index is None:
+        alike = classes_like(target, class_names) if isinstance(target, str) else []
+        if alike:
+            raise ClassNotFound(
+                f"class {target!r} may mean {' or '.join(alike)}; give it exactly, or by its index"
+            )
         raise ClassNotFound(
             f"class {target!r} is unknown to this classifier; "
             f"choose an index from 0 to {len(class_names) - 1} or one of {', '.join(class_names)}"
@@ -85,14 +91,10 @@ def rectified(activations: Tensor, sign: Sign, method: str) -> Tensor:
 
 
 def _class_by_name(name: str, class_names: Sequence[str]) -> int | None:
-    if name in class_names:
-        return list(class_names).index(name)
-    folded = [one.casefold() for one in class_names]
-    if folded.count(name.casefold()) == 1:
-        return folded.index(name.casefold())
-    if name.isdecimal() and int(name) < len(class_names):
+    index = class_index(name, class_names)
+    if index is None and name.isdecimal() and int(name) < len(class_names):
         return int(name)
-    return None
+    return index
 
 
 def _plan_layer(name: str, layout: Layout, network: nn.Module, taps: Taps) -> PlannedLayer:

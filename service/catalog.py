@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,11 +13,15 @@ from typing import Generic, TypeVar
 
 from cam_engine.checkpoints import CheckpointHeader
 from cam_engine.data_root import DataRoot, check_form
-from cam_engine.errors import CamError, NoImagesFound, NoModelsFound, error_of_item
-from cam_engine.experiments import Experiment, ImageItem
+from cam_engine.errors import CamError, error_of_item
+from cam_engine.experiments import Experiment, FoundImages, ImageItem
 from cam_engine.grids import LayerGrid, layer_grids
 from cam_engine.headers import CheckpointStalled, HeaderReader
+from cam_engine.skipped import NOTHING, Skipped
 from service.problems import ServiceError
+
+_MOST_LISTS = 512
+_MAY_BE_MENDED = frozenset({"not-readable", "link-broken"})
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -60,11 +65,20 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class ExperimentEntry:
-    """One experiment by its path below the data root."""
+    """One experiment by its path below the data root; skipped: `cls_*` that are no models."""
 
     id: str
     experiment: Experiment
     models: tuple[ModelEntry, ...]
+    skipped: Skipped = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentEntries:
+    """All experiments, the newest run's first, and what was left out."""
+
+    entries: tuple[ExperimentEntry, ...] = ()
+    skipped: Skipped = NOTHING
 
 
 class Catalog:
@@ -75,17 +89,23 @@ class Catalog:
         self.root = self.data.root
         self._refresh_seconds = refresh_seconds
         self._lock = threading.Lock()
-        self._experiments: tuple[ExperimentEntry, ...] = ()
+        self._experiments = ExperimentEntries()
         self._looked = float("-inf")
         self._headers = HeaderReader()
         self._facts = _Remembered(self._read_facts)
-        self._images = _Remembered(self._list_images)
+        self._images: OrderedDict[tuple[Path, ...], _Listed] = OrderedDict()
 
     def experiments(self) -> tuple[ExperimentEntry, ...]:
         """All experiments, the newest run's first."""
+        return self.found_experiments().entries
+
+    def found_experiments(self) -> ExperimentEntries:
+        """As `experiments`, with what was left out."""
         with self._lock:
             if time.monotonic() - self._looked > self._refresh_seconds:
-                self._experiments = tuple(self._entry(one) for one in self.data.experiments())
+                found = self.data.look_for_experiments()
+                entries = tuple(self._entry(one) for one in found.experiments)
+                self._experiments = ExperimentEntries(entries, found.skipped)
                 self._looked = time.monotonic()
             return self._experiments
 
@@ -168,16 +188,29 @@ class Catalog:
             return Unreadable(fault.code, str(fault))
 
     def images(self, entry: ExperimentEntry, split: str) -> tuple[ImageItem, ...]:
-        """The split's images by path; remembered until a folder of theirs changes."""
-        folders = tuple(sorted(_folders_of(entry.experiment, split)))
-        return self._images.get(_SplitStamp(entry.experiment, split, folders))
+        """The split's images by path."""
+        return self.found_images(entry, split).items
 
-    def _list_images(self, stamp: _SplitStamp) -> tuple[ImageItem, ...]:
-        try:
-            found = stamp.experiment.images(stamp.split)
-        except NoImagesFound:
-            return ()
-        return tuple(item for item in found if self.data.holds(item.path))
+    def found_images(self, entry: ExperimentEntry, split: str) -> FoundImages:
+        """The split's images, and what was left out; remembered until one of its folders changes.
+
+        (Those are all that were looked into, also behind links.)
+        """
+        experiment = entry.experiment
+        key = (*experiment.split_folders(split), Path(split))
+        with self._lock:
+            listed = self._images.get(key)
+        if listed is not None and listed.holds():
+            return listed.found
+        found = self.data.look_for_images(experiment, split)
+        # What is amiss may be mended without a change of these folders.
+        amiss = any(kind.reason in _MAY_BE_MENDED for kind in found.skipped.kinds)
+        until = time.monotonic() + self._refresh_seconds if amiss else float("inf")
+        with self._lock:
+            self._images[key] = _Listed(found, until)
+            while len(self._images) > _MOST_LISTS:
+                self._images.popitem(last=False)
+        return found
 
     def _accuracy(self, model: ModelEntry) -> float:
         facts = self.facts(model)
@@ -186,16 +219,13 @@ class Catalog:
 
     def _entry(self, experiment: Experiment) -> ExperimentEntry:
         id_ = self.data.id_of(experiment.folder)
-        try:
-            found = experiment.models()
-        except NoModelsFound:
-            found = []
+        found = experiment.look_for_models(within=self.root)
         models = [
             ModelEntry(f"{id_}/{one.name}", id_, one.name, stamp)
-            for one in found
+            for one in found.models
             if (stamp := self._stamp(one.checkpoint)) is not None
         ]
-        return ExperimentEntry(id_, experiment, tuple(models))
+        return ExperimentEntry(id_, experiment, tuple(models), found.skipped)
 
     def _stamp(self, checkpoint: Path) -> FileStamp | None:
         """None for a file that is gone, or a link that leads out of the data root."""
@@ -213,12 +243,16 @@ def stamp_of(path: Path) -> FileStamp:
 
 
 @dataclass(frozen=True, slots=True)
-class _SplitStamp:
-    """An experiment's split and the times of its folders, which change with their entries."""
+class _Listed:
+    """A split's images, and until when (monotonic seconds) that holds, short of a change."""
 
-    experiment: Experiment
-    split: str
-    folders: tuple[tuple[str, int], ...]
+    found: FoundImages
+    until: float
+
+    def holds(self) -> bool:
+        """Whether no folder has changed since, as its time says."""
+        unchanged = all(_time(folder) == then for folder, then in self.found.folders)
+        return unchanged and time.monotonic() < self.until
 
 
 class _ForNow(Exception):
@@ -255,8 +289,8 @@ class _Remembered(Generic[_Key, _Value]):
 _grids = lru_cache(maxsize=128)(layer_grids)
 
 
-def _folders_of(experiment: Experiment, split: str) -> Iterable[tuple[str, int]]:
-    for root in experiment.split_folders(split):
-        for folder in (root, *root.iterdir()):
-            if folder.is_dir():
-                yield folder.as_posix(), folder.stat().st_mtime_ns
+def _time(folder: Path) -> int | None:
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return None

@@ -46,6 +46,9 @@ class SplitDepths:
         for split in _SPLITS:
             items = self._catalog.images(experiment, split)
             found = [item for item in items if self._catalog.data.id_of(item.path) in wanted]
+            if not found:  # links to listed images are not listed themselves
+                files = {self._catalog.data.listed(one) for one in wanted}
+                found = [item for item in items if item.path.resolve() in files]
             if found:
                 return self._depth(experiment, split, items).added_to(options, found)
         return options

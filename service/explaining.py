@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import NamedTuple, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 import numpy as np
 
+from cam_engine.class_names import class_meant, folded
 from cam_engine.data_root import check_form
 from cam_engine.decoded import DecodedImage, ImageFacts
 from cam_engine.decoding import ImageLimits
@@ -130,8 +132,7 @@ class Explaining:
         names = model.explainer.classifier.class_names
         options = plan.options
         sources = (
-            one if one.true_class in names else replace(one, true_class=None)
-            for one in plan.sources
+            replace(one, true_class=class_meant(one.true_class, names)) for one in plan.sources
         )
         plain = needs_unenhanced(request, media_type, sheet=plan.heading is not None)
         items = await _all(
@@ -300,7 +301,7 @@ class Explaining:
                 "accept application/zip for all pictures",
             )
         items = self._catalog.images(experiment, "test")
-        count = request.max_images or len({item.true_class for item in items})
+        count = request.max_images or len({folded(item.true_class or "") for item in items})
         if count > self._sync_max_images:
             raise ServiceError(
                 "too-many-images",
@@ -322,8 +323,9 @@ class Explaining:
                 f"there is no image {path!r}; GET /v1/experiments/{{path}}/images lists them",
             )
         data = self._catalog.data.read_image(file, self._limits)
-        parent = file.parent.name
-        return ImageSource(data, hashlib.sha256(data).hexdigest(), full, parent)
+        # Of the path that was asked for: its folder may be a link to one of another name.
+        folder = PurePosixPath(path).parent.name or None
+        return ImageSource(data, hashlib.sha256(data).hexdigest(), full, folder)
 
     def _read_item(self, item: ImageItem) -> ImageSource:
         relative = self._catalog.data.id_of(item.path)

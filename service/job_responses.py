@@ -8,10 +8,12 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, Field
 
+from cam_engine.skipped import NOTHING
 from service.job_results import ItemPage as Page
 from service.job_results import JobItem
 from service.jobs import JobPlan as Plan
 from service.jobs import PlannedFolder
+from service.responses import SkippedFiles, skipped_files
 from worker.contract import (
     Below,
     ItemState,
@@ -45,6 +47,9 @@ class Job(BaseModel):
     activity: str | None = Field(description="what a worker does for it at the moment, in words")
     error: JobError | None
     notice: str | None = Field(description="something that a person should know")
+    left_out: SkippedFiles = Field(
+        description="of the experiment's images and models, when the job was accepted"
+    )
     links: dict[str, str]
 
 
@@ -70,7 +75,11 @@ class Item(BaseModel):
     model: str
     image: str | None = Field(description="null until it is chosen (pick=errors)")
     name: str | None
-    true_class: str | None
+    true_class: str | None = Field(
+        description="the model's class that the image's folder means, null where it means none; "
+        "until the model is loaded, the folder"
+    )
+    folder: str | None = Field(description="the image's class folder")
     status: ItemState
     error: ItemError | None
     replaced: str | None = Field(description="why its picture is not the job's any more, in words")
@@ -109,6 +118,7 @@ class JobPlan(BaseModel):
     models: list[str] = Field(description="their folders")
     images: int = Field(description="images a model")
     available: int = Field(description="images that these are chosen from")
+    left_out: SkippedFiles = Field(description="of the experiment's images and models")
     items: int
     destination: Standing = Field(description="where the pictures would go")
     usual: Standing = Field(description="where they would go if nothing were there")
@@ -120,6 +130,7 @@ def job_plan(plan: Plan) -> JobPlan:
         models=[model.name for model in plan.models],
         images=plan.image_count,
         available=plan.available,
+        left_out=skipped_files(plan.left_out),
         items=plan.image_count * len(plan.models),
         destination=_standing(plan.chosen),
         usual=_standing(plan.usual),
@@ -145,7 +156,8 @@ def _item(item: JobItem, own: str, jobs: str) -> Item:
         model=item.model,
         image=image.path if image else None,
         name=image.name if image else None,
-        true_class=image.true_class if image else None,
+        true_class=item.true_class,
+        folder=image.true_class if image else None,
         status=item.state,
         error=None if why is None else ItemError(code=why.code, detail=why.detail),
         replaced=item.replaced,
@@ -187,5 +199,6 @@ def job(state: JobState, base: str, *, workers: bool) -> Job:
         activity=state.activity,
         error=state.error,
         notice=None if workers or state.finished else NO_WORKER,
+        left_out=skipped_files(record.left_out or NOTHING),
         links={"self": address, **{part: f"{address}/{part}" for part in parts}},
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from zipstream import ZIP_STORED, ZipStream
 
+from cam_engine.class_names import class_meant
 from cam_engine.data_root import check_form
 from cam_engine.decoding_pool import DecodingPool
 from cam_engine.errors import CamError, PathOutsideRoot
@@ -30,16 +32,18 @@ _LEFT_OUT = "REPLACED.txt"
 class JobItem:
     """One image with one model.
 
-    image: None until it is chosen. figure: path of its main figure in the output folder, where it
-    is the job's own. replaced: why it is not, in words, where the item succeeded; replaced_by: the
-    job that replaced it, where one is known. outdated: why the figure is not of the image file as
-    it is now, in words.
+    image: None until it is chosen. true_class: the model's own name of the class that the image's
+    folder means; the folder's until the model has been loaded. figure: path of its main figure in
+    the output folder, where it is the job's own. replaced: why it is not, in words, where the item
+    succeeded; replaced_by: the job that replaced it, where one is known. outdated: why the figure
+    is not of the image file as it is now, in words.
     """
 
     model: str
     image: JobImage | None
     state: ItemState
     failure: ItemFailure | None = None
+    true_class: str | None = None
     figure: str | None = None
     replaced: str | None = None
     replaced_by: str | None = None
@@ -56,12 +60,21 @@ class ItemPage:
 
 @dataclass(frozen=True, slots=True)
 class _Model:
-    """What a job did with one of its models; images is None until they are chosen."""
+    """What a job did with one of its models.
+
+    images: None until they are chosen. classes: None until it has been loaded.
+    """
 
     name: str
     index: int
     images: list[JobImage] | None
     runs: frozenset[str]
+    classes: tuple[str, ...] | None
+
+    def true_class(self, image: JobImage | None) -> str | None:
+        """The class that the image's folder means."""
+        folder = None if image is None else image.true_class
+        return folder if self.classes is None else class_meant(folder, self.classes)
 
 
 class JobResults:
@@ -88,7 +101,8 @@ class JobResults:
             images = models[index].images
             image = None if images is None else images[position]
             failure = failures.get(item) if states[item] == "failed" else None
-            found.append(JobItem(record.models[index].id, image, states[item], failure))
+            true_class = models[index].true_class(image)
+            found.append(JobItem(record.models[index].id, image, states[item], failure, true_class))
         numbers = [item // record.image_count for item in chosen[offset : offset + limit]]
         owned = self._owned(state, found, [models[index] for index in numbers])
         return ItemPage(tuple(owned), len(chosen))
@@ -191,7 +205,10 @@ class JobResults:
     def _model(self, state: JobState, index: int) -> _Model:
         job = state.record.id
         images = self._store.chosen_images(state, index)
-        return _Model(state.record.models[index].name, index, images, self._store.runs(job, index))
+        facts = self._store.facts(job, index)
+        classes = None if facts is None else tuple(json.loads(facts)["class_names"])
+        name = state.record.models[index].name
+        return _Model(name, index, images, self._store.runs(job, index), classes)
 
     def _model_of(self, state: JobState, path: str) -> _Model | None:
         names = [model.name for model in state.record.models]

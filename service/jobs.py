@@ -6,7 +6,7 @@ import hashlib
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from cam_engine.decoding_pool import DecodingPool
 from cam_engine.errors import OutputBusy
 from cam_engine.experiments import Experiment, ImageItem, ModelFolder, pick_images
+from cam_engine.skipped import Skipped
 from service.catalog import FileStamp, stamp_of
 from service.job_results import JobResults
 from service.jobs_threads import JobsThreads
@@ -61,10 +62,12 @@ class JobPlan:
     """What would become of a request.
 
     image_count: images a model, of `available` ones. chosen: where its pictures would go.
-    usual: where they would go if nothing were there.
+    usual: where they would go if nothing were there. left_out: of the experiment's images and
+    models.
     """
 
     models: tuple[JobModel, ...]
+    left_out: Skipped
     available: int
     image_count: int
     chosen: PlannedFolder
@@ -241,7 +244,7 @@ class Jobs:
         if chosen is None:
             raise _holds_others(found[-1].shown)
         self.places.storage.open(chosen.folder).check_writable()
-        return JobPlan(asked.models, asked.available, asked.count, chosen, found[0])
+        return JobPlan(asked.models, asked.left_out, asked.available, asked.count, chosen, found[0])
 
     def _create(self, job: str, request: JobRequest, key: str | None = None) -> JobState:
         asked = self._asked(request)
@@ -259,9 +262,12 @@ class Jobs:
         models = tuple(
             _job_model(self.places, one) for one in root.models(experiment, request.models)
         )
-        items = root.images(experiment)
-        images = _candidates(experiment, items, request)
-        return _Asked(request, recipe, models, images, len(items))
+        found = root.look_for_images(experiment)
+        if not found.items:
+            raise experiment.no_images("test", found.skipped)
+        images = _candidates(experiment, found.items, request)
+        left_out = found.skipped + root.look_for_models(experiment).skipped
+        return _Asked(request, recipe, models, images, len(found.items), left_out)
 
     def _created(self, job: str, asked: _Asked, folder: JobFolder, key: str | None) -> bool:
         """Accept the job with that folder; False where another recipe's pictures are in it."""
@@ -279,6 +285,7 @@ class Jobs:
             output=output.shown,
             folder=folder,
             owner=self._caller,
+            left_out=asked.left_out,
         )
         with ExitStack() as undo:
             undo.callback(output.remove_run, job)
@@ -323,6 +330,7 @@ class _Asked:
     models: tuple[JobModel, ...]
     images: list[JobImage]
     available: int
+    left_out: Skipped
 
     @property
     def count(self) -> int:
@@ -344,7 +352,7 @@ def _holds_others(folder: str) -> ServiceError:
 
 
 def _candidates(
-    experiment: Experiment, items: list[ImageItem], request: JobRequest
+    experiment: Experiment, items: Sequence[ImageItem], request: JobRequest
 ) -> list[JobImage]:
     """The images to explain; those to choose from where each model chooses its own."""
     if request.max_images is not None and request.pick != "errors":

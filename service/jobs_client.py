@@ -191,6 +191,9 @@ def _show(job: dict[str, Any], arguments: argparse.Namespace) -> int:
     print(json.dumps(job, indent=2) if arguments.json else _line(job))
     if job["error"] and not arguments.json:
         print(f"error [{job['error']['code']}]: {job['error']['detail']}", file=sys.stderr)
+    left_out = job.get("left_out") or {"words": ""}  # services of before do not say
+    if left_out["words"] and not arguments.json:
+        print(f"skipped: {left_out['words']}", file=sys.stderr)
     if job["notice"] and not arguments.json:
         print(job["notice"], file=sys.stderr)
     if job["status"] == "failed":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
+from cam_engine.class_names import class_meant, no_classes
 from cam_engine.decoding import ImageLimits
 from cam_engine.decoding_pool import DecodingPool
 from cam_engine.errors import CamError
@@ -41,20 +42,29 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class PredictedImage:
-    """A test image: its path within the experiment, its class folder, and what was predicted."""
+    """A test image: its path within the experiment, its class, and what was predicted.
+
+    true_class: the model's own name of the class that the folder means; None where it means none.
+    """
 
     path: str
     true_class: str | None
+    folder: str | None
     prediction: Prediction
 
 
 @dataclass(frozen=True, slots=True)
 class PredictedPage:
-    """Some of an experiment's test images; total: how many it has."""
+    """Some of an experiment's test images; total: how many it has.
+
+    folders_of_no_class: how many of all of them, by folder, are in folders that mean no class of
+    the model's.
+    """
 
     model: str
     images: tuple[PredictedImage, ...]
     total: int
+    folders_of_no_class: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +125,18 @@ class Predictions:
         found: list[Prediction] = []
         for start in range(0, len(chosen), size):
             found += await self._predict(loaded, chosen[start : start + size], plan.options)
+        names = loaded.explainer.classifier.class_names
         images = tuple(
             PredictedImage(
                 self._catalog.data.id_of(item.path).removeprefix(plan.prefix),
+                class_meant(item.true_class, names),
                 item.true_class,
                 prediction,
             )
             for item, prediction in zip(chosen, found, strict=True)
         )
-        return PredictedPage(plan.model.id, images, len(plan.images))
+        unknown = no_classes((item.true_class for item in plan.images), names)
+        return PredictedPage(plan.model.id, images, len(plan.images), unknown)
 
     def _plan(self, path: str, model: str, order: Order) -> _Plan:
         experiment = self._catalog.experiment(path)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from cam_engine.decoded import Alpha, ImageFacts, Samples, Scaling, facts_to_json
 from cam_engine.records import border_energy
 from cam_engine.results import ClassScore, FloatMap, LayerMap
+from cam_engine.skipped import Reason, Skipped
 from service.problems import PROBLEMS
 from service.schemas import ExplanationOptions
 
@@ -86,7 +87,9 @@ class Image(BaseModel):
 
     name: str
     sha256: str = Field(description="of the image's file")
-    true_class: str | None = Field(description="where the image's folder names it")
+    true_class: str | None = Field(
+        description="the model's class that the image's folder means; null where it means none"
+    )
     decoding: Decoding
 
 
@@ -178,12 +181,31 @@ class ModelList(BaseModel):
     models: list[ModelSummary]
 
 
+class SkippedKind(BaseModel):
+    """What was left out for one reason."""
+
+    reason: Reason
+    count: int
+    examples: list[str] = Field(description="names of some, or the endings of files' names")
+
+
+class SkippedFiles(BaseModel):
+    """What was left out where images, models or experiments were looked for."""
+
+    total: int
+    words: str = Field(description="for a person; empty where nothing was left out")
+    kinds: list[SkippedKind]
+
+
 class SplitSummary(BaseModel):
     """A split's images."""
 
     split: str
     images: int
-    classes: dict[str, int] = Field(description="images by class folder")
+    classes: dict[str, int] = Field(
+        description="images by class folder; folders that are named alike are one class"
+    )
+    skipped: SkippedFiles
 
 
 class ExperimentSummary(BaseModel):
@@ -195,6 +217,7 @@ class ExperimentSummary(BaseModel):
     models: list[str] = Field(description="ids")
     images: int
     splits: list[SplitSummary]
+    skipped: SkippedFiles = Field(description="of images in all splits, and of models")
     links: dict[str, str]
 
 
@@ -202,6 +225,7 @@ class ExperimentList(BaseModel):
     """GET /v1/experiments."""
 
     experiments: list[ExperimentSummary] = Field(description="the newest run's first")
+    skipped: SkippedFiles = Field(description="experiments that lead out of the data root")
 
 
 class ImageSummary(BaseModel):
@@ -210,14 +234,19 @@ class ImageSummary(BaseModel):
     path: str
     name: str
     split: str
-    true_class: str | None
+    true_class: str | None = Field(
+        description="its class folder; one name for all folders that are named alike"
+    )
 
 
 class ImagePrediction(BaseModel):
     """What a model predicts for a test image; nulls and `problem` where it cannot be read."""
 
     image: str
-    true_class: str | None
+    true_class: str | None = Field(
+        description="the model's class that the image's folder means; null where it means none"
+    )
+    folder: str | None = Field(description="the image's class folder")
     predicted: str | None
     probability: float | None
     correct: bool | None = Field(description="null also where no class folder names the truth")
@@ -229,6 +258,9 @@ class PredictionPage(BaseModel):
 
     model: str
     predictions: list[ImagePrediction]
+    folders_of_no_class: dict[str, int] = Field(
+        description="of all test images, those in folders that are no class of the model's"
+    )
     total: int
     offset: int
     limit: int
@@ -241,6 +273,7 @@ class ImagePage(BaseModel):
     total: int
     offset: int
     limit: int
+    skipped: SkippedFiles = Field(description="of the splits that were asked for")
     links: dict[str, str] = Field(description="`next` and `previous` where there are such pages")
 
 
@@ -271,6 +304,15 @@ def decoding(facts: ImageFacts) -> Decoding:
         **{name: values[name] for name in Decoding.model_fields if name in values},
         words=facts.words,
     )
+
+
+def skipped_files(skipped: Skipped) -> SkippedFiles:
+    """What was left out as JSON has it."""
+    kinds = [
+        SkippedKind(reason=one.reason, count=one.count, examples=list(one.examples))
+        for one in skipped.kinds
+    ]
+    return SkippedFiles(total=skipped.total, words=skipped.words, kinds=kinds)
 
 
 def score(value: ClassScore) -> Score:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cam_engine.options import STAGES, CamOptions, FigureStyle, Pick
+from cam_engine.skipped import Skipped
 from worker.options import CamFields, LayerName, whole
 
 JobStatus = Literal["queued", "running", "canceling", "succeeded", "partial", "failed", "canceled"]
@@ -141,7 +142,8 @@ class JobRecord(_Part):
     """What does not change once the job is accepted; it also stands in the run's manifest.
 
     folder: None in older records, whose place follows from the request. owner: the label of the
-    API key that submitted it; None without keys, and in older records.
+    API key that submitted it; None without keys, and in older records. left_out: of the
+    experiment's images and models; None in older records.
     """
 
     id: JobId
@@ -152,6 +154,7 @@ class JobRecord(_Part):
     output: str
     folder: JobFolder | None = None
     owner: str | None = None
+    left_out: Skipped | None = None
 
     @property
     def total(self) -> int:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterable
 from typing import Annotated, Literal
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from cam_engine.class_names import folded, one_spelling
 from cam_engine.errors import CamError
+from cam_engine.experiments import FoundImages
+from cam_engine.skipped import NOTHING
 from service import responses
 from service.catalog import Catalog, ExperimentEntry, ModelEntry, Unreadable
 from service.components import Components
@@ -29,7 +33,9 @@ class ImageQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     split: Literal["test", "train", "val"] | None = Field(None, description="default: all")
-    class_name: str | None = Field(None, alias="class", description="class folder; default: all")
+    class_name: str | None = Field(
+        None, alias="class", description="class folder, whatever the case; default: all"
+    )
     offset: int = Field(0, ge=0, le=10_000_000)
     limit: int = Field(50, ge=1, le=500)
 
@@ -42,8 +48,7 @@ class ImageQuery(BaseModel):
 )
 async def list_experiments(request: Request, parts: Parts) -> responses.ExperimentList:
     """Their models, classes and numbers of images; the newest run's first."""
-    found = await asyncio.to_thread(_experiments, parts.catalog, _base(request))
-    return responses.ExperimentList(experiments=found)
+    return await asyncio.to_thread(_experiments, parts.catalog, _base(request))
 
 
 @router.get(
@@ -102,17 +107,31 @@ def _base(request: Request) -> str:
     return str(request.scope.get("root_path", ""))
 
 
-def _experiments(catalog: Catalog, base: str) -> list[responses.ExperimentSummary]:
-    return [_experiment(catalog, entry, base) for entry in catalog.experiments()]
+def _experiments(catalog: Catalog, base: str) -> responses.ExperimentList:
+    found = catalog.found_experiments()
+    experiments = [_experiment(catalog, entry, base) for entry in found.entries]
+    return responses.ExperimentList(
+        experiments=experiments, skipped=responses.skipped_files(found.skipped)
+    )
 
 
 def _experiment(catalog: Catalog, entry: ExperimentEntry, base: str) -> responses.ExperimentSummary:
     splits = []
-    for split in entry.experiment.splits:
-        counts = Counter(item.true_class or "" for item in catalog.images(entry, split))
-        classes = {name: count for name, count in sorted(counts.items()) if name}
-        splits.append(responses.SplitSummary(split=split, images=counts.total(), classes=classes))
+    names = entry.experiment.splits
+    found = {split: catalog.found_images(entry, split) for split in names}
+    spelling = _spelling(found.values())
+    for split in names:
+        counts = Counter(spelling.get(item.true_class or "", "") for item in found[split].items)
+        splits.append(
+            responses.SplitSummary(
+                split=split,
+                images=counts.total(),
+                classes={name: count for name, count in sorted(counts.items()) if name},
+                skipped=responses.skipped_files(found[split].skipped),
+            )
+        )
     address = f"{base}/v1/experiments/{quote(entry.id)}"
+    skipped = sum((one.skipped for one in found.values()), entry.skipped)
     return responses.ExperimentSummary(
         path=entry.id,
         name=entry.experiment.name,
@@ -120,24 +139,33 @@ def _experiment(catalog: Catalog, entry: ExperimentEntry, base: str) -> response
         models=[model.id for model in entry.models],
         images=sum(split.images for split in splits),
         splits=splits,
+        skipped=responses.skipped_files(skipped),
         links={"self": address, "images": f"{address}/images"},
     )
+
+
+def _spelling(found: Iterable[FoundImages]) -> dict[str, str]:
+    """The one name of all class folders of an experiment that are named alike."""
+    return one_spelling(item.true_class for one in found for item in one.items)
 
 
 def _page(catalog: Catalog, path: str, query: ImageQuery, address: str) -> responses.ImagePage:
     entry = catalog.experiment(path)
     prefix = f"{entry.id}/"
+    splits = {split: catalog.found_images(entry, split) for split in entry.experiment.splits}
+    spelling = _spelling(splits.values())
+    wanted = None if query.class_name is None else folded(query.class_name)
+    asked = {split: found for split, found in splits.items() if query.split in {None, split}}
     found = [
         responses.ImageSummary(
             path=catalog.data.id_of(item.path).removeprefix(prefix),
             name=item.name,
             split=split,
-            true_class=item.true_class,
+            true_class=spelling.get(item.true_class or ""),
         )
-        for split in entry.experiment.splits
-        if query.split in {None, split}
-        for item in catalog.images(entry, split)
-        if query.class_name in {None, item.true_class}
+        for split, there in asked.items()
+        for item in there.items
+        if wanted is None or (item.true_class is not None and folded(item.true_class) == wanted)
     ]
     start, limit = query.offset, query.limit
     links = {}
@@ -150,6 +178,7 @@ def _page(catalog: Catalog, path: str, query: ImageQuery, address: str) -> respo
         total=len(found),
         offset=start,
         limit=limit,
+        skipped=responses.skipped_files(sum((one.skipped for one in asked.values()), NOTHING)),
         links=links,
     )
 

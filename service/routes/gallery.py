@@ -155,6 +155,7 @@ def _answer(page: PredictedPage, query: PredictionQuery) -> responses.Prediction
         responses.ImagePrediction(
             image=one.path,
             true_class=one.true_class,
+            folder=one.folder,
             predicted=one.prediction.name,
             probability=one.prediction.probability,
             correct=_correct(one),
@@ -165,6 +166,7 @@ def _answer(page: PredictedPage, query: PredictionQuery) -> responses.Prediction
     return responses.PredictionPage(
         model=page.model,
         predictions=found,
+        folders_of_no_class=dict(page.folders_of_no_class),
         total=page.total,
         offset=query.offset,
         limit=query.limit,

@@ -3,7 +3,7 @@
 import { keepAddress } from "./address.js";
 import { correlation, drawDifference, overlap } from "./agreement.js";
 import { announce, authHeaders, el, showProblem, signedIn } from "./api.js";
-import { imagesOf } from "./images.js";
+import { imagesOf, leftOutText } from "./images.js";
 import { METHODS, fillModels, withoutModels } from "./models.js";
 import { patiently } from "./waiting.js";
 
@@ -55,6 +55,7 @@ function choose(select, value) {
 async function useExperiment(wanted) {
   const experiment = experiments.find((one) => one.path === $("experiment").value);
   paths = (await imagesOf(experiment)).map((one) => one.path);
+  $("left-out").textContent = leftOutText(experiment.skipped);
   const image = wanted.get("image");
   if (image && !paths.includes(image)) paths.unshift(image);
   $("search").value = "";

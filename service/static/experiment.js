@@ -4,7 +4,7 @@ import { flushAddress, goBack, keepAddress, pushAddress, settled } from "./addre
 import { announce, base, el, showProblem } from "./api.js";
 import { showExperiments, testOf } from "./experiments.js";
 import { Gallery } from "./gallery.js";
-import { thumbnailOf } from "./images.js";
+import { leftOutText, thumbnailOf } from "./images.js";
 import { chosen, differ, score } from "./judging.js";
 import { bestOf, many, percent } from "./models.js";
 import { Pictures } from "./pictures.js";
@@ -16,6 +16,7 @@ const $ = (id) => document.getElementById(id);
 const IMAGES_A_PAGE = 500;
 const THUMBNAIL_PIXELS = 160;
 const THUMBNAILS_AT_ONCE = 5; // a browser has six connections: one stays for predictions
+const MOST_FOLDERS = 5; // named
 const FILTERS = ["class", "right", "differ", "sort"];
 
 const query = () => new URLSearchParams(location.search);
@@ -77,6 +78,7 @@ function describe() {
   $("about").textContent =
     `${many(models.length, "model")}, ${many(testOf(experiment).images, "test image")}; ` +
     `classes ${experiment.classes.join(", ") || "unknown"}`;
+  $("left-out").textContent = leftOutText(experiment.skipped);
   $("explain-all").href = `${base}/jobs?${new URLSearchParams({ experiment: experiment.path })}`;
   $("models").replaceChildren(...models.map(modelRow));
   if (models.length === 0)
@@ -152,11 +154,28 @@ const modelName = (id) => models.find((one) => one.id === id)?.name ?? id;
 
 function scoreText(model) {
   if (predicting.refused.has(model)) return predicting.refused.get(model);
-  const { judged, right, unread } = score(predicting.found.get(model));
+  const { judged, right, unread, all } = score(predicting.found.get(model));
   const left = unread > 0 ? `, ${unread} not read` : "";
   const soFar = predicting.isDone(model) ? "" : " so far";
   if (judged === 0) return `no known classes${soFar}${left}`;
-  return `${percent(right / judged)}, ${right} of ${judged}${soFar}${left}`;
+  const known = judged < all - unread ? `; ${judged} of ${all - unread} known` : "";
+  return `${percent(right / judged)}, ${right} of ${judged}${known}${soFar}${left}`;
+}
+
+/** Folders of images whose names are no class of the models that predicted. */
+function noClassText(byModel) {
+  const saying = new Map(); // words -> models
+  for (const [model, folders] of byModel) {
+    const named = Object.entries(folders).map(([name, count]) => `${name} (${many(count, "image")})`);
+    if (named.length === 0) continue;
+    const more = named.length > MOST_FOLDERS ? ` and ${named.length - MOST_FOLDERS} more` : "";
+    const words = named.slice(0, MOST_FOLDERS).join(", ") + more;
+    saying.set(words, [...(saying.get(words) ?? []), modelName(model)]);
+  }
+  const whose = (names) =>
+    names.length < byModel.size ? names.join(", ") : names.length > 1 ? "these models" : "this model";
+  const said = [...saying].map(([words, names]) => `Folders that are no class of ${whose(names)}: ${words}.`);
+  return said.join(" ");
 }
 
 function showScores() {
@@ -166,6 +185,7 @@ function showScores() {
     cell.classList.toggle("wrong", predicting.refused.has(id));
     cell.textContent = isKnown ? scoreText(id) : "–";
   }
+  $("no-class").textContent = noClassText(predicting.foldersOfNoClass);
   const { done, total } = predicting.progress;
   const waiting = isAway ? "; waiting for the service, goes on by itself" : "";
   $("predicting").hidden = !Number.isFinite(total) || predicting.isDone();

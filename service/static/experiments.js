@@ -42,6 +42,7 @@ function card(one, models) {
       "p",
       {},
       `${many(own.length, "model")}, ${many(testOf(one).images, "test image")}`,
+      one.skipped.total > 0 ? `; ${many(one.skipped.total, "file")} skipped` : "",
       best >= 0 ? `; best validation accuracy ${percent(best)}` : "",
     ),
     el(

@@ -24,6 +24,9 @@ async function allPages(address) {
   return images;
 }
 
+/** What was left out where images were looked for, as a sentence; "" where nothing was. */
+export const leftOutText = (skipped) => (skipped?.total ? `Skipped: ${skipped.words}.` : "");
+
 /** Where an image's thumbnail is, at most `size` pixels wide and high. */
 export function thumbnailOf(experiment, image, size) {
   const path = image.split("/").map(encodeURIComponent).join("/");

@@ -1,6 +1,7 @@
 /** The form for a new job, which says beforehand what will run. */
 
 import { base, el, showProblem } from "./api.js";
+import { leftOutText } from "./images.js";
 import { sentence } from "./job-words.js";
 import { METHODS, many, percent } from "./models.js";
 import { patiently, pause } from "./waiting.js";
@@ -142,8 +143,9 @@ async function askPlan(wanted) {
   }
 }
 
-/** Where the pictures go, and what becomes of those that are there. */
-function sayWhere({ usual, destination }) {
+/** Where the pictures go, what becomes of those that are there, and what is left out. */
+function sayWhere({ usual, destination, left_out: leftOut }) {
+  $("form-left-out").textContent = leftOutText(leftOut);
   const folder = el("code", {}, destination.output);
   const below = { data: "", output: " below the output root", store: " in the output store" }[destination.output_below];
   const apart = usual.output !== destination.output;

@@ -3,6 +3,7 @@
 import { announce, api, base, el, showProblem } from "./api.js";
 import { EnlargedFigure } from "./enlarged-figure.js";
 import { follow } from "./job-events.js";
+import { leftOutText } from "./images.js";
 import { countOf, ended, percentage, recipeOf, sentence, stateOf, titleOf, when } from "./job-words.js";
 import { many } from "./models.js";
 import { Pictures } from "./pictures.js";
@@ -73,6 +74,7 @@ function take(now) {
     `${many(job.models.length, "model")} × ${many(images, "image")}${all}, ${recipeOf(job)}, ` +
     `submitted ${when(job.created_at)}`;
   $("job-output").replaceChildren("Pictures in ", el("code", {}, job.output), BELOW[job.output_below]);
+  $("job-left-out").textContent = leftOutText(job.left_out);
   $("job-status").textContent = stateOf(job);
   $("job-count").textContent = countOf(job);
   $("job-progress").value = percentage(job) / 100;

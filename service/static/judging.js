@@ -13,13 +13,14 @@ const ORDERS = {
 /**
  * How a model does so far.
  * @param {Map<string, object>} predictions by image
- * @returns {{judged: number, right: number, unread: number}} judged: whose true class is known
+ * @returns {{judged: number, right: number, unread: number, all: number}} judged: whose true class
+ *   is known
  */
 export function score(predictions) {
   const all = [...predictions.values()];
   const judged = all.filter((one) => one.correct !== null);
   const right = judged.filter((one) => one.correct).length;
-  return { judged: judged.length, right, unread: all.filter((one) => one.problem).length };
+  return { judged: judged.length, right, unread: all.filter((one) => one.problem).length, all: all.length };
 }
 
 /** Whether models that have read the image name different classes. */

@@ -10,6 +10,8 @@ export class Predicting {
   found = new Map();
   /** Model -> why it cannot predict. */
   refused = new Map();
+  /** Model -> folder -> how many images are in it, of folders that are no class of the model's. */
+  foldersOfNoClass = new Map();
   /** How many images there are; Infinity while they are being read. */
   total = Infinity;
   #experiment;
@@ -67,6 +69,7 @@ export class Predicting {
     const address = `${this.#experiment.links.self}/predictions?${asked}`;
     const page = await patiently(address, { as: "json" });
     for (const one of page.predictions) known.set(one.image, one);
+    this.foldersOfNoClass.set(model, page.folders_of_no_class);
     if (page.predictions.length === 0) this.refused.set(model, "The images have changed meanwhile.");
   }
 }

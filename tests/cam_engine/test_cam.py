@@ -145,13 +145,13 @@ def test_grad_cam_plus_plus_equals_the_paper_in_float64_however_small_g(size: fl
 
 
 def test_grad_cam_plus_plus_stays_finite_at_its_pole() -> None:
-    activations = one_image([[-1.0, -1.0]])  # sums to -2, so that 2 + sum(A) g = 0 at g = 1
+    activations = one_image([[1.0, -3.0]])  # sums to -2, so that 2 + sum(A) g = 0 at g = 1
     answer = cam.grad_cam_plus_plus(activations, torch.ones(1, 1, 1, 2))
     assert bool(torch.isfinite(answer).all())
 
 
 def test_the_pole_is_guarded_where_only_some_channels_are_signed() -> None:
-    activations = one_image([[-1.0, -1.0]], [[1.0, 3.0]])
+    activations = one_image([[1.0, -3.0]], [[1.0, 3.0]])
     answer = cam.grad_cam_plus_plus(activations, torch.ones(1, 2, 1, 2))
     assert bool(torch.isfinite(answer).all())
 

@@ -81,6 +81,18 @@ def test_test_images_in_the_newer_and_the_older_layout(tmp_path: Path, crops: st
     ]
 
 
+def test_what_is_left_out_of_one_layout_is_said_beside_the_images_of_the_other(
+    tmp_path: Path,
+) -> None:
+    newer, older = "crops_gt_crops/crops/test", "crops_gt_crops/test"
+    make(tmp_path, f"{newer}/ring/a.svs", f"{older}/b.svs", f"{older}/notes.txt")
+    assert Experiment(tmp_path).look_for_images().skipped.total == 3
+    make(tmp_path, f"{older}/c.jpg")
+    found = Experiment(tmp_path).look_for_images()
+    assert [item.name for item in found.items] == ["c"]
+    assert [kind.count for kind in found.skipped.kinds] == [2, 1]
+
+
 def test_older_layout_without_class_folders_has_no_true_class(tmp_path: Path) -> None:
     make(tmp_path, "crops_gt_crops/test/a.jpg")
     assert [i.true_class for i in Experiment(tmp_path).images()] == [None]

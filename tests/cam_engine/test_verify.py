@@ -204,3 +204,122 @@ def test_links_below_the_folder_are_not_followed(output: Path, tmp_path: Path) -
     summary.unlink()
     summary.symlink_to("/dev/zero")
     assert failed(output) == ["components complete"]
+
+
+def spoil_recipe(path: Path, **changes: object) -> None:
+    """Change entries of a picture's recipe; everything else stays."""
+    text = read_png_text(path)
+    text["Recipe"] = json.dumps({**json.loads(text["Recipe"]), **changes})
+    with Image.open(path) as picture:
+        palette = picture.getpalette()
+        colours = None if palette is None else np.asarray(palette, np.uint8).reshape(-1, 3)
+        path.write_bytes(encode_png(np.asarray(picture), palette=colours, text=text))
+
+
+def to_colours(path: Path) -> None:
+    text = read_png_text(path)
+    with Image.open(path) as picture:
+        path.write_bytes(encode_png(np.asarray(picture.convert("RGB")), text=text))
+
+
+def spoil_places(path: Path, places: object) -> None:
+    text = {**read_png_text(path), "Places": json.dumps(places)}
+    with Image.open(path) as picture:
+        path.write_bytes(encode_png(np.asarray(picture.convert("RGB")), text=text))
+
+
+def spoil_summary(output: Path, **row: object) -> None:
+    path = next(output.rglob("cls_*/summary.json"))
+    summary = json.loads(path.read_text())
+    summary["images"][0] |= row
+    path.write_text(json.dumps(summary))
+
+
+def main_of(output: Path) -> Path:
+    return min(output.rglob("improved_gradcam_*.png"))
+
+
+def bomb(path: Path) -> None:
+    """A head that promises more pixels than Pillow decodes."""
+    data = bytearray(path.read_bytes())
+    data[16:24] = (60_000).to_bytes(4) * 2
+    path.write_bytes(data)
+
+
+SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
+    "grid of one number": (
+        lambda o: spoil_recipe(heatmaps(o, "mid")[0], grid=[7]),
+        "invalid-image",
+    ),
+    "grid of nothing": (
+        lambda o: spoil_recipe(heatmaps(o, "mid")[0], grid=[0, 0]),
+        "invalid-image",
+    ),
+    "colours, not a map": (lambda o: to_colours(heatmaps(o, "mid")[0]), "invalid-image"),
+    "a heatmap without a recipe": (
+        lambda o: heatmaps(o, "mid")[0].write_bytes(encode_png(np.zeros((9, 9, 3), np.uint8))),
+        "invalid-image",
+    ),
+    "a heatmap too large": (lambda o: bomb(heatmaps(o, "mid")[0]), "invalid-image"),
+    "a folder for a heatmap": (
+        lambda o: (
+            heatmaps(o, "mid")[0].unlink(),
+            heatmaps(o, "late")[0].parent.joinpath("x").mkdir(),
+        ),
+        "image-not-found",
+    ),
+    "no places": (lambda o: spoil_places(main_of(o), 3), "invalid-image"),
+    "places of words": (
+        lambda o: spoil_places(main_of(o), {"original": ["a", "b", "c", "d"]}),
+        "invalid-image",
+    ),
+    "places outside": (
+        lambda o: spoil_places(
+            main_of(o), {"original": [9**6, 9**6, 5, 5], "enhanced": [0, 0, 9, 9]}
+        ),
+        "invalid-image",
+    ),
+    "facts of a list": (lambda o: spoil_recipe(main_of(o), facts=[1]), "invalid-image"),
+    "layers of a number": (
+        lambda o: spoil_recipe(main_of(o), facts={"options": {"layers": 5}}),
+        "invalid-image",
+    ),
+    "a main figure without a recipe": (
+        lambda o: main_of(o).write_bytes(encode_png(np.zeros((9, 9, 3), np.uint8))),
+        "invalid-image",
+    ),
+    "a name that is a number": (lambda o: spoil_summary(o, name=5), "invalid-summary"),
+    "a name that leads out": (lambda o: spoil_summary(o, name="../../x"), "invalid-summary"),
+    "a name of nothing": (lambda o: spoil_summary(o, name="a/b\0"), "invalid-summary"),
+    "a summary of nothing": (
+        lambda o: next(o.rglob("cls_*/summary.json")).write_bytes(b""),
+        "invalid-summary",
+    ),
+    "a summary of bytes": (
+        lambda o: next(o.rglob("cls_*/summary.json")).write_bytes(b"\xff\xfe{"),
+        "invalid-summary",
+    ),
+}
+
+
+@pytest.mark.parametrize("spoilt", SPOILT)
+def test_what_is_damaged_is_a_finding_and_the_rest_is_checked(
+    output: Path, spoilt: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change, code = SPOILT[spoilt]
+    change(output)
+    assert gradcam(["verify", str(output), "--json"]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert code in {finding["code"] for finding in answer["findings"]}
+    assert all(finding["path"] and finding["detail"] for finding in answer["findings"])
+    checks = {check["name"]: check for check in answer["checks"]}
+    # The others were looked at: three of four figures are as they were.
+    assert "median of" in checks["CLAHE visible"]["figure"]
+    assert checks["heatmaps smooth"]["passed"]
+    assert gradcam(["verify", str(output)]) == 1
+    assert f"error [{code}]: " in capsys.readouterr().out
+
+
+def test_what_is_sound_has_no_findings(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gradcam(["verify", str(output), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["findings"] == []

@@ -89,6 +89,19 @@ def jobs(store: JobStore, redis_server: RedisServer, sample_run: Path, tmp_path:
     return Jobs(tmp_path / "data", redis_server)
 
 
+def test_what_was_left_out_is_looked_for_anew(jobs: Jobs) -> None:
+    manifest = jobs.manifest()
+    planted = {"reason": "hidden", "count": 5, "examples": ["whatever somebody wants to be shown"]}
+    manifest["job"]["left_out"] = {"kinds": [planted]}
+    jobs.plant(manifest)
+    (jobs.experiment / "cls_empty").mkdir()
+    jobs.coordinator.rebuild()
+    state = jobs.store.state(ID)
+    assert state is not None
+    assert state.record.left_out is not None
+    assert [kind.examples for kind in state.record.left_out.kinds] == [("cls_empty",)]
+
+
 def test_a_manifest_of_ours_is_put_back(jobs: Jobs) -> None:
     jobs.plant(jobs.manifest())
     jobs.coordinator.rebuild()

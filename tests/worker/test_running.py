@@ -13,13 +13,18 @@ from cam_engine.options import DecodingOptions
 from tests.redis_server import RedisServer
 from tests.worker.working import MODEL, Setting, setting_on
 from worker.contract import Chunk, JobRequest
+from worker.store.records import JobStore
 
 IMAGES = 12
 
 
 @pytest.fixture
 def setting(
-    redis_server: RedisServer, sample_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: JobStore,
+    redis_server: RedisServer,
+    sample_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Setting]:
     """A worker that does image by image and reports of each."""
     monkeypatch.setattr("worker.running._REPORT_SECONDS", 0.0)

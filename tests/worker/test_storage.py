@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -64,6 +64,9 @@ def output(storage: OutputStorage) -> OutputFolder:
 def in_s3(s3: S3Server, tmp_path: Path) -> OutputFolder:
     storage = ObjectStorage(f"s3://{BUCKET}/{tmp_path.name}", DataRoot(tmp_path))
     return output_of(storage, "here")
+
+
+Put = Callable[[str, bytes], None]
 
 
 def named(name: str) -> JobRequest:
@@ -255,6 +258,49 @@ def test_summaries_of_jobs_come_together(output: OutputFolder) -> None:
     assert content(output.file("summary.csv")).count(b"invalid-image") == 2
     assert json.loads(content(output.file("manifest.json")))["counts"]["failed"] == 2
     assert b"invalid-image" in content(output.file("cls_a/summary.csv"))
+
+
+@pytest.fixture
+def put(request: pytest.FixtureRequest, storage: OutputStorage, tmp_path: Path) -> Put:
+    """Puts a file into the storage, as somebody else would."""
+
+    def put_object(path: str, data: bytes) -> None:
+        Objects(f"s3://{BUCKET}/{tmp_path.name}").write(path, data)
+
+    def put_file(path: str, data: bytes) -> None:
+        file = tmp_path / "outputs" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+
+    return put_object if isinstance(storage, ObjectStorage) else put_file
+
+
+@pytest.mark.parametrize("file", ["summary.json", "summary.csv", "manifest.json"])
+@pytest.mark.parametrize("foreign", [b'{"accuracy": 0.93}', b"[1, 2]", b"no JSON \xff"])
+def test_summaries_that_are_not_ours_are_left_alone(
+    output: OutputFolder, put: Put, file: str, foreign: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a training script puts them beside its checkpoints."""
+    names = ("summary.json", "summary.csv", "manifest.json")
+    for folder in ("here", "here/cls_a"):
+        put(f"{folder}/{file}", foreign)
+    for model in ("cls_a", "cls_b"):
+        output.acquire(model, ONE)
+    row = Failed("x.jpg", "x", None, "invalid-image", "")
+    summaries = [ModelSummary(facts(model), (row,), 0.0) for model in ("cls_a", "cls_b")]
+    output.write_summaries(summaries)
+    for folder in ("", "cls_a/"):
+        assert content(output.file(f"{folder}{file}")) == foreign
+        others = [output.file(f"{folder}{name}") for name in names if name != file]
+        assert others == [None, None]  # no summary is half ours
+    assert json.loads(content(output.file("cls_b/summary.json")))["model"] == "cls_b"
+    assert caplog.text.count("is not of this software") == 2
+    put(f"here/{file}", b"")
+    output.write_summaries(summaries)
+    merged = json.loads(content(output.file("summary.json")))
+    assert {one["model"] for one in merged["models"]} == {"cls_a", "cls_b"}
+    output.write_summaries(summaries)
+    assert json.loads(content(output.file("summary.json"))) == merged
 
 
 def test_what_was_made_in_this_way_is_known(in_s3: OutputFolder, tmp_path: Path) -> None:

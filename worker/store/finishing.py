@@ -8,10 +8,12 @@ from typing import Any
 
 import structlog
 
+from cam_engine.class_names import class_meant, no_classes
 from cam_engine.errors import CamError
 from cam_engine.options import CamOptions, DecodingOptions, FigureStyle
 from cam_engine.outputs import ModelSummary, row_from_json
 from cam_engine.records import Failed, Row, RunFacts
+from cam_engine.skipped import NOTHING
 from worker.contract import ItemFailure, ItemState, JobImage, JobState
 from worker.store import manifests
 from worker.store.places import Places
@@ -40,7 +42,8 @@ class Finisher:
         summaries = []
         try:
             output = self._places.output(record)
-            for index, model in enumerate(record.models):
+            folders = [image.true_class for image in self._store.images(job)]
+            for index in range(len(record.models)):
                 facts = self._store.facts(job, index)
                 if facts is None:
                     continue  # it was never loaded: nothing of it was made
@@ -50,10 +53,19 @@ class Finisher:
                 first = index * count
                 mine = states[first : first + count]
                 why = {i - first: one for i, one in failures.items() if 0 <= i - first < count}
-                rows = tuple(_rows(output, model.name, images, mine, why))
+                run = _facts(json.loads(facts))
+                rows = tuple(_rows(output, run, images, mine, why))
                 if not rows:
                     continue
-                summaries.append(ModelSummary(_facts(json.loads(facts)), rows, 0.0))
+                summaries.append(
+                    ModelSummary(
+                        run,
+                        rows,
+                        0.0,
+                        skipped=record.left_out or NOTHING,
+                        folders_of_no_class=no_classes(folders, run.class_names),
+                    )
+                )
                 if record.request.replace and summaries[-1].succeeded:
                     self._remove_others(output, state, index)
             if summaries:
@@ -107,20 +119,21 @@ class Finisher:
 
 def _rows(
     output: OutputFolder,
-    model: str,
+    run: RunFacts,
     images: list[JobImage],
     states: list[ItemState],
     failures: dict[int, ItemFailure],
 ) -> Iterator[Row]:
     """Rows of the images that have their state; a figure carries its own row."""
     made = [image.name for image, state in zip(images, states, strict=True) if state == "succeeded"]
-    texts = output.figure_texts(model, made)
+    texts = output.figure_texts(run.model, made)
     for index, (image, state) in enumerate(zip(images, states, strict=True)):
         if state == "succeeded":
             yield row_from_json(json.loads(next(texts)["Row"]))
         elif state == "failed" and index in failures:
             why = failures[index]
-            yield Failed(image.path, image.name, image.true_class, why.code, why.detail)
+            true_class = class_meant(image.true_class, run.class_names)
+            yield Failed(image.path, image.name, true_class, why.code, why.detail)
 
 
 def _facts(values: dict[str, Any]) -> RunFacts:

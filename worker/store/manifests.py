@@ -9,7 +9,7 @@ from typing import get_args
 
 from cam_engine.confined import parts_of
 from cam_engine.errors import CamError, OutputNotWritable
-from cam_engine.experiments import DEFAULT_OUTPUT, Experiment
+from cam_engine.experiments import DEFAULT_OUTPUT, Experiment, ImageItem
 from cam_engine.output_lock import FINISHED, RUNS
 from cam_engine.outputs import MAIN_PREFIX
 from worker.contract import SETS, JobImage, JobRecord, JobRequest, JobState, JobStatus
@@ -80,13 +80,16 @@ def unfinished(run: FoundRun, places: Places) -> Unfinished | None:
     try:
         experiment = places.experiment(record.request)
         _check_models(record, experiment, places)
-        images = _known_images(rows, experiment, places)
+        found = places.root.look_for_images(experiment)
+        images = _known_images(rows, experiment, found.items)
     except CamError as error:
         raise NotOurs(str(error)) from error
     if not 1 <= record.image_count <= len(images):
         raise NotOurs("its number of images is not that of its images")
     shown = places.storage.open(run.folder).shown
-    return Unfinished(record.model_copy(update={"folder": run.folder, "output": shown}), images)
+    left_out = found.skipped + places.root.look_for_models(experiment).skipped
+    fresh = {"folder": run.folder, "output": shown, "left_out": left_out}
+    return Unfinished(record.model_copy(update=fresh), images)
 
 
 def _is_place_of(request: JobRequest, run: FoundRun, places: Places) -> bool:
@@ -116,13 +119,10 @@ def _check_models(record: JobRecord, experiment: Experiment, places: Places) -> 
 
 
 def _known_images(
-    rows: Sequence[tuple[str, str]], experiment: Experiment, places: Places
+    rows: Sequence[tuple[str, str]], experiment: Experiment, items: Sequence[ImageItem]
 ) -> tuple[JobImage, ...]:
     """The images with the experiment's word for their classes; their names are free, but names."""
-    known = {
-        item.path.relative_to(experiment.folder).as_posix(): item
-        for item in places.root.images(experiment)
-    }
+    known = {item.path.relative_to(experiment.folder).as_posix(): item for item in items}
     images = []
     for path, name in rows:
         if path not in known or len(parts_of(f"{MAIN_PREFIX}{name}")) != 1 or not name:

@@ -33,6 +33,7 @@ from cam_engine.outputs import (
     ModelSummary,
     PicturePaths,
     make_plain_folder,
+    may_replace_summaries,
     write_into,
     write_merged_summary,
     write_model_summary,
@@ -196,16 +197,13 @@ class ObjectFolder:
                 own = folder.within(summary.facts.model)
                 make_plain_folder(own)
                 write_model_summary(own, summary)
-                for name in _SUMMARY_FILES:
-                    key = f"{self._key}/{summary.facts.model}/{name}"
-                    self._objects.write(key, own.read(name))
+                self._put_summaries(own, f"{self._key}/{summary.facts.model}")
             there = folder.folders()
             for key in self._objects.folders(self._key):
                 if PurePosixPath(key).name not in there:
                     self._fetch_summary(key, folder.within(PurePosixPath(key).name))
             write_merged_summary(folder)
-            for name in _SUMMARY_FILES:
-                self._objects.write(f"{self._key}/{name}", folder.read(name))
+            self._put_summaries(folder, self._key)
 
     def write_results(self, job: str, summaries: Sequence[ModelSummary]) -> None:
         """Raises OutputNotWritable."""
@@ -281,6 +279,27 @@ class ObjectFolder:
         except (ValueError, RecursionError):
             return False
         return isinstance(manifest, dict) and manifest.get("status") not in tuple(FINISHED)
+
+    def _put_summaries(self, folder: ConfinedFolder, key: str) -> None:
+        """Below the key, unless one would replace a file that is not ours, as the log then warns.
+
+        Raises OutputNotWritable.
+        """
+
+        def shown(name: str) -> str:
+            return f"{key}/{name}"
+
+        def read(name: str) -> bytes:
+            try:
+                return self._objects.read(shown(name))
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                not_writable(shown(name), error)
+
+        if may_replace_summaries(read, shown):
+            for name in _SUMMARY_FILES:
+                self._objects.write(shown(name), folder.read(name))
 
     def _fetch_summary(self, key: str, folder: ConfinedFolder) -> None:
         try:
