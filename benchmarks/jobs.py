@@ -27,15 +27,15 @@ import torch
 
 from benchmarks.documents import replace_block
 from benchmarks.speed import held
-from cam_engine.checkpoints import load_classifier
-from cam_engine.decoding import IMAGE_SUFFIXES
-from cam_engine.engine import Explainer
-from cam_engine.experiments import Experiment, ImageItem
-from cam_engine.memory import reuse_large_blocks
+from cam_engine.experiments.finding import Experiment, ImageItem
+from cam_engine.images.decoding import IMAGE_SUFFIXES
+from cam_engine.maps.explainer import Explainer
+from cam_engine.models.loading import load_classifier
 from cam_engine.options import CamOptions, FigureStyle
-from cam_engine.outputs import make_folder
-from cam_engine.pipeline import RunOutcome, RunRequest, run
-from cam_engine.records import run_facts
+from cam_engine.outputs.pipeline import RunOutcome, RunRequest, run
+from cam_engine.outputs.summaries import make_folder
+from cam_engine.pictures.recipes import run_facts
+from cam_engine.process.memory import reuse_large_blocks
 from tests.jobs import Stack, Worker, stack_on
 
 SAMPLE = Path(__file__).parents[1] / "sample/results"

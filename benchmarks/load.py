@@ -29,7 +29,7 @@ from benchmarks.load_client import OK, Run, Uploads, closed_loop, file_name, one
 from benchmarks.load_engine import BATCH_SIZE, Engine, engine
 from benchmarks.load_processes import Cores, Peer, ServedModel, missing_packages, peer, service
 from benchmarks.speed import checkpoint_of
-from cam_engine.decoding import IMAGE_SUFFIXES
+from cam_engine.images.decoding import IMAGE_SUFFIXES
 from tests.serving import Server
 
 MODELS = ("densenet121", "efficientnet_b1")

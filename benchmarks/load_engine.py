@@ -15,15 +15,15 @@ import torch
 
 from benchmarks.load_client import file_name
 from benchmarks.load_processes import Cores, ServedModel
-from cam_engine.checkpoints import load_classifier
-from cam_engine.decoding import decode_image
-from cam_engine.engine import Explainer, PreparedImage
-from cam_engine.memory import reuse_large_blocks
+from cam_engine.images.decoding import decode_image
+from cam_engine.maps.explainer import Explainer, PreparedImage
+from cam_engine.models.loading import load_classifier
 from cam_engine.options import FigureStyle
-from cam_engine.pictures import Pictures, PictureSource, ShownImage
-from cam_engine.records import Recipes, run_facts
+from cam_engine.pictures.picture_set import Pictures, PictureSource, ShownImage
+from cam_engine.pictures.recipes import Recipes, run_facts
+from cam_engine.process.memory import reuse_large_blocks
 from cam_engine.results import Explanation
-from service.schemas import ExplanationOptions
+from service.explanations.requests import ExplanationOptions
 
 BATCH_SIZE = 16
 

@@ -24,9 +24,9 @@ from torchcam.utils import overlay_mask
 from torchvision.transforms.v2 import Compose, Normalize, PILToTensor, Resize, ToDtype
 from torchvision.transforms.v2.functional import to_pil_image
 
-from cam_engine.checkpoints import load_classifier
+from cam_engine.maps.targets import plan_layers
+from cam_engine.models.loading import load_classifier
 from cam_engine.options import STAGES
-from cam_engine.targets import plan_layers
 
 BATCH_SIZE, BATCH_TIMEOUT_SECONDS = 16, 0.05
 

@@ -41,12 +41,12 @@ from benchmarks.localisation_report import (
     summary,
     table,
 )
-from cam_engine.checkpoints import Classifier, load_classifier
-from cam_engine.engine import Explainer, PreparedImage
 from cam_engine.errors import CamError
-from cam_engine.images import read_image
+from cam_engine.images.preparing import read_image
+from cam_engine.maps.explainer import Explainer, PreparedImage
+from cam_engine.models.loading import Classifier, load_classifier
 from cam_engine.options import METHODS, STAGES, CamOptions, Taps
-from cam_engine.rendering import full_size_map
+from cam_engine.pictures.rendering import full_size_map
 from cam_engine.results import Explanation, LayerMap, RgbImage
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cam_engine.architectures import Sign
-from cam_engine.checkpoints import Classifier
-from cam_engine.engine import Explainer
-from cam_engine.layers import LayerTap
-from cam_engine.memory import reuse_large_blocks
+from cam_engine.maps.explainer import Explainer
+from cam_engine.maps.taps import LayerTap
+from cam_engine.maps.targets import plan_layers
+from cam_engine.models.architectures import Sign
+from cam_engine.models.loading import Classifier
 from cam_engine.options import STAGES, CamOptions
-from cam_engine.targets import plan_layers
+from cam_engine.process.memory import reuse_large_blocks
 
 Work = Callable[[Tensor], object]
 

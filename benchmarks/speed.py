@@ -26,9 +26,9 @@ import torch
 from benchmarks.documents import replace_block
 from benchmarks.peers import CONTENDERS
 from benchmarks.turns import Turns, contenders
-from cam_engine.checkpoints import load_classifier
-from cam_engine.engine import Explainer
-from cam_engine.networks import build
+from cam_engine.maps.explainer import Explainer
+from cam_engine.models.loading import load_classifier
+from cam_engine.models.networks import build
 
 MODELS = ("densenet121", "resnet50", "efficientnet_b1")
 CLASSES = ("gametocyte", "ring", "schizont", "trophozoite")

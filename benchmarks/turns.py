@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import peers
-from cam_engine.checkpoints import load_classifier
+from cam_engine.models.loading import load_classifier
 
 
 @dataclass(frozen=True, slots=True)

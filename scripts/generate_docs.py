@@ -14,10 +14,10 @@ from types import MappingProxyType
 from typing import Any
 
 from benchmarks.documents import replace_block
-from service.metrics import Metrics
-from service.problems import table_markdown
-from service.schemas import StoredImageRequest, UploadFields
+from service.explanations.requests import StoredImageRequest, UploadFields
+from service.http.problems import table_markdown
 from service.settings import GIB, MIB, Settings
+from service.watching.metrics import Metrics
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 

@@ -14,10 +14,11 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from cam_engine.errors import CamError
-from cam_engine.records import DISTRIBUTION
-from service import tracing
+from cam_engine.pictures.recipes import DISTRIBUTION
 from service.components import build
-from service.context import (
+from service.explanations.requests import invalid_request
+from service.http.heads import Heads
+from service.http.middleware import (
     REQUEST_ID,
     ExactOrigins,
     FrontDoor,
@@ -25,10 +26,9 @@ from service.context import (
     RequestContext,
     problem_response,
 )
-from service.heads import Heads
+from service.http.origins import PageGuard, TrustedPages
+from service.http.problems import ServiceError, of_cam_error
 from service.openapi import describe
-from service.origins import PageGuard, TrustedPages
-from service.problems import ServiceError, of_cam_error
 from service.routes import (
     catalog,
     docs,
@@ -40,9 +40,9 @@ from service.routes import (
     pages,
     view_tokens,
 )
-from service.schemas import invalid_request
 from service.settings import Settings
-from worker.store import logs
+from service.watching import tracing
+from worker.jobs import logs
 
 _EXPOSED = (
     "Content-Disposition",

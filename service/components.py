@@ -11,32 +11,32 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from cam_engine.decoding import ImageLimits
-from cam_engine.decoding_pool import DecodingPool
-from cam_engine.engine import resolve_device
 from cam_engine.errors import CamError
-from cam_engine.memory import reuse_large_blocks, trim
-from cam_engine.threads import keep_opencv_to_its_thread
-from service.admission import Admission, Arrivals
-from service.answers import AnswerCache
-from service.batching import Batcher
-from service.catalog import Catalog
-from service.depths import SplitDepths
-from service.explaining import Explaining
-from service.jobs import Jobs
-from service.jobs_threads import JobsThreads
-from service.metrics import Metrics
-from service.model_cache import ModelCache, loader
-from service.predictions import Predictions
-from service.problems import ServiceError
-from service.security import ApiKeys, RateLimit
+from cam_engine.images.decoding import ImageLimits
+from cam_engine.images.decoding_pool import DecodingPool
+from cam_engine.maps.explainer import resolve_device
+from cam_engine.process.memory import reuse_large_blocks, trim
+from cam_engine.process.threads import keep_opencv_to_its_thread
+from service.explanations.answers import AnswerCache
+from service.explanations.batching import Batcher
+from service.explanations.explaining import Explaining
+from service.explanations.view_tokens import ViewTokens
+from service.http.admission import Admission, Arrivals
+from service.http.problems import ServiceError
+from service.http.security import ApiKeys, RateLimit
+from service.jobs.accepting import Jobs
+from service.jobs.threads import JobsThreads
+from service.models.catalog import Catalog
+from service.models.depths import SplitDepths
+from service.models.model_cache import ModelCache, loader
+from service.models.predictions import Predictions
 from service.settings import Settings
-from service.view_tokens import ViewTokens
-from worker.store.coordination import Coordinator
-from worker.store.places import Places
-from worker.store.queue import ChunkQueue, make_celery
-from worker.store.records import JobStore, connect
-from worker.store.webhooks import Webhooks
+from service.watching.metrics import Metrics
+from worker.jobs.coordination.coordinator import Coordinator
+from worker.jobs.coordination.queue import ChunkQueue, make_celery
+from worker.jobs.coordination.webhooks import Webhooks
+from worker.jobs.outputs.places import Places
+from worker.jobs.redis.job_store import JobStore, connect
 
 _log = structlog.get_logger(__name__)
 

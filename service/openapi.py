@@ -8,10 +8,11 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from service import responses
 from service.components import Components
-from service.routes.documented import EVERYWHERE, REFERENCE, REQUEST_ID_HEADER, problems
-from service.uploads import JSON
+from service.explanations import responses
+from service.http.bodies import JSON
+from service.http.documented import EVERYWHERE, REFERENCE, REQUEST_ID_HEADER, problems
+from service.http.responses import Problem
 
 _NEGOTIATED = (responses.ExplanationAnswer, responses.SheetAnswer)
 
@@ -38,7 +39,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
     schemas = document["components"].setdefault("schemas", {})
-    for model in (*_NEGOTIATED, responses.Problem):
+    for model in (*_NEGOTIATED, Problem):
         schema = model.model_json_schema(ref_template=REFERENCE, mode="serialization")
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, SecretStr
 
-from cam_engine.precision import PrecisionName
-from worker.store.settings import JobSettings, Names
+from cam_engine.maps.precision import PrecisionName
+from worker.jobs.settings import JobSettings, Names
 
 MIB = 2**20
 GIB = 2**30

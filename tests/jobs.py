@@ -19,7 +19,7 @@ import psutil
 
 from tests.redis_server import RedisServer, running_redis
 from tests.serving import Server, running
-from worker.store.records import JobStore, connect
+from worker.jobs.redis.job_store import JobStore, connect
 
 _ORPHAN_SECONDS = 15.0
 FINAL = {"succeeded", "partial", "failed", "canceled"}

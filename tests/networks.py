@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cam_engine.architectures import Layout, Sign, Stage, Tap
-from cam_engine.checkpoints import Classifier
-from cam_engine.images import Preprocessing
+from cam_engine.images.preparing import Preprocessing
+from cam_engine.models.architectures import Layout, Sign, Stage, Tap
+from cam_engine.models.loading import Classifier
 
 SIDE = 16
 UNIT = Preprocessing((SIDE, SIDE), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

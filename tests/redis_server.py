@@ -13,7 +13,7 @@ from pathlib import Path
 
 import redis
 
-from service.supervising import redis_command
+from service.commands.up import redis_command
 
 _START_SECONDS = 20.0
 

@@ -14,15 +14,15 @@ PACKAGES = ("cam_engine", "worker", "service")
 # File and function, and why what it does need not go through `ConfinedFolder`.
 ALLOWED = {
     "cam_engine/confined.py": "it is the one place",
-    "cam_engine/paper.py:_write": "a path that the caller of the library chooses",
-    "service/client.py:explain": "the file that a person names for the answer",
-    "service/jobs_client.py:download": "the file that a person names for the archive",
-    "service/supervising.py:_state_folder": "the private folder of `gradcam up` for its Redis",
-    "service/supervising.py:_held": "the lock in that folder",
+    "cam_engine/pictures/pdf.py:_write": "a path that the caller of the library chooses",
+    "service/commands/explain.py:explain": "the file that a person names for the answer",
+    "service/commands/jobs.py:download": "the file that a person names for the archive",
+    "service/commands/up.py:_state_folder": "the private folder of `gradcam up` for its Redis",
+    "service/commands/up.py:_held": "the lock in that folder",
     "worker/process.py:stop": "a file of this process in TMPDIR, with a random name",
     "worker/process.py:clean_up": "the same",
-    "worker/store/scratch.py:scratch_folder": "a private folder in TMPDIR, made by mkdtemp",
-    "worker/store/scratch.py:_remove_unlocked": "the same, left by a killed process",
+    "worker/jobs/outputs/scratch.py:scratch_folder": "a private folder in TMPDIR, made by mkdtemp",
+    "worker/jobs/outputs/scratch.py:_remove_unlocked": "the same, left by a killed process",
 }
 
 CHANGING = frozenset(

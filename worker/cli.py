@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from cam_engine import exit_status
+from cam_engine.commands import exit_status
 
 WORKER_HELP = "Start a worker for jobs: one for each GPU, on as many machines as you like."
 

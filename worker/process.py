@@ -15,19 +15,19 @@ from celery.signals import setup_logging, worker_ready, worker_shutdown, worker_
 from redis.exceptions import RedisError
 
 from cam_engine.errors import InvalidOption
-from cam_engine.memory import reuse_large_blocks
-from cam_engine.threads import keep_opencv_to_its_thread, share_cores_with_pictures
+from cam_engine.process.memory import reuse_large_blocks
+from cam_engine.process.threads import keep_opencv_to_its_thread, share_cores_with_pictures
+from worker.jobs import logs
+from worker.jobs.coordination.coordinator import Coordinator
+from worker.jobs.coordination.queue import HARD_LIMIT_SECONDS, ChunkQueue, make_celery
+from worker.jobs.coordination.webhooks import Webhooks
+from worker.jobs.outputs.places import Places
+from worker.jobs.redis.job_store import JobStore, connect
+from worker.jobs.settings import JobSettings
 from worker.settings import WorkerSettings
-from worker.store import logs
-from worker.store.coordination import Coordinator
-from worker.store.places import Places
-from worker.store.queue import HARD_LIMIT_SECONDS, ChunkQueue, make_celery
-from worker.store.records import JobStore, connect
-from worker.store.settings import JobSettings
-from worker.store.webhooks import Webhooks
 
 if TYPE_CHECKING:
-    from worker.running import ChunkRunner
+    from worker.chunks import ChunkRunner
 
 _log = structlog.get_logger(__name__)
 
@@ -67,7 +67,7 @@ def make_runner() -> ChunkRunner:
     reuse_large_blocks()  # before torch is imported, as is what follows
     share_cores_with_pictures()
     keep_opencv_to_its_thread()
-    from worker.running import ChunkRunner  # noqa: PLC0415
+    from worker.chunks import ChunkRunner  # noqa: PLC0415
 
     settings = WorkerSettings()
     logs.configure(settings)

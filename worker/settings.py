@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field, PositiveInt
 
-from cam_engine.precision import PrecisionName
-from worker.store.settings import JobSettings
+from cam_engine.maps.precision import PrecisionName
+from worker.jobs.settings import JobSettings
 
 
 class WorkerSettings(JobSettings):

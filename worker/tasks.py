@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from celery import shared_task
 
-from worker.contract import Chunk
-from worker.store.queue import CHUNK_TASK
+from worker.jobs.contract import Chunk
+from worker.jobs.coordination.queue import CHUNK_TASK
 
 if TYPE_CHECKING:
-    from worker.running import ChunkRunner
+    from worker.chunks import ChunkRunner
 
 
 def run_chunk(chunk: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 
 import sys
 
-from cam_engine.cli import images_main
+from cam_engine.commands.arguments import images_main
 
 if __name__ == "__main__":
     sys.exit(images_main())

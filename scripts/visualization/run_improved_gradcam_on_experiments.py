@@ -3,7 +3,7 @@
 
 import sys
 
-from cam_engine.cli import experiment_main
+from cam_engine.commands.arguments import experiment_main
 
 if __name__ == "__main__":
     sys.exit(experiment_main())

@@ -8,9 +8,9 @@ from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
 from service.components import Components
-from service.problems import FieldError, ServiceError
-from service.security import OPEN
-from service.view_tokens import ViewScope, given_token, out_of_scope
+from service.explanations.view_tokens import ViewScope, given_token, out_of_scope
+from service.http.problems import FieldError, ServiceError
+from service.http.security import OPEN
 
 # For the documentation only: `ApiKeys` reads the headers, and says what is wrong in our own words.
 _HEADER = APIKeyHeader(name="X-API-Key", auto_error=False)

@@ -13,14 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cam_engine.class_names import folded, one_spelling
 from cam_engine.errors import CamError
-from cam_engine.experiments import FoundImages
-from cam_engine.skipped import NOTHING
-from service import responses
-from service.catalog import Catalog, ExperimentEntry, ModelEntry, Unreadable
+from cam_engine.experiments.finding import FoundImages
+from cam_engine.experiments.skipped import NOTHING
 from service.components import Components
-from service.problems import ServiceError
+from service.http.documented import BASIC, problems
+from service.http.problems import ServiceError
+from service.models import responses
+from service.models.catalog import Catalog, ExperimentEntry, ModelEntry, Unreadable
 from service.routes.access import Parts, authorised
-from service.routes.documented import BASIC, problems
 
 router = APIRouter(prefix="/v1", dependencies=[Depends(authorised)])
 

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 
 from service.components import Components
+from service.http.problems import ServiceError
 from service.openapi import with_examples
-from service.problems import ServiceError
 
 router = APIRouter(include_in_schema=False)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from service.context import NO_FRAMES
+from service.http.middleware import NO_FRAMES
 from service.routes.access import Parts
 from service.routes.pages import POLICY, html
 

@@ -10,15 +10,20 @@ from typing import Any, TypeVar
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from service import responses
-from service.admission import while_listening
-from service.answers import Answer
 from service.components import Components
-from service.explaining import Work
-from service.problems import ServiceError
-from service.representations import JSON, NPY, PNG, ZIP, entity_tag, negotiate
-from service.routes.access import Parts, authorised_to_view, without_query
-from service.routes.documented import (
+from service.explanations import responses
+from service.explanations.answers import Answer
+from service.explanations.representations import JSON, NPY, PNG, ZIP, entity_tag, negotiate
+from service.explanations.requests import (
+    ExplanationOptions,
+    StoredImageRequest,
+    UploadFields,
+    parse,
+)
+from service.explanations.view_tokens import ViewScope, out_of_scope
+from service.http.admission import while_listening
+from service.http.bodies import MULTIPART, media_type, read_json, read_upload
+from service.http.documented import (
     BASIC,
     IF_NONE_MATCH,
     REFERENCE,
@@ -27,9 +32,9 @@ from service.routes.documented import (
     header,
     problems,
 )
-from service.schemas import ExplanationOptions, StoredImageRequest, UploadFields, parse
-from service.uploads import MULTIPART, media_type, read_json, read_upload
-from service.view_tokens import ViewScope, out_of_scope
+from service.http.problems import ServiceError
+from service.http.work import Work
+from service.routes.access import Parts, authorised_to_view, without_query
 
 router = APIRouter(prefix="/v1", tags=["explanations"], dependencies=[Depends(authorised_to_view)])
 

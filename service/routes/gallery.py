@@ -9,18 +9,18 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from cam_engine.data_root import check_form
 from cam_engine.errors import CamError
+from cam_engine.experiments.data_root import check_form
 from cam_engine.options import CamOptions
-from service import responses
-from service.admission import while_listening
-from service.catalog import stamp_of
 from service.components import Components
-from service.predictions import Order, PredictedImage, PredictedPage
-from service.problems import ServiceError
+from service.http.admission import while_listening
+from service.http.documented import BASIC, IF_NONE_MATCH, Documented, header, problems
+from service.http.problems import ServiceError
+from service.models import responses
+from service.models.catalog import stamp_of
+from service.models.predictions import Order, PredictedImage, PredictedPage
+from service.models.thumbnails import jpeg_thumbnail
 from service.routes.access import Parts, authorised
-from service.routes.documented import BASIC, IF_NONE_MATCH, Documented, header, problems
-from service.thumbnails import jpeg_thumbnail
 
 router = APIRouter(prefix="/v1", tags=["experiments"], dependencies=[Depends(authorised)])
 

@@ -14,16 +14,16 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from service import job_responses as answers
-from service.jobs import Jobs
-from service.problems import ServiceError
+from service.explanations.requests import parse
+from service.http.bodies import JSON, read_json
+from service.http.documented import BASIC, Documented, problems
+from service.http.problems import ServiceError
+from service.http.security import OPEN
+from service.jobs import responses as answers
+from service.jobs.accepting import Jobs
 from service.routes.access import Parts, authorised, without_query
-from service.routes.documented import BASIC, Documented, problems
-from service.schemas import parse
-from service.security import OPEN
-from service.uploads import JSON, read_json
-from worker.contract import ItemState, JobRequest, JobState
-from worker.store.storage import StoredFile
+from worker.jobs.contract import ItemState, JobRequest, JobState
+from worker.jobs.outputs.storage import StoredFile
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(authorised)])
 plans = APIRouter(prefix="/v1/job-plans", tags=["jobs"], dependencies=[Depends(authorised)])

@@ -9,9 +9,9 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
-from service.problems import ServiceError
+from service.http.documented import BASIC, GUARD, problems
+from service.http.problems import ServiceError
 from service.routes.access import Parts, authorised
-from service.routes.documented import BASIC, GUARD, problems
 
 router = APIRouter(tags=["operations"])
 

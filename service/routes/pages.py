@@ -14,8 +14,8 @@ import jinja2
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 
-from service.context import NO_FRAMES
-from service.problems import ServiceError
+from service.http.middleware import NO_FRAMES
+from service.http.problems import ServiceError
 
 router = APIRouter(include_in_schema=False)
 

@@ -10,12 +10,12 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from service.explanations.requests import ModelId, parse
+from service.explanations.view_tokens import ViewScope
+from service.http.bodies import JSON, read_json
+from service.http.documented import BASIC, VIEW_TOKENS, problems
 from service.routes.access import Parts, authorised, without_query
-from service.routes.documented import BASIC, VIEW_TOKENS, problems
-from service.schemas import ModelId, parse
-from service.uploads import JSON, read_json
-from service.view_tokens import ViewScope
-from worker.options import whole
+from worker.jobs.cam_fields import whole
 
 router = APIRouter(prefix="/v1", tags=["view tokens"], dependencies=[Depends(authorised)])
 

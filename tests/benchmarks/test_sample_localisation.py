@@ -18,12 +18,12 @@ from benchmarks.localisation_metrics import (
     score,
     uniform_map,
 )
-from cam_engine.checkpoints import load_classifier
-from cam_engine.engine import Explainer
-from cam_engine.experiments import Experiment
-from cam_engine.images import read_image
+from cam_engine.experiments.finding import Experiment
+from cam_engine.images.preparing import read_image
+from cam_engine.maps.explainer import Explainer
+from cam_engine.models.loading import load_classifier
 from cam_engine.options import CamOptions
-from cam_engine.rendering import full_size_map
+from cam_engine.pictures.rendering import full_size_map
 
 # The worst of the four classifiers reaches about .6 and .85; a uniform map .05 and .05.
 LEAST_AVERAGE_PRECISION = 0.5

@@ -9,8 +9,8 @@ import pytest
 
 from cam_engine.class_names import no_classes, no_classes_in_words
 from cam_engine.errors import ClassNotFound
-from cam_engine.experiments import ImageItem, pick_images
-from cam_engine.targets import resolve_class
+from cam_engine.experiments.finding import ImageItem, pick_images
+from cam_engine.maps.targets import resolve_class
 
 CLASSES = ("early_trophozoite", "Gametozyt ä", "Ring", "ring-2", "STRASSE")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from scripts.generate_docs import DOCS, TABLES, write_tables
-from service.cli import build_parser
-from service.problems import PROBLEMS
+from service.commands.arguments import build_parser
+from service.http.problems import PROBLEMS
 from service.settings import Settings
 
 _ROOT = DOCS.parent
@@ -64,6 +64,39 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert target.exists(), f"{page.name}: {link}"
         if anchor:
             assert anchor in _anchors(target), f"{page.name}: {link}"
+
+
+_PATH = re.compile(r"`([\w.<>*-]+(?:/[\w.<>*-]+)*\.(?:py|js|css|toml|yml|sh|md|gpu))`")
+_OURS = sorted(
+    path.relative_to(_ROOT).as_posix()
+    for folder in (
+        [
+            "benchmarks",
+            "cam_engine",
+            "deploy",
+            "docs",
+            "examples",
+            "scripts",
+            "service",
+            "tests",
+            "worker",
+            ".ci",
+            "sample",
+        ]
+    )
+    for path in (_ROOT / folder).rglob("*")
+) + [path.name for path in _ROOT.iterdir()]
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: str(page.relative_to(_ROOT)))
+def test_files_that_are_named_are_there(page: Path) -> None:
+    """`models/loading.py` as well as `cam_engine/models/loading.py`."""
+    missing = [
+        named
+        for named in _PATH.findall(page.read_text())
+        if not any(f"/{path}".endswith(f"/{named}") for path in _OURS)
+    ]
+    assert missing == []
 
 
 def _anchors(page: Path) -> set[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page
 
-from cam_engine.rendering import full_size_map
+from cam_engine.pictures.rendering import full_size_map
 from cam_engine.results import FloatMap, LayerMap
 from tests.pages.conftest import opened
 from tests.serving import Server

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Frame, Locator, Page, expect
 
-from cam_engine.png import read_png_text
+from cam_engine.images.png import read_png_text
 from tests.pages.conftest import until
 from tests.redis_server import free_port
 from tests.serving import Server, running

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Page
 
 from cam_engine.options import COLORMAPS
-from cam_engine.rendering import colour_table
+from cam_engine.pictures.rendering import colour_table
 from tests.pages.viewing import CELL, decoded, drawn, experiment_of, noise, show, upload
 from tests.serving import Server
 

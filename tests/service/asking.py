@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.problems import MEDIA_TYPE, PROBLEMS
+from service.http.problems import MEDIA_TYPE, PROBLEMS
 from tests.serving import Server
 
 EXPLANATIONS = "/v1/explanations"

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.security import new_key
+from service.http.security import new_key
 from tests.service.odd_root import OddRoot, build_odd_root
 from tests.serving import Server, running
 

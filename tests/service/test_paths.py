@@ -9,7 +9,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from service.problems import MEDIA_TYPE
+from service.http.problems import MEDIA_TYPE
 from tests.service.asking import EXPLANATIONS, JSON, assert_tells_nothing, facts
 from tests.service.odd_root import CROPS, MODEL, OddRoot
 from tests.service.raw_http import get

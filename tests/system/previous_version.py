@@ -18,7 +18,7 @@ from typing import Any, cast
 import numpy as np
 import redis
 
-from cam_engine.png import encode_png, read_png_text
+from cam_engine.images.png import encode_png, read_png_text
 from tests.jobs import Stack, stack
 
 OUTPUT = "gradcam_visualizations"

@@ -17,8 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cam_engine.png import is_whole_png
-from cam_engine.verify import verify
+from cam_engine.commands.checks import verify
+from cam_engine.images.png import is_whole_png
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 

@@ -17,7 +17,7 @@ import httpx
 import numpy as np
 import pytest
 
-from cam_engine.png import encode_png, read_png_text
+from cam_engine.images.png import encode_png, read_png_text
 from tests.jobs import Stack, copy_experiment, stack_on
 from tests.redis_server import running_redis
 from tests.serving import running

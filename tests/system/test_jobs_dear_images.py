@@ -28,7 +28,9 @@ def test_a_dear_image_fails_alone(sample_run: Path, tmp_path: Path) -> None:
             assert item["image"].endswith("dear.png")
             assert item["error"]["code"] == "invalid-image"
             assert "decoding it took longer than" in item["error"]["detail"]
-        decoders = [one for one in worker.children() if "cam_engine.decoding_process" in words(one)]
+        decoders = [
+            one for one in worker.children() if "cam_engine.images.decoding_process" in words(one)
+        ]
         assert len(decoders) == 2
         worker.stop()
         _, left = psutil.wait_procs(decoders, timeout=60)

@@ -18,12 +18,12 @@ import redis
 import torch
 from PIL import Image
 
-from cam_engine.png import is_whole_png
+from cam_engine.images.png import is_whole_png
 from tests.jobs import Stack, Worker, stack
 from tests.serving import running
 from tests.tcp_proxy import Proxy
-from worker.contract import Chunk
-from worker.store.queue import CHUNKS, ChunkQueue, make_celery
+from worker.jobs.contract import Chunk
+from worker.jobs.coordination.queue import CHUNKS, ChunkQueue, make_celery
 
 pytestmark = pytest.mark.system
 

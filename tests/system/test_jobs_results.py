@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from cam_engine import exit_status
-from cam_engine.png import read_png_text
+from cam_engine.commands import exit_status
+from cam_engine.images.png import read_png_text
 from tests.jobs import Stack, stack
 from tests.service.asking import assert_problem
 

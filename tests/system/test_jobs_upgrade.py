@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cam_engine.png import is_whole_png
+from cam_engine.images.png import is_whole_png
 from tests.jobs import Stack, copy_experiment, stack_on
 from tests.redis_server import running_redis
 from tests.system import previous_version

@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from service.problems import PROBLEMS
+from service.http.problems import PROBLEMS
 from tests.hostile_images import HOSTILE
 from tests.serving import Server, running
 from tests.system.mangling import Mangled, dear, mangled, picture
@@ -145,7 +145,7 @@ def test_honest_requests_are_answered_meanwhile(server: Server) -> None:
 def decoders(server: Server) -> list[psutil.Process]:
     """The service's processes that decode images."""
     children = psutil.Process(server.process.pid).children()
-    return [one for one in children if "cam_engine.decoding_process" in one.cmdline()]
+    return [one for one in children if "cam_engine.images.decoding_process" in one.cmdline()]
 
 
 def cpu_seconds(server: Server) -> float:

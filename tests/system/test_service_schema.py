@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from schemathesis.checks import CHECKS, load_all_checks
 
-from service.problems import PROBLEMS
+from service.http.problems import PROBLEMS
 from tests.serving import Server, running
 from tests.system.schemathesis_run import KEY, PHASES, check
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.redis_server import RedisServer, running_redis
 from tests.worker.working import Setting, setting_on
-from worker.store.records import JobStore, connect
+from worker.jobs.redis.job_store import JobStore, connect
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cam_engine.decoding_pool import DecodingPool
+from cam_engine.images.decoding_pool import DecodingPool
+from cam_engine.images.png import read_png_text
 from cam_engine.options import Pick
-from cam_engine.png import read_png_text
 from tests.worker.working import MODEL, Setting, crops
-from worker.contract import JobRequest, JobState
+from worker.jobs.contract import JobRequest, JobState
 
 SAID = "16 bits scaled by 12 bits (the folder's largest sample)"
 

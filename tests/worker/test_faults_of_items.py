@@ -10,9 +10,9 @@ import pytest
 
 from cam_engine.errors import NoModelsFound, PathOutsideRoot
 from cam_engine.options import Pick
-from tests.cam_engine.test_commands import save_failing
+from tests.cam_engine.commands.test_running import save_failing
 from tests.worker.working import IMAGES, MODEL, Setting, crops
-from worker.contract import JobRequest, JobState
+from worker.jobs.contract import JobRequest, JobState
 
 
 def done(setting: Setting, *models: str, pick: Pick = "balanced") -> JobState:

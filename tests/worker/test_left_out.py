@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from service.job_responses import item_page, job, job_plan
-from service.jobs_client import _show
+from service.commands.jobs import _show
+from service.jobs.responses import item_page, job, job_plan
 from tests.worker.working import MODEL, Setting, crops
-from worker.contract import JobRequest, JobState
+from worker.jobs.contract import JobRequest, JobState
 
 
 def request(setting: Setting, **options: Any) -> JobRequest:

@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cam_engine.decoding_pool import DecodingPool
-from service.jobs import Jobs
-from service.jobs_threads import JobsThreads
+from cam_engine.images.decoding_pool import DecodingPool
+from service.jobs.accepting import Jobs
+from service.jobs.threads import JobsThreads
 from tests.redis_server import RedisServer
-from worker.contract import JobRequest, JobState
+from worker.chunks import ChunkRunner
+from worker.jobs.contract import JobRequest, JobState
+from worker.jobs.coordination.webhooks import Webhooks
 from worker.process import parts
-from worker.running import ChunkRunner
 from worker.settings import WorkerSettings
-from worker.store.webhooks import Webhooks
 
 MODEL = "cls_mobilenet_v3_small_focal"
 IMAGES = 4

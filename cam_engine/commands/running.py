@@ -1,0 +1,356 @@
+"""What the experiment and images commands do, once their words are understood."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cam_engine.class_names import no_classes, no_classes_in_words
+from cam_engine.commands import exit_status
+from cam_engine.commands.console import Console, ModelResult
+from cam_engine.confined import ConfinedFolder
+from cam_engine.errors import (
+    CamError,
+    InvalidOption,
+    NoImagesFound,
+    OutputNotWritable,
+    error_of_item,
+)
+from cam_engine.experiments.finding import (
+    DEFAULT_OUTPUT,
+    Experiment,
+    FoundImages,
+    ImageItem,
+    ModelFolder,
+    find_experiments,
+    look_for_images,
+    pick_by_errors,
+    pick_images,
+)
+from cam_engine.experiments.folder_depth import FolderDepth
+from cam_engine.experiments.skipped import Skipped
+from cam_engine.images.decoded import counted
+from cam_engine.images.preparing import ImageLimits
+from cam_engine.maps.explainer import Explainer
+from cam_engine.models.loading import Classifier, load_classifier
+from cam_engine.options import STAGES, CamOptions, DecodingOptions, FigureStyle
+from cam_engine.outputs.figure_writer import picture_files
+from cam_engine.outputs.folder_lock import HeldFolder
+from cam_engine.outputs.pipeline import RunRequest, run, truth_margins
+from cam_engine.outputs.provenance import remove_made_otherwise
+from cam_engine.outputs.summaries import (
+    ModelSummary,
+    make_folder,
+    model_summary_object,
+    remove_half_written,
+    said_of,
+    write_merged_summary,
+    write_model_summary,
+)
+from cam_engine.pictures.recipes import run_facts, to_json
+from cam_engine.short_names import speakable
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFailure:
+    """A classifier of which nothing could be made, and why."""
+
+    model: str
+    code: str
+    detail: str
+
+
+Outcome = ModelSummary | ModelFailure
+
+
+def run_experiments(arguments: argparse.Namespace) -> int:
+    """All chosen classifiers of all experiments at `--exp-folder`. Answers the exit status."""
+    session = _session(arguments)
+    console = session.console
+    experiments = find_experiments(arguments.exp_folder)
+    outcomes: list[Outcome] = []
+    problems: list[CamError] = []
+    left_out: list[tuple[str, Skipped]] = []
+    for experiment in experiments:
+        output = _experiment_output(arguments.output_base, experiment, len(experiments))
+        try:
+            done, skipped = _run_experiment(experiment, output, session)
+        except (OutputNotWritable, BrokenPipeError):
+            raise
+        except Exception as raised:
+            # With several experiments, one that is empty does not stop the others.
+            error = error_of_item(raised, experiment.name)
+            problems.append(error)
+            console.problem(experiment.name, error.code, str(error))
+            continue
+        outcomes += done
+        left_out.append((experiment.name if len(experiments) > 1 else "", skipped))
+    if len(problems) == len(experiments):
+        return exit_status.NOTHING_DONE
+    _report(console, outcomes, left_out)
+    return max(_exit_status(outcomes), exit_status.SOME_FAILED if problems else exit_status.DONE)
+
+
+def run_images(arguments: argparse.Namespace) -> int:
+    """One classifier over an image or a folder. Answers the exit status."""
+    session = _session(arguments)
+    found = look_for_images(arguments.images, outputs=[arguments.output])
+    if not found.items:
+        left_out = f"; skipped: {found.skipped.words}" if found.skipped else ""
+        raise NoImagesFound(
+            f"no test images found in {arguments.images}: expected JPEG, PNG, WebP, BMP, TIFF or "
+            f"GIF files there or in folders below{left_out}"
+        )
+    root = arguments.images if arguments.images.is_dir() else arguments.images.parent
+    job = _Job(
+        model=ModelFolder(speakable(arguments.model.absolute().parent.name), arguments.model),
+        found=found,
+        images_root=root,
+        folder=ConfinedFolder(arguments.output),
+        depth=FolderDepth(found.items),
+    )
+    try:
+        summary = _run_model(job, session)
+    except (CamError, BrokenPipeError):
+        raise
+    except Exception as raised:
+        raise error_of_item(raised, job.model.name) from raised
+    session.console.written(arguments.output)
+    _report(session.console, [summary], [("", found.skipped)])
+    return _exit_status([summary])
+
+
+def options_from(arguments: argparse.Namespace) -> CamOptions:
+    """The engine's options from parsed arguments. Raises InvalidOption."""
+    standard = getattr(arguments, "use_standard_gradcam", False)
+    if standard and arguments.method not in (None, "gradcam"):
+        raise InvalidOption(
+            f"--use-standard-gradcam and --method {arguments.method} contradict each other"
+        )
+    layers = [name for group in arguments.layers or [] for name in group]
+    defaults = CamOptions()
+    return CamOptions(
+        method="gradcam" if standard else arguments.method or defaults.method,
+        layers=tuple(name for name in layers if name != "fused") if layers else STAGES,
+        fused=arguments.fused or "fused" in layers,
+        target=arguments.target,
+        taps=arguments.taps,
+        clahe=not arguments.no_clahe,
+        colormap=arguments.colormap,
+        alpha=defaults.alpha if arguments.alpha is None else arguments.alpha,
+        blend=arguments.blend,
+        decoding=DecodingOptions(arguments.intensity, arguments.background, arguments.page),
+    )
+
+
+def style_from(arguments: argparse.Namespace) -> FigureStyle:
+    """Which files are made of an image, from parsed arguments."""
+    return FigureStyle(
+        save_maps=arguments.save_maps, paper_format=arguments.format, paper_dpi=arguments.dpi
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """One command: its arguments, what they mean, and where it speaks."""
+
+    arguments: argparse.Namespace
+    options: CamOptions
+    style: FigureStyle
+    console: Console
+
+
+def _session(arguments: argparse.Namespace) -> _Session:
+    return _Session(
+        arguments,
+        options_from(arguments),
+        style_from(arguments),
+        Console(quiet=arguments.quiet, json_output=arguments.json),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One classifier over images; depth: what the images of all of them are read by."""
+
+    model: ModelFolder
+    found: FoundImages
+    images_root: Path
+    folder: ConfinedFolder
+    depth: FolderDepth
+
+
+def _run_experiment(
+    experiment: Experiment, output: Path, session: _Session
+) -> tuple[list[Outcome], Skipped]:
+    """What became of its classifiers, and what was left out of it."""
+    console = session.console
+    models = experiment.models(session.arguments.models)
+    found = experiment.look_for_images(outputs=[output])
+    if not found.items:
+        raise experiment.no_images("test", found.skipped)
+    console.experiment(experiment.name, len(models), len(found.items))
+    outcomes: list[Outcome] = []
+    confined = ConfinedFolder(output)
+    depth = FolderDepth(found.items)
+    for model in models:
+        job = _Job(model, found, experiment.folder, confined.within(model.name), depth)
+        try:
+            outcomes.append(_run_model(job, session))
+        except (OutputNotWritable, BrokenPipeError):  # no room; nobody to speak to
+            raise
+        except Exception as raised:
+            error = error_of_item(raised, model.name)
+            outcomes.append(ModelFailure(model.name, error.code, str(error)))
+            console.problem(model.name, error.code, str(error))
+    if summaries := [one for one in outcomes if isinstance(one, ModelSummary)]:
+        write_merged_summary(confined, summaries)
+        console.written(output)
+    return outcomes, found.skipped + experiment.look_for_models().skipped
+
+
+def _run_model(job: _Job, session: _Session) -> ModelSummary:
+    arguments, options = session.arguments, session.options
+    classifier = _load(job.model.checkpoint, arguments)
+    explainer = Explainer(
+        classifier,
+        device=arguments.device,
+        precision=arguments.precision,
+        batch_size=arguments.batch_size,
+    )
+    explainer.plan(options)
+    if arguments.pick == "errors":  # for which all of them are looked at
+        options = job.depth.added_to(options, job.found.items)
+    items = _pick(job.found.items, explainer, arguments, options)
+    options = job.depth.added_to(options, items)
+    make_folder(job.folder)
+    facts = run_facts(job.model.name, explainer, options, session.style)
+    request = RunRequest(
+        items=tuple(items),
+        images_root=job.images_root,
+        folder=job.folder,
+        options=options,
+        resume=arguments.resume,
+    )
+    with HeldFolder(job.folder):
+        remove_half_written(job.folder)
+        with session.console.progress(job.model.name, len(items)) as advance:
+            outcome = run(explainer, facts, request, advance)
+        folders = (item.true_class for item in job.found.items)
+        summary = ModelSummary(
+            facts,
+            outcome.rows,
+            outcome.seconds,
+            outcome.resumed,
+            job.found.skipped,
+            no_classes(folders, classifier.class_names),
+        )
+        _remove_others(job.folder, summary, session.console)
+        write_model_summary(job.folder, summary)
+    return summary
+
+
+def _remove_others(folder: ConfinedFolder, summary: ModelSummary, console: Console) -> None:
+    """What other recipes made in the folder goes, once there is something in its place."""
+    facts = summary.facts
+    made = {
+        file
+        for row in summary.succeeded
+        for file in picture_files(Path(), row.name, facts.options, facts.figures)
+    }
+    if made:
+        console.replaced(facts.model, remove_made_otherwise(folder, {facts.digest}, made))
+
+
+def _load(checkpoint: Path, arguments: argparse.Namespace) -> Classifier:
+    size = arguments.input_size
+    if size is not None and len(size) > 2:
+        raise InvalidOption("--input-size takes one side, or a height and a width")
+    return load_classifier(
+        checkpoint,
+        class_names=getattr(arguments, "class_names", None),
+        input_size=None if size is None else (size[0], size[-1]),
+        mean=arguments.mean and tuple(arguments.mean),
+        std=arguments.std and tuple(arguments.std),
+    )
+
+
+def _pick(
+    items: Sequence[ImageItem],
+    explainer: Explainer,
+    arguments: argparse.Namespace,
+    options: CamOptions,
+) -> list[ImageItem]:
+    if arguments.pick != "errors":
+        return pick_images(items, arguments.max_images, arguments.pick, arguments.seed)
+    margins = truth_margins(explainer, items, options, ImageLimits())
+    return pick_by_errors(items, margins, arguments.max_images)
+
+
+def _experiment_output(base: Path | None, experiment: Experiment, count: int) -> Path:
+    if base is None:
+        return experiment.folder / DEFAULT_OUTPUT
+    return base if count == 1 else base / experiment.name
+
+
+def _report(
+    console: Console, outcomes: Sequence[Outcome], left_out: Sequence[tuple[str, Skipped]]
+) -> None:
+    console.table([_model_result(one) for one in outcomes])
+    summaries = [one for one in outcomes if isinstance(one, ModelSummary)]
+    console.notices(_notices(summaries))
+    _say_folders_of_no_class(console, summaries)
+    for where, skipped in left_out:
+        console.skipped(where, skipped.words)
+    failures = [one for one in outcomes if isinstance(one, ModelFailure)]
+    if console.json_output:
+        answer = {"models": [model_summary_object(s) for s in summaries], "failed_models": failures}
+        sys.stdout.write(to_json(answer, indent=2) + "\n")
+
+
+def _notices(summaries: Sequence[ModelSummary]) -> list[str]:
+    """What was assumed of models, and of how many images what; each image counts once."""
+    of_models = [f"{one.facts.model}: {said}" for one in summaries for said in one.facts.notices]
+    rows = {(row.image, row.decoding) for one in summaries for row in one.succeeded}
+    of_images = counted(facts.notices for _, facts in sorted(rows, key=lambda pair: pair[0]))
+    return [*of_models, *(said_of(count, notice) for count, notice in of_images)]
+
+
+def _say_folders_of_no_class(console: Console, summaries: Sequence[ModelSummary]) -> None:
+    """Each once, however many classifiers it is no class of."""
+    models: dict[str, list[str]] = defaultdict(list)
+    for summary in summaries:
+        if counts := summary.folders_of_no_class:
+            words = no_classes_in_words(counts, summary.facts.class_names)
+            models[words].append(summary.facts.model)
+    for words, names in models.items():
+        all_of_them = "this model" if len(summaries) == 1 else "these models"
+        whose = all_of_them if len(names) == len(summaries) else ", ".join(names)
+        console.folders_of_no_class(whose, words)
+
+
+def _model_result(outcome: Outcome) -> ModelResult:
+    if isinstance(outcome, ModelFailure):
+        return ModelResult(outcome.model, error=outcome.code)
+    correct, known = outcome.accuracy
+    return ModelResult(
+        outcome.facts.model,
+        images=len(outcome.succeeded),
+        failed=len(outcome.failed),
+        resumed=outcome.resumed,
+        correct=correct,
+        known=known,
+        seconds=outcome.seconds,
+    )
+
+
+def _exit_status(outcomes: Sequence[Outcome]) -> int:
+    written = sum(len(one.succeeded) for one in outcomes if isinstance(one, ModelSummary))
+    if not written:
+        return exit_status.NOTHING_DONE
+    whole = all(isinstance(one, ModelSummary) and not one.failed for one in outcomes)
+    return exit_status.DONE if whole else exit_status.SOME_FAILED

@@ -1,0 +1,379 @@
+"""Finds classifiers and test images in the documented results tree.
+
+results/optA_<date>_<time>/experiments/experiment_<dataset>/
+  cls_<arch>_<loss>/best.pt
+  crops_gt_crops/crops/test/<class>/*.jpg     (older: crops_gt_crops/test/[<class>/]*)
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cam_engine.class_names import folded
+from cam_engine.errors import ExperimentNotFound, ImageNotFound, NoImagesFound, NoModelsFound
+from cam_engine.experiments.skipped import NOTHING, Skipped, Tally
+from cam_engine.experiments.walking import DEFAULT_OUTPUT, walk
+from cam_engine.options import Pick
+from cam_engine.short_names import short_name, speakable
+
+__all__ = [
+    "CHECKPOINT_NAMES",
+    "CROP_FOLDERS",
+    "DEFAULT_OUTPUT",
+    "LONGEST_NAME",
+    "SPLITS",
+    "Experiment",
+    "FoundImages",
+    "FoundModels",
+    "ImageItem",
+    "ModelFolder",
+    "all_experiments",
+    "find_experiments",
+    "find_images",
+    "look_for_images",
+    "pick_by_errors",
+    "pick_images",
+    "unique_names",
+]
+
+CHECKPOINT_NAMES = ("best.pt", "best_model.pt")
+SPLITS = ("test", "train", "val")
+CROP_FOLDERS = ("crops_gt_crops/crops", "crops_gt_crops")
+# Bytes: of the 255 that a file's name may have, the rest is for what pictures are called beside it.
+LONGEST_NAME = 160
+
+_BELOW_A_ROOT = (
+    "experiment_*",
+    "experiments/experiment_*",
+    "*/experiments/experiment_*",
+    "*/*/experiments/experiment_*",
+)
+_RUN_DATE = re.compile(r"(\d{8}_\d{6})")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageItem:
+    """One image to explain: its file, a name that is unique in its folder tree, its true class."""
+
+    path: Path
+    name: str
+    true_class: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundImages:
+    """The images of a folder, by path; what was left out; folders: as `Walk` has them."""
+
+    items: tuple[ImageItem, ...]
+    skipped: Skipped = NOTHING
+    folders: tuple[tuple[Path, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """One `cls_*` folder, by its name as UTF-8 can say it, and the checkpoint in it."""
+
+    name: str
+    checkpoint: Path
+
+
+@dataclass(frozen=True, slots=True)
+class FoundModels:
+    """The classifiers of an experiment, by name, and which `cls_*` are none, and why."""
+
+    models: tuple[ModelFolder, ...]
+    skipped: Skipped = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """One experiment folder."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's own name, as UTF-8 can say it."""
+        return speakable(self.folder.absolute().name)
+
+    @property
+    def holds_models(self) -> bool:
+        """Whether any classifier is in it."""
+        return bool(self.look_for_models().models)
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that have a folder for crops: "test", "train", "val" and the like."""
+        for crops in CROP_FOLDERS:
+            root = self.folder / crops
+            names = [p.name for p in sorted(root.glob("*")) if _is_dir(p) and p.name in SPLITS]
+            if names:
+                return names
+        return []
+
+    def models(self, wanted: Sequence[str] = ()) -> list[ModelFolder]:
+        """Classifiers by name; `wanted` keeps those that contain one of these, whatever the case.
+
+        Raises NoModelsFound, which lists what there is instead.
+        """
+        found = self.look_for_models().models
+        if not found:
+            raise NoModelsFound(self._no_models())
+        kept = [m for m in found if not wanted or _contains_any(m.name, wanted)]
+        if not kept:
+            names = ", ".join(model.name for model in found)
+            raise NoModelsFound(
+                f"no classification models found in {self.name} that match "
+                f"{' or '.join(wanted)}; there are {names}"
+            )
+        return kept
+
+    def look_for_models(self, *, within: Path | None = None) -> FoundModels:
+        """All classifiers by name; links are followed.
+
+        within: checkpoints that lie elsewhere, once links are followed, are none.
+        """
+        models, tally = [], Tally()
+        for folder in sorted(self.folder.glob("cls_*")):
+            try:
+                checkpoint = _checkpoint_in(folder)
+                if checkpoint is None and not folder.is_dir():
+                    tally.add("link-broken", folder.name, count=int(folder.is_symlink()))
+                elif checkpoint is None:
+                    tally.add("no-checkpoint", folder.name)
+                elif within is not None and not checkpoint.resolve().is_relative_to(within):
+                    tally.add("leads-out")
+                else:
+                    models.append(ModelFolder(speakable(folder.name), checkpoint))
+            except (OSError, RuntimeError) as error:  # no rights; a loop of links
+                why = getattr(error, "strerror", None) or "a loop of links"
+                tally.add("not-readable", f"{folder.name} ({why})")
+        return FoundModels(tuple(models), tally.skipped())
+
+    def split_folders(self, split: str) -> list[Path]:
+        """The folders that may hold a split's crops, of those layouts that are there."""
+        roots = [self.folder / crops / split for crops in CROP_FOLDERS]
+        return [root for root in roots if _is_dir(root)]
+
+    def images(self, split: str = "test") -> list[ImageItem]:
+        """As `look_for_images`, without what was left out. Raises NoImagesFound."""
+        found = self.look_for_images(split)
+        if not found.items:
+            raise self.no_images(split, found.skipped)
+        return list(found.items)
+
+    def look_for_images(
+        self, split: str = "test", *, within: Path | None = None, outputs: Iterable[Path] = ()
+    ) -> FoundImages:
+        """The split's crops by path, with their true class where a class folder names it.
+
+        Of the first layout that has any. within, outputs: as in `walk`.
+        """
+        found = FoundImages(())
+        for root in self.split_folders(split):
+            here = look_for_images(root, within=within, outputs=outputs)
+            folders = (*found.folders, *here.folders)
+            found = FoundImages(here.items, found.skipped + here.skipped, folders)
+            if found.items:
+                break
+        return found
+
+    def no_images(self, split: str, skipped: Skipped) -> NoImagesFound:
+        """The error for a split without images; it names the folders that were looked into."""
+        looked = " or ".join(str(self.folder / crops / split) for crops in CROP_FOLDERS)
+        left_out = f"; skipped: {skipped.words}" if skipped else ""
+        return NoImagesFound(
+            f"no test images found in {self.name}: expected images in {looked}{left_out}; "
+            "to explain images from elsewhere: gradcam images --model CHECKPOINT --images FOLDER"
+        )
+
+    def _no_models(self) -> str:
+        try:
+            there = sorted(p.name + "/" * _is_dir(p) for p in self.folder.iterdir())
+        except OSError as error:
+            return f"{self.name} cannot be read ({error.strerror})"
+        return (
+            f"no classification models found in {self.name}: expected cls_*/best.pt; "
+            f"found {', '.join(there[:12]) or 'an empty folder'}"
+        )
+
+
+def find_experiments(folder: Path) -> list[Experiment]:
+    """The experiment at the folder; or all of a run; or, of a results folder, of the newest run.
+
+    The newest run is the one with the latest date in its name. Raises ExperimentNotFound.
+    """
+    if not folder.is_dir():
+        raise ExperimentNotFound(
+            f"there is no folder {folder}; "
+            "--exp-folder takes an experiment, a run or a results folder"
+        )
+    if (experiments := _experiments_of_run(folder)) or (
+        experiments := _experiments_of_run(_newest_run(folder))
+    ):
+        return experiments
+    return [Experiment(folder)]
+
+
+def all_experiments(root: Path) -> list[Experiment]:
+    """Every experiment below a data root, the oldest run first.
+
+    The root may be an experiment itself, a run, a results folder, or hold results folders.
+    """
+    if Experiment(root).holds_models:
+        return [Experiment(root)]
+    folders = {
+        folder for pattern in _BELOW_A_ROOT for folder in root.glob(pattern) if _is_dir(folder)
+    }
+    return [Experiment(folder) for folder in sorted(folders, key=_age)]
+
+
+def find_images(path: Path) -> list[ImageItem]:
+    """As `look_for_images`, without what was left out. Raises ImageNotFound."""
+    return list(look_for_images(path).items)
+
+
+def look_for_images(
+    path: Path, *, within: Path | None = None, outputs: Iterable[Path] = ()
+) -> FoundImages:
+    """The image file at the path, or all under the folder (recursively), each with a unique name.
+
+    The true class is the folder directly around an image, unless that is the folder given. within,
+    outputs: as in `walk`. Raises ImageNotFound where there is nothing at the path.
+    """
+    if path.is_file():
+        name = short_name(speakable(path.stem), LONGEST_NAME)
+        return FoundImages((ImageItem(path, name, None),))
+    if not path.is_dir():
+        raise ImageNotFound(f"there is no image or folder {path}")
+    found = walk(path, within=within, outputs=outputs)
+    names = unique_names([file.relative_to(path) for file in found.files])
+    items = (
+        ImageItem(file, name, None if file.parent == path else file.parent.name)
+        for file, name in zip(found.files, names, strict=True)
+    )
+    return FoundImages(tuple(items), found.skipped, found.folders)
+
+
+def unique_names(files: Sequence[Path]) -> list[str]:
+    """A name for each relative path, its stem where no other file has it.
+
+    Else its folder goes before it ("ring_cell_001"), then all its folders, then its suffix behind.
+    Bytes that are not UTF-8 are then escaped, and what is longer than LONGEST_NAME bytes is cut,
+    with a digest of the whole behind it.
+    Names are compared whatever the case, since some file systems do. The answer depends on the
+    whole list, so give all files, not the ones picked for this time.
+    """
+    names = [_name_at(file, 0) for file in files]
+    for level in range(1, 4):
+        counts: dict[str, int] = defaultdict(int)
+        for name in names:
+            counts[name.casefold()] += 1
+        names = [
+            name if counts[name.casefold()] == 1 else _name_at(file, level)
+            for name, file in zip(names, files, strict=True)
+        ]
+    return _numbered([short_name(speakable(name), LONGEST_NAME) for name in names])
+
+
+def pick_images(
+    items: Sequence[ImageItem], count: int, pick: Pick = "balanced", seed: int = 0
+) -> list[ImageItem]:
+    """Up to `count` images. balanced: classes in turn; first: by path; random: seeded.
+
+    ("errors" needs the classifier's predictions: see `pick_by_errors`.)
+    """
+    if pick == "random":
+        return random.Random(seed).sample(list(items), min(count, len(items)))  # noqa: S311 (no secret)
+    if pick == "balanced":
+        return _balanced(items)[:count]
+    return list(items[:count])
+
+
+def pick_by_errors(
+    items: Sequence[ImageItem], confidence_in_truth: Sequence[float | None], count: int
+) -> list[ImageItem]:
+    """Up to `count` images, those first in whose true class the classifier trusts least.
+
+    `confidence_in_truth`: probability of the true class (0..1) less that of the best other one,
+    so that errors are below 0; None where the true class is unknown, which come last.
+    """
+    order = sorted(
+        range(len(items)),
+        key=lambda i: (confidence_in_truth[i] is None, confidence_in_truth[i] or 0.0, i),
+    )
+    return [items[i] for i in order[:count]]
+
+
+def _checkpoint_in(folder: Path) -> Path | None:
+    candidates = (folder / name for name in CHECKPOINT_NAMES)
+    return next((file for file in candidates if file.is_file()), None)
+
+
+def _is_dir(path: Path) -> bool:
+    """Whether it is a folder, or a link to one, as far as one may look."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def _contains_any(name: str, wanted: Iterable[str]) -> bool:
+    return any(part.casefold() in name.casefold() for part in wanted)
+
+
+def _experiments_of_run(run: Path | None) -> list[Experiment]:
+    if run is None:
+        return []
+    root = run if run.name == "experiments" else run / "experiments"
+    return [Experiment(p) for p in sorted(root.glob("experiment_*")) if _is_dir(p)]
+
+
+def _newest_run(results: Path) -> Path | None:
+    runs = [p for p in results.iterdir() if _RUN_DATE.search(p.name) and _experiments_of_run(p)]
+    return max(runs, key=lambda p: (_RUN_DATE.findall(p.name)[-1], p.name), default=None)
+
+
+def _age(folder: Path) -> tuple[str, str]:
+    """Sorts by the run's date in the path, then by the path."""
+    dates = _RUN_DATE.findall(folder.as_posix())
+    return (dates[-1] if dates else ""), folder.as_posix()
+
+
+def _name_at(file: Path, level: int) -> str:
+    if level == 0 or len(file.parts) == 1:
+        return file.stem if level < 3 else f"{file.stem}_{file.suffix[1:]}"
+    folders = file.parts[-2:-1] if level == 1 else file.parts[:-1]
+    suffix = f"_{file.suffix[1:]}" if level == 3 else ""
+    return "_".join([*folders, file.stem]) + suffix
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """The names, those still taken with a number behind."""
+    taken = {name.casefold() for name in names}
+    seen: set[str] = set()
+    answer = []
+    for name in names:
+        number, candidate = 1, name
+        while candidate.casefold() in seen:
+            number += 1
+            trial = f"{name}_{number}"
+            candidate = name if trial.casefold() in taken else trial
+        seen.add(candidate.casefold())
+        answer.append(candidate)
+    return answer
+
+
+def _balanced(items: Sequence[ImageItem]) -> list[ImageItem]:
+    by_class: dict[str, list[ImageItem]] = defaultdict(list)
+    for item in items:
+        by_class[folded(item.true_class or "")].append(item)
+    longest = max((len(group) for group in by_class.values()), default=0)
+    return [
+        group[turn] for turn in range(longest) for group in by_class.values() if turn < len(group)
+    ]

@@ -1,0 +1,438 @@
+"""The engine: images in, explanations out, one forward and one backward pass a batch."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cam_engine.errors import InvalidOption, NonFiniteOutput, OutOfMemory
+from cam_engine.images.preparing import enhance, resize_for_network, to_batch
+from cam_engine.maps.methods import METHOD_FUNCTIONS, fuse
+from cam_engine.maps.precision import PrecisionName, choose_precision, prepare
+from cam_engine.maps.taps import LayerTap
+from cam_engine.maps.targets import PlannedLayer, plan_layers, rectified, resolve_class, spatial
+from cam_engine.models.architectures import Sign, Tap
+from cam_engine.models.loading import Classifier
+from cam_engine.options import STAGES, CamOptions, Method
+from cam_engine.results import ClassScore, Explanation, LayerMap, RgbImage
+
+_log = logging.getLogger(__name__)
+
+_AUTO_BATCH = {"cpu": 16, "cuda": 64}
+_TOP_CLASSES = 5
+# Images reduced at once on a CPU: their activations should stay in the cache between two passes.
+_CPU_CHUNK = 2
+
+Target = int | str | None
+Probabilities = NDArray[np.float64]
+_Item = TypeVar("_Item")
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedImage:
+    """One image on its way into the network.
+
+    original: (H, W, 3) uint8 as decoded. enhanced: the same after CLAHE, None where it is off.
+    network_input: (h, w, 3) uint8 at the network's input size, enhanced where CLAHE is on.
+    plain_input: the same without CLAHE, for the class that the network would name then; None where
+    CLAHE is off or nobody asks, which saves a forward pass.
+    """
+
+    original: RgbImage
+    enhanced: RgbImage | None
+    network_input: RgbImage
+    plain_input: RgbImage | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What one call computes: layers to answer with, and stages that go into the fused map."""
+
+    layers: tuple[PlannedLayer, ...]
+    fused: tuple[PlannedLayer, ...]
+    options: CamOptions
+
+    @property
+    def modules(self) -> list[str]:
+        return list(dict.fromkeys(tap.module for tap in self._taps))
+
+    @property
+    def rectify(self) -> frozenset[str]:
+        """Modules after which the network applies a ReLU, which their tap takes on."""
+        return frozenset(tap.module for tap in self._taps if tap.sign is Sign.RELU_NEXT)
+
+    @property
+    def _taps(self) -> list[Tap]:
+        return [layer.tap for layer in (*self.layers, *self.fused)]
+
+    @property
+    def needs_gradients(self) -> bool:
+        return bool(self.fused) or self.options.method != "eigencam"
+
+
+class Explainer:
+    """Explains one classifier on one device.
+
+    >>> from pathlib import Path
+    >>> from cam_engine import CamOptions, Explainer, load_classifier, read_image
+    >>> run = Path("sample/results/optA_20260115_090000/experiments/experiment_synthetic_lifecycle")
+    >>> classifier = load_classifier(run / "cls_mobilenet_v3_small_focal" / "best.pt")
+    >>> explainer = Explainer(classifier, device="cpu")
+    >>> image = read_image(run / "crops_gt_crops/crops/test/schizont/cell_001.jpg")
+    >>> [explanation] = explainer.explain([image], CamOptions(layers=("late",)))
+    >>> explanation.predicted.name, explanation.layer("late").grid
+    ('schizont', (7, 7))
+
+    Safe to call from several threads: passes that make maps take turns, which bounds the device's
+    memory to one batch. The classifier's own network is copied, never changed.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        *,
+        device: str | torch.device = "auto",
+        precision: PrecisionName = "auto",
+        batch_size: int | None = None,
+    ) -> None:
+        self.classifier = classifier
+        self.device = resolve_device(device)
+        stages = classifier.layout.stages
+        self.precision = choose_precision(
+            depthwise=classifier.depthwise,
+            transformer=any(stage.tap.tokens is not None for stage in stages),
+            device=self.device,
+            wanted=precision,
+        )
+        if batch_size is not None and batch_size < 1:
+            raise InvalidOption(f"batch size must be at least 1, got {batch_size}")
+        self._asked_batch_size = batch_size or _AUTO_BATCH.get(self.device.type, 16)
+        self._batch_size = self._asked_batch_size
+        self._lock = threading.Lock()
+        self._network = prepare(
+            classifier.network, self.precision, self.device, head=classifier.head
+        )
+        self._unfolded: nn.Module | None = None
+
+    @property
+    def batch_size(self) -> int:
+        """Images a pass; smaller than asked for once the device ran out of memory."""
+        return self._batch_size
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of all weights held: the classifier's own, and the copies that are run."""
+        networks = [self.classifier.network, self._network, self._unfolded]
+        return sum(
+            tensor.nbytes
+            for network in networks
+            if network is not None
+            for tensor in (*network.parameters(), *network.buffers())
+        )
+
+    def prepare_image(self, image: RgbImage, options: CamOptions) -> PreparedImage:
+        """CLAHE and resizing of one (H, W, 3) uint8 image; needs no lock and no device."""
+        preprocessing = self.classifier.preprocessing
+        plain = resize_for_network(image, preprocessing)
+        if not options.clahe:
+            return PreparedImage(image, None, plain, None)
+        enhanced = enhance(image)
+        return PreparedImage(image, enhanced, resize_for_network(enhanced, preprocessing), plain)
+
+    def explain(
+        self,
+        images: Sequence[RgbImage],
+        options: CamOptions | None = None,
+        targets: Sequence[Target] | None = None,
+    ) -> list[Explanation]:
+        """Explanations of (H, W, 3) uint8 images, in their order.
+
+        targets: a class for each image (index, name or None for the predicted one); without it,
+        `options.target` holds for all. Raises LayerNotFound, LayerNotSpatial, ClassNotFound,
+        NonFiniteOutput or OutOfMemory.
+        """
+        options = options or CamOptions()
+        return self.explain_prepared(
+            [self.prepare_image(image, options) for image in images], options, targets
+        )
+
+    def explain_prepared(
+        self,
+        images: Sequence[PreparedImage],
+        options: CamOptions,
+        targets: Sequence[Target] | None = None,
+    ) -> list[Explanation]:
+        """As `explain`, for images that `prepare_image` has been through."""
+        plan = self.plan(options)
+        indices = self._target_indices(len(images), options, targets)
+        return self._in_batches(
+            list(zip(images, indices, strict=True)), lambda part: self._explain_part(part, plan)
+        )
+
+    def explain_each(
+        self,
+        images: Sequence[PreparedImage],
+        options: CamOptions,
+        targets: Sequence[Target] | None = None,
+    ) -> list[Explanation | NonFiniteOutput]:
+        """As `explain_prepared`, but an image that the network fails on does not fail the others.
+
+        A batch that holds such an image is computed again one by one.
+        """
+        if not images:
+            return []
+        try:
+            return list(self.explain_prepared(images, options, targets))
+        except NonFiniteOutput as error:
+            if len(images) == 1:
+                return [error]
+            chosen = [None] * len(images) if targets is None else [[one] for one in targets]
+            return [
+                answer
+                for image, target in zip(images, chosen, strict=True)
+                for answer in self.explain_each([image], options, target)
+            ]
+
+    def explain_batch(
+        self, batch: Tensor, options: CamOptions, targets: Sequence[Target] | None = None
+    ) -> list[Explanation]:
+        """Explanations of one (N, 3, h, w) float32 batch that is preprocessed already.
+
+        One pass for all N, whatever the batch size of the explainer.
+        """
+        plan = self.plan(options)
+        indices = self._target_indices(len(batch), options, targets)
+        return self._explain_tensor(batch.to(self.device), indices, plan)
+
+    def predict(self, images: Sequence[RgbImage]) -> list[tuple[ClassScore, ...]]:
+        """The top classes of (H, W, 3) uint8 images, without CLAHE unless they went through it."""
+        inputs = [resize_for_network(image, self.classifier.preprocessing) for image in images]
+        return [self._top(row) for row in self.probabilities(inputs)]
+
+    def probabilities(self, inputs: Sequence[RgbImage]) -> list[Probabilities]:
+        """Softmax (classes,) float64 of each (h, w, 3) uint8 image at the network's input size."""
+        return self._in_batches(inputs, self._predict_part)
+
+    def plan(self, options: CamOptions) -> _Plan:
+        """Check layers against the network, before anything is computed. Raises LayerNotFound."""
+        layout, network = self.classifier.layout, self.classifier.network
+        fused = STAGES if options.fused else ()
+        return _Plan(
+            tuple(plan_layers(options.layers, layout, network, options.taps)),
+            tuple(plan_layers(fused, layout, network, options.taps)),
+            options,
+        )
+
+    def _target_indices(
+        self, count: int, options: CamOptions, targets: Sequence[Target] | None
+    ) -> list[int | None]:
+        wanted = [options.target] * count if targets is None else list(targets)
+        if len(wanted) != count:
+            raise InvalidOption(f"{len(wanted)} targets for {count} images: give one an image")
+        names = self.classifier.class_names
+        return [None if one is None else resolve_class(one, names) for one in wanted]
+
+    def _explain_part(
+        self, part: Sequence[tuple[PreparedImage, int | None]], plan: _Plan
+    ) -> list[Explanation]:
+        inputs = [image.network_input for image, _ in part]
+        batch = to_batch(inputs, self.classifier.preprocessing, self.device)
+        explanations = self._explain_tensor(batch, [index for _, index in part], plan)
+        plain = [image.plain_input for image, _ in part if image.plain_input is not None]
+        if not plain:
+            return explanations
+        rows = iter(self._predict_part(plain))
+        return [
+            one if image.plain_input is None else replace(one, unenhanced=self._top(next(rows))[0])
+            for one, (image, _) in zip(explanations, part, strict=True)
+        ]
+
+    def _explain_tensor(
+        self, batch: Tensor, targets: Sequence[int | None], plan: _Plan
+    ) -> list[Explanation]:
+        with self._lock:
+            logits, chosen, raw = self._pass(batch, targets, plan)
+        probabilities, explained = _probabilities(logits), chosen.tolist()
+        layers = [
+            _layer_maps(layer.name, layer.label, plan.options.method, maps)
+            for layer, maps in zip(plan.layers, raw, strict=False)
+        ]
+        if plan.fused:
+            label = " x ".join(layer.label for layer in plan.fused)
+            layers.append(_layer_maps("fused", label, "layercam", raw[-1]))
+        return [
+            Explanation(self._score(row, index), self._top(row), per_image)
+            for row, index, per_image in zip(
+                probabilities, explained, zip(*layers, strict=True), strict=True
+            )
+        ]
+
+    def _pass(
+        self, batch: Tensor, targets: Sequence[int | None], plan: _Plan
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Logits (N, classes), the classes explained (N,), raw maps (N, h, w), fused last.
+
+        All on the device and, on a GPU, not necessarily computed yet: from the upload of the
+        targets to the last map, nothing here waits for it.
+        """
+        network = self._network_for(plan)
+        wanted = torch.tensor(
+            [-1 if one is None else one for one in targets], dtype=torch.long, device=self.device
+        )
+        with torch.enable_grad(), LayerTap(network, plan.modules, plan.rectify) as tap:
+            logits = self._forward(network, batch)
+            chosen = torch.where(wanted < 0, logits.argmax(1), wanted)
+            scores = logits.gather(1, chosen[:, None])
+            gradients = tap.gradients(scores.sum()) if plan.needs_gradients else tap.outputs
+        with torch.no_grad():
+            outputs = [output.detach() for output in tap.outputs]
+            pairs = dict(zip(plan.modules, zip(outputs, gradients, strict=True), strict=True))
+            raw = [
+                _reduce(plan.options.method, layer.tap, *pairs[layer.tap.module])
+                for layer in plan.layers
+            ]
+            if plan.fused:
+                stages = [_reduce("layercam", s.tap, *pairs[s.tap.module]) for s in plan.fused]
+                raw.append(fuse([_normalised(stage)[0] for stage in stages]))
+        return logits.detach(), chosen, raw
+
+    def _forward(self, network: nn.Module, batch: Tensor) -> Tensor:
+        precision = self.precision
+        if precision.channels_last:
+            batch = batch.contiguous(memory_format=torch.channels_last)
+        half = precision.dtype != torch.float32
+        with torch.autocast(self.device.type, dtype=precision.dtype, enabled=half):
+            logits: Tensor = network(batch)
+        return logits.float()
+
+    def _network_for(self, plan: _Plan) -> nn.Module:
+        """The folded network; where a convolution is tapped, one whose norms stand by themselves.
+
+        Folding changes no output but a convolution's. Called with the lock held.
+        """
+        original = self.classifier.network
+        tapped = (original.get_submodule(name) for name in plan.modules)
+        if not any(isinstance(module, nn.Conv2d) for module in tapped):
+            return self._network
+        if self._unfolded is None:
+            precision = replace(self.precision, fold_batch_norm=False)
+            self._unfolded = prepare(original, precision, self.device, self.classifier.head)
+        return self._unfolded
+
+    def _predict_part(self, inputs: Sequence[RgbImage]) -> list[Probabilities]:
+        batch = to_batch(inputs, self.classifier.preprocessing, self.device)
+        with torch.inference_mode():
+            logits = self._forward(self._network, batch)
+        return list(_probabilities(logits))
+
+    def _score(self, probabilities: Probabilities, index: int) -> ClassScore:
+        return ClassScore(index, self.classifier.class_names[index], float(probabilities[index]))
+
+    def _top(self, probabilities: Probabilities) -> tuple[ClassScore, ...]:
+        order = np.argsort(-probabilities, kind="stable")[:_TOP_CLASSES]
+        return tuple(self._score(probabilities, int(index)) for index in order)
+
+    def _in_batches(
+        self, items: Sequence[_Item], work: Callable[[Sequence[_Item]], list[_Answer]]
+    ) -> list[_Answer]:
+        """Work through the items in batches, halving them where the device runs out of memory."""
+        answers: list[_Answer] = []
+        while len(answers) < len(items):
+            size = self._batch_size
+            part = items[len(answers) : len(answers) + size]
+            try:
+                answers += work(part)
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                self._shrink(len(part))
+        return answers
+
+    def _shrink(self, failed: int) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if failed <= 1:
+            raise OutOfMemory(
+                f"{self.device} has too little memory for a single image of this network; "
+                "free memory on it, or choose another device"
+            )
+        if self._batch_size >= self._asked_batch_size:
+            _log.warning("out of memory on %s: going on with smaller batches", self.device)
+        self._batch_size = min(self._batch_size, failed // 2)
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """The device by name; "auto" takes a CUDA GPU where there is one. Raises InvalidOption."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise InvalidOption(
+            f"device {device!r} is unknown; use auto, cpu, cuda or cuda:N"
+        ) from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise InvalidOption(
+            f"device {device} was asked for, but there is no CUDA GPU here; use cpu"
+        )
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        raise InvalidOption(
+            f"device {device} was asked for, but there are only {torch.cuda.device_count()} GPUs "
+            "here, counted from cuda:0"
+        )
+    return resolved
+
+
+def _probabilities(logits: Tensor) -> Probabilities:
+    """Softmax of (N, classes) logits, on the host. Raises NonFiniteOutput."""
+    on_host = logits.detach().cpu()
+    if not bool(torch.isfinite(on_host).all()):
+        raise NonFiniteOutput(
+            "the network answered with NaN or infinity; its weights are damaged, "
+            "or were trained with another preprocessing"
+        )
+    answer: Probabilities = torch.softmax(on_host.double(), 1).numpy()
+    return answer
+
+
+def _reduce(method: Method, tap: Tap, output: Tensor, gradient: Tensor) -> Tensor:
+    """Activations and gradients of one tap -> raw (N, h, w) maps, on the device."""
+    function = METHOD_FUNCTIONS[method]
+    chunk = _CPU_CHUNK if output.device.type == "cpu" else len(output)
+    parts = zip(torch.split(output, chunk), torch.split(gradient, chunk), strict=True)
+    return torch.cat(
+        [function(rectified(spatial(a, tap), tap.sign, method), spatial(g, tap)) for a, g in parts]
+    )
+
+
+def _normalised(raw: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, h, w) raw maps -> the maps over their own maximum, and the maxima (N,)."""
+    maxima = raw.amax((1, 2))
+    scale = torch.where(maxima > 0, maxima, torch.ones_like(maxima))
+    return raw / scale[:, None, None], maxima
+
+
+def _layer_maps(name: str, label: str, method: str, raw: Tensor) -> list[LayerMap]:
+    values, maxima = _normalised(raw)
+    on_host, highest = values.cpu().numpy(), maxima.tolist()
+    if not np.isfinite(highest).all():
+        raise NonFiniteOutput(f"layer {label} gave NaN or infinity; its weights are damaged")
+    return [
+        LayerMap(name, label, method, one, maximum)
+        for one, maximum in zip(on_host, highest, strict=True)
+    ]
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # The CPU's allocator and CUDA's libraries raise a plain RuntimeError.
+    signs = ("can't allocate memory", "CUDA error: out of memory", "_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in signs)

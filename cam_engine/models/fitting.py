@@ -1,0 +1,303 @@
+"""Weights against networks: prefixes and heads as people save them, what fits, and loading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import torch
+from torch import Tensor, nn
+
+from cam_engine.errors import ArchitectureUnknown
+from cam_engine.models.architectures import (
+    ARCHITECTURES,
+    NAMINGS,
+    Layout,
+    Naming,
+    Variant,
+    find_architecture,
+    supported,
+)
+from cam_engine.models.networks import build
+
+_WRAPPERS = ("module", "_orig_mod", "model", "backbone", "net", "network", "base_model")
+_COUNTER = "num_batches_tracked"  # absent from old checkpoints, and without a part in inference
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The classifier's last layer as found among the weights.
+
+    site: dotted name of the module that it takes the place of. weight, bias: its keys in the file.
+    """
+
+    site: str
+    weight: str
+    bias: str | None
+    classes: int
+    features: int
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """How weights compare with one network.
+
+    skeleton: the network on the meta device (on the CPU if it can't be built there), its head
+    replaced by the weights' own. weights: under the skeleton's keys. head: dotted name of the
+    last layer. head_region: of all that people replace together with it. classes: its rows.
+    """
+
+    name: str
+    naming: Naming
+    skeleton: nn.Module
+    head: str
+    head_region: str
+    classes: int
+    weights: Mapping[str, Tensor]
+
+    @cached_property
+    def missing(self) -> tuple[str, ...]:
+        """Keys that the network needs and the weights lack."""
+        return tuple(
+            key
+            for key in self.skeleton.state_dict()
+            if key not in self.weights and not key.endswith(_COUNTER)
+        )
+
+    @cached_property
+    def unexpected(self) -> tuple[str, ...]:
+        """Keys that the network does not have."""
+        known = self.skeleton.state_dict()
+        return tuple(key for key in self.weights if key not in known)
+
+    @cached_property
+    def misshapen(self) -> tuple[str, ...]:
+        """Tensors of another shape, or of a kind that can't become the network's, with both."""
+        return tuple(
+            f"{key} is {_described(self.weights[key])} instead of {_described(expected)}"
+            for key, expected in self.skeleton.state_dict().items()
+            if key in self.weights and not _fits(expected, self.weights[key])
+        )
+
+    @property
+    def differences(self) -> int:
+        """Number of keys that do not fit."""
+        return len(self.missing) + len(self.unexpected) + len(self.misshapen)
+
+    def describe(self) -> str:
+        """The first keys that differ, for a message."""
+        different = {
+            "missing": self.missing,
+            "unexpected": self.unexpected,
+            "wrong shape": self.misshapen,
+        }
+        parts = [f"{what}: {_first(keys)}" for what, keys in different.items() if keys]
+        return "; ".join([*self._custom_head(), *parts])
+
+    def _custom_head(self) -> list[str]:
+        """What is odd about the head, where nothing else is."""
+        layers = _matrices(_keys_below(self.head_region, self.weights), self.weights)
+        odd = (*self.missing, *self.unexpected)
+        in_head = len(_keys_below(self.head_region, odd))
+        if not in_head or in_head < len(odd) or len(layers) == 1:
+            return []
+        if not layers:
+            return [f"there is no classifier head ({self.head})"]
+        problem = (
+            f"its head has several layers ({_first(layers)}), and what lies between them is not "
+            "recorded in weights: only one Linear, alone or behind dropout, can be loaded"
+        )
+        return [problem]
+
+
+def without_prefixes(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights under their own names, without the wrappers that every key begins with."""
+    stripped = dict(weights)
+    while prefix := _shared_wrapper(stripped):
+        stripped = {key.removeprefix(prefix): tensor for key, tensor in stripped.items()}
+    return stripped
+
+
+def compare(name: str, naming: Naming, head: str, weights: Mapping[str, Tensor]) -> Fit:
+    """Compare weights (without prefixes) with a network.
+
+    name: as `build` takes it. head: dotted name of the network's own last layer. Raises
+    ArchitectureUnknown if there is no such network, or it has no such head.
+    """
+    sites = _sites(head)
+    found = _find_head(sites, weights)
+    classes = found.classes if found else 1
+    skeleton = _skeleton(name, naming, classes)
+    if head not in dict(skeleton.named_modules()):
+        raise ArchitectureUnknown(
+            f"{name} has no module {head} that classifies; supported are {supported()}"
+        )
+    if found and _place(skeleton, head, found):
+        renamed = {found.weight: f"{found.site}.weight", found.bias: f"{found.site}.bias"}
+        weights = {renamed.get(key, key): tensor for key, tensor in weights.items()}
+        head = found.site
+    return Fit(name, naming, skeleton, head, sites[-1], classes, weights)
+
+
+def closest_row(weights: Mapping[str, Tensor]) -> Fit | None:
+    """The row of the table, and its naming, that the weights fit best; None if like no row's.
+
+    What counts is all but the head; torchvision's naming comes first where both are the same.
+    """
+    candidates = [
+        (row.name, naming, row.variant(naming))
+        for row in ARCHITECTURES
+        for naming in NAMINGS
+        if _has_stages(row.variant(naming).layout, weights)
+    ]
+    if not candidates:
+        return None
+
+    def distance(candidate: tuple[str, Naming, Variant]) -> int:
+        name, naming, variant = candidate
+        return len(_body(weights, variant.head) ^ _body_of(name, naming, variant.head))
+
+    name, naming, variant = min(candidates, key=distance)
+    return compare(name, naming, variant.head, weights)
+
+
+def loaded(fit: Fit) -> nn.Module:
+    """The network with copies of the weights in its own dtypes, frozen, in eval mode, on the CPU.
+
+    The fit must have no differences.
+    """
+    network = fit.skeleton
+    expected = network.state_dict()
+    if find_architecture(fit.name) is None:
+        # Networks outside the table may hold constants that a state dict does not restore.
+        network = build(fit.name, fit.naming, fit.classes)
+        network.set_submodule(fit.head, fit.skeleton.get_submodule(fit.head).to_empty(device="cpu"))
+    state = {key: _converted(fit.weights.get(key), like) for key, like in expected.items()}
+    network.load_state_dict(state, strict=True, assign=True)
+    return network.eval().requires_grad_(requires_grad=False)
+
+
+def _skeleton(name: str, naming: Naming, classes: int) -> nn.Module:
+    """The network without memory for its weights where its code allows that, else on the CPU."""
+    try:
+        with torch.device("meta"):
+            return build(name, naming, classes)
+    except (NotImplementedError, RuntimeError):  # code that looks at values while it builds
+        return build(name, naming, classes)
+
+
+@cache
+def _body_of(name: str, naming: Naming, head: str) -> frozenset[tuple[str, torch.Size]]:
+    return _body(_skeleton(name, naming, 1).state_dict(), head)
+
+
+def _body(weights: Mapping[str, Tensor], head: str) -> frozenset[tuple[str, torch.Size]]:
+    """Keys and shapes of all but the head and the norms' counters."""
+    inside = set(_keys_below(_sites(head)[-1], weights))
+    return frozenset(
+        (key, tensor.shape)
+        for key, tensor in weights.items()
+        if key not in inside and not key.endswith(_COUNTER)
+    )
+
+
+def _shared_wrapper(weights: Mapping[str, Tensor]) -> str | None:
+    prefix = next(iter(weights), "").split(".", 1)[0]
+    shared = prefix in _WRAPPERS and all(key.startswith(f"{prefix}.") for key in weights)
+    return f"{prefix}." if shared else None
+
+
+def _has_stages(layout: Layout, weights: Mapping[str, Tensor]) -> bool:
+    return all(_keys_below(stage.raw, weights) for stage in layout.stages)
+
+
+def _keys_below(module: str, keys: Iterable[str]) -> list[str]:
+    return [key for key in keys if key.startswith(f"{module}.")]
+
+
+def _matrices(keys: Iterable[str], weights: Mapping[str, Tensor]) -> list[str]:
+    """Those of linear layers and convolutions."""
+    return [key for key in keys if key.endswith("weight") and weights[key].ndim > 1]
+
+
+def _sites(head: str) -> list[str]:
+    """The head's dotted name and its parents': where people put a head of their own."""
+    parts = head.split(".")
+    return [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+
+
+def _find_head(sites: list[str], weights: Mapping[str, Tensor]) -> Head | None:
+    """The linear layer of the first site that holds one and nothing else."""
+    for site in sites:
+        keys = _keys_below(site, weights)
+        matrices = _matrices(keys, weights)
+        if len(matrices) == 1 and weights[matrices[0]].numel():
+            bias = matrices[0].removesuffix("weight") + "bias"
+            if set(keys) <= {matrices[0], bias}:
+                classes, features = weights[matrices[0]].shape[:2]
+                return Head(site, matrices[0], bias if bias in keys else None, classes, features)
+    return None
+
+
+def _place(network: nn.Module, own: str, head: Head) -> bool:
+    """Give the network the weights' head in place of its own; False where it can't stand there."""
+    replaced = network.get_submodule(head.site)
+    last = network.get_submodule(own)
+    if head.site != own and not _reads_vectors(replaced, head.features):
+        return False
+    if head.site != own or (head.bias is None) != (getattr(last, "bias", None) is None):
+        network.set_submodule(head.site, _layer_like(last, head))
+    return True
+
+
+def _reads_vectors(module: nn.Module, features: int) -> bool:
+    """True for a sequence whose first layer with weights is linear, of that many features."""
+    if not isinstance(module, nn.Sequential):
+        return False
+    first = next(
+        (m for m in module.modules() if next(m.parameters(recurse=False), None) is not None), None
+    )
+    return isinstance(first, nn.Linear) and first.in_features == features
+
+
+def _layer_like(last: nn.Module, head: Head) -> nn.Module:
+    with torch.device("meta"):
+        if isinstance(last, nn.Conv2d):
+            return nn.Conv2d(head.features, head.classes, 1, bias=head.bias is not None)
+        return nn.Linear(head.features, head.classes, bias=head.bias is not None)
+
+
+def _fits(expected: Tensor, found: Tensor) -> bool:
+    return (
+        expected.shape == found.shape
+        and (found.is_floating_point() or not (expected.is_floating_point() or found.is_complex()))
+        and _whole(found)
+    )
+
+
+def _whole(tensor: Tensor) -> bool:
+    """False for tensors that are not plain memory, or claim more elements than they hold."""
+    plain = tensor.layout is torch.strided and tensor.device.type == "cpu"
+    return plain and not tensor.is_quantized and tensor.untyped_storage().nbytes() >= tensor.nbytes
+
+
+def _converted(found: Tensor | None, like: Tensor) -> Tensor:
+    if found is None:
+        return torch.zeros(like.shape, dtype=like.dtype)
+    return found.to(like.dtype, copy=True, memory_format=torch.contiguous_format)
+
+
+def _described(tensor: Tensor) -> str:
+    words = f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+    in_memory = tensor.layout is torch.strided and tensor.device.type == "cpu"
+    if not in_memory or tensor.is_quantized or _whole(tensor):
+        return words
+    held = tensor.untyped_storage().nbytes() // tensor.itemsize
+    return f"{words} out of {held} number{'s' * (held != 1)}"
+
+
+def _first(texts: Sequence[str]) -> str:
+    more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
+    return ", ".join(texts[:_SHOWN]) + more

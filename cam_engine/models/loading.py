@@ -1,0 +1,306 @@
+"""A .pt file -> a classifier that can be explained, or an error that says what was tried."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from cam_engine.errors import (
+    ArchitectureUnknown,
+    CheckpointInvalid,
+    ClassNamesMismatch,
+    InvalidOption,
+    WeightsMismatch,
+)
+from cam_engine.images.preparing import Preprocessing
+from cam_engine.models.architectures import (
+    NAMINGS,
+    Layout,
+    Naming,
+    find_architecture,
+    supported,
+)
+from cam_engine.models.checkpoint_files import CheckpointContents, read_contents
+from cam_engine.models.checkpoint_metadata import (
+    NESTED,
+    WANTED,
+    accuracy_of,
+    checked_names,
+    class_names_of,
+    epoch_of,
+    model_names_of,
+    preprocessing_of,
+)
+from cam_engine.models.checkpoint_scan import opened, scan
+from cam_engine.models.fitting import Fit, closest_row, compare, loaded, without_prefixes
+from cam_engine.models.networks import (
+    current_timm_name,
+    find_timm_model,
+    is_depthwise,
+    timm_config,
+    timm_layout,
+)
+
+_log = logging.getLogger(__name__)
+
+_FOLDER_PREFIX = "cls_"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Classifier:
+    """A trained network and all that is known of it.
+
+    network: float32, on the CPU, in eval mode, every parameter frozen.
+    architecture: a row's name; timm's for a network without a row, whose family is "timm".
+    head: dotted name of the last layer, whose outputs are the logits.
+    class_names: in the order of the outputs.
+    sha256: of the whole file, in hexadecimal.
+    val_accuracy: 0..1, as the training script measured it.
+    depthwise: some convolutions work on each channel alone, which the choice of precision minds.
+    """
+
+    network: nn.Module
+    architecture: str
+    family: str
+    naming: Naming
+    layout: Layout
+    head: str
+    class_names: tuple[str, ...]
+    preprocessing: Preprocessing
+    sha256: str
+    path: Path | None
+    val_accuracy: float | None
+    epoch: int | None
+    depthwise: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointHeader:
+    """What a file says of itself; None where it is silent. Nothing here was checked on weights.
+
+    architecture: the network that the file, else its folder, names; else the file's word for it.
+    input_size: (height, width) in pixels, the network's own where the file is silent; None where
+    the architecture is not known either. val_accuracy: 0..1.
+    """
+
+    path: Path
+    architecture: str | None
+    class_names: tuple[str, ...] | None
+    input_size: tuple[int, int] | None
+    val_accuracy: float | None
+    epoch: int | None
+
+
+def load_classifier(
+    path: Path,
+    *,
+    class_names: Sequence[str] | None = None,
+    input_size: int | tuple[int, int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Classifier:
+    """Load a checkpoint without running anything that it says.
+
+    >>> from cam_engine import load_classifier
+    >>> run = Path("sample/results/optA_20260115_090000/experiments/experiment_synthetic_lifecycle")
+    >>> classifier = load_classifier(run / "cls_mobilenet_v3_small_focal" / "best.pt")
+    >>> classifier.class_names
+    ('gametocyte', 'ring', 'schizont', 'trophozoite')
+
+    Arguments overrule what the file says; input_size is a side or (height, width) in pixels, mean
+    and std are on the scale 0..1. Raises CheckpointNotFound, CheckpointInvalid, CheckpointUnsafe,
+    ArchitectureUnknown, WeightsMismatch, ClassNamesMismatch or, for arguments, InvalidOption.
+    """
+    contents, sha256 = _read_and_digest(path)
+    fit = _fitting(contents, path)
+    metadata = contents.metadata
+    row = find_architecture(fit.name)
+    preprocessing = preprocessing_of(
+        metadata, path, _default_preprocessing(fit.name), input_size=input_size, mean=mean, std=std
+    )
+    _check_size(fit.name, preprocessing, path)
+    names = _class_names(class_names, metadata, fit.classes, path)
+    network = loaded(fit)
+    return Classifier(
+        network=network,
+        architecture=fit.name,
+        family="timm" if row is None else row.family,
+        naming=fit.naming,
+        layout=timm_layout(network) if row is None else row.variant(fit.naming).layout,
+        head=fit.head,
+        class_names=names,
+        preprocessing=preprocessing,
+        sha256=sha256,
+        path=path,
+        val_accuracy=accuracy_of(metadata),
+        epoch=epoch_of(metadata),
+        depthwise=is_depthwise(network),
+    )
+
+
+def read_header(path: Path) -> CheckpointHeader:
+    """The cheap facts of a checkpoint: no network is built, and no weight is read.
+
+    Raises CheckpointNotFound, CheckpointInvalid or CheckpointUnsafe.
+    """
+    return header_of(path, scan(path, WANTED, NESTED))
+
+
+def header_of(path: Path, metadata: Mapping[str, object]) -> CheckpointHeader:
+    """The header of a checkpoint from what `scan` found in it."""
+    said = model_names_of(metadata)
+    known = (_known_name(name) for name in (*said, *_folder_guesses(path)))
+    try:
+        class_names = class_names_of(metadata, path)
+    except CheckpointInvalid:  # loading will say so
+        class_names = None
+    architecture = next((name for name in known if name), next(iter(said), None))
+    return CheckpointHeader(
+        path=path,
+        architecture=architecture,
+        class_names=class_names,
+        input_size=_header_size(architecture, metadata, path),
+        val_accuracy=accuracy_of(metadata),
+        epoch=epoch_of(metadata),
+    )
+
+
+def _header_size(
+    architecture: str | None, metadata: Mapping[str, object], path: Path
+) -> tuple[int, int] | None:
+    known = None if architecture is None else _known_name(architecture)
+    if known is None:
+        return None
+    try:
+        return preprocessing_of(metadata, path, _default_preprocessing(known)).input_size
+    except (ArchitectureUnknown, CheckpointInvalid):  # loading will say so
+        return None
+
+
+def _read_and_digest(path: Path) -> tuple[CheckpointContents, str]:
+    with opened(path) as file:
+        before = os.fstat(file.fileno())
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        contents = read_contents(file, path)
+        after = os.fstat(file.fileno())
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise CheckpointInvalid(f"{path} was written to while it was read; try again")
+    return contents, sha256
+
+
+def _fitting(contents: CheckpointContents, path: Path) -> Fit:
+    """The network that the weights fit without a difference."""
+    weights = without_prefixes(contents.weights)
+    said = model_names_of(contents.metadata)
+    guesses = _folder_guesses(path)
+    sources = [(name, f"model_name {name!r}") for name in said]
+    sources += [(name, f"folder {path.absolute().parent.name!r}") for name in guesses]
+    for name, source in sources:
+        known = _known_name(name)
+        if known is not None:
+            _say_what_is_used(name, known, path)
+            return _fitting_as(known, source, weights, path)
+    closest = closest_row(weights)
+    if closest is not None and not closest.differences:
+        return closest
+    tried = list(dict.fromkeys(source for _, source in sources)) or ["no name in file or folder"]
+    raise ArchitectureUnknown(
+        f"{path}: the architecture is unknown. Tried: {', '.join(tried)}, the weights' keys and "
+        f"shapes{_nearly(closest)}. Set model_name in the checkpoint to one of {supported()}"
+    )
+
+
+def _fitting_as(name: str, source: str, weights: Mapping[str, Tensor], path: Path) -> Fit:
+    fits = []
+    for fit in _comparisons(name, weights):
+        if not fit.differences:
+            return fit
+        fits.append(fit)
+    nearest = min(fits, key=lambda fit: fit.differences)
+    other = closest_row(weights)
+    hint = ""
+    if other is not None and not other.differences:
+        hint = f". They do fit {other.name} ({other.naming} naming): correct the name"
+    raise WeightsMismatch(
+        f"{path}: the weights do not fit {name} (from {source}; {nearest.naming} naming is the "
+        f"nearest): {nearest.describe()}{hint}"
+    )
+
+
+def _comparisons(name: str, weights: Mapping[str, Tensor]) -> Iterator[Fit]:
+    row = find_architecture(name)
+    if row is None:
+        yield compare(name, "timm", timm_config(name).head, weights)
+        return
+    for naming in NAMINGS:
+        yield compare(name, naming, row.variant(naming).head, weights)
+
+
+def _known_name(name: str) -> str | None:
+    row = find_architecture(name)
+    if row is not None:
+        return row.name
+    current = find_timm_model(name)
+    row = None if current is None else find_architecture(current)
+    return current if row is None else row.name
+
+
+def _say_what_is_used(said: str, known: str, path: Path) -> None:
+    if find_architecture(said) is None and current_timm_name(said) is not None:
+        folder = path.absolute().parent.name
+        _log.warning("%s: timm's deprecated name %s is read as %s", folder, said, known)
+
+
+def _folder_guesses(path: Path) -> list[str]:
+    """Of a folder cls_<arch>_<loss>: what may be the architecture, the longest first."""
+    folder = path.absolute().parent.name
+    if not folder.lower().startswith(_FOLDER_PREFIX):
+        return []
+    tokens = folder[len(_FOLDER_PREFIX) :].split("_")
+    return ["_".join(tokens[:count]) for count in range(len(tokens), 0, -1)]
+
+
+def _nearly(closest: Fit | None) -> str:
+    if closest is None:
+        return " (like none of the table)"
+    return f" (nearest is {closest.name}, {closest.naming} naming: {closest.describe()})"
+
+
+def _class_names(
+    passed: Sequence[str] | None, metadata: Mapping[str, object], count: int, path: Path
+) -> tuple[str, ...]:
+    if passed is not None:
+        names, source = checked_names(passed, "class_names"), "were passed"
+    else:
+        recorded, source = class_names_of(metadata, path), "are in the file"
+        names = recorded or tuple(f"Class_{index}" for index in range(count))
+    if len(names) != count:
+        raise ClassNamesMismatch(
+            f"{path}: {len(names)} class names {source} ({', '.join(names[:8])}), but the network "
+            f"has {count} outputs; pass one name for each output, in the order of training"
+        )
+    return names
+
+
+def _default_preprocessing(name: str) -> Preprocessing:
+    if find_architecture(name) is not None:
+        return Preprocessing()
+    config = timm_config(name)
+    return Preprocessing(config.input_size, config.mean, config.std)
+
+
+def _check_size(name: str, preprocessing: Preprocessing, path: Path) -> None:
+    row = find_architecture(name)
+    fixed = timm_config(name).fixed_size if row is None else row.fixed_size
+    default = _default_preprocessing(name).input_size
+    if fixed and preprocessing.input_size != default:
+        raise InvalidOption(
+            f"{path}: {name} takes images of {default[0]}x{default[1]} px only, input_size is "
+            f"{preprocessing.input_size[0]}x{preprocessing.input_size[1]}"
+        )

@@ -1,0 +1,82 @@
+"""`gradcam serve`: uvicorn around the application."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+
+import structlog
+import uvicorn
+from pydantic import ValidationError
+
+from cam_engine.commands import exit_status
+from cam_engine.errors import InvalidOption
+from service.app import create_app
+from service.http.protocol import PatientProtocol
+from service.http.security import is_loopback
+from service.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+_BACKLOG = 2048
+_GRACE_SECONDS = 5.0
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    """Run until stopped. Raises InvalidOption for settings that cannot work."""
+    settings = _settings(arguments)
+    if not settings.data.is_dir():
+        raise InvalidOption(
+            f"there is no data root {settings.data}; name a results folder with --data"
+        )
+    if settings.auth != "off" and not settings.api_keys and not is_loopback(arguments.host):
+        raise InvalidOption(
+            f"--host {arguments.host} can be reached from other machines, and there are no API "
+            "keys: set GRADCAM_API_KEYS (`gradcam key` makes one), or GRADCAM_AUTH=off to answer "
+            "everybody"
+        )
+    config = uvicorn.Config(
+        create_app(settings),
+        host=arguments.host,
+        port=arguments.port,
+        backlog=_BACKLOG,
+        http=PatientProtocol,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        timeout_graceful_shutdown=round(settings.request_timeout_seconds + _GRACE_SECONDS),
+    )
+    if settings.auth == "off" and not settings.hosts and not is_loopback(arguments.host):
+        _log.warning(
+            "names in addresses are refused, only numbers are not: set GRADCAM_HOSTS to the names "
+            "that the service is opened by"
+        )
+    server = uvicorn.Server(config)
+    # uvicorn raises the signal again once it has ended: to be stopped is no failure.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    try:
+        server.run()
+    except SystemExit:  # it could not listen, and has said so
+        return exit_status.NOTHING_DONE
+    return exit_status.DONE if server.started else exit_status.NOTHING_DONE
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    named = {
+        "data": arguments.data,
+        "device": arguments.device,
+        "default_model": arguments.model,
+        "root_path": arguments.root_path,
+        "log_format": arguments.log_format,
+    }
+    try:
+        return Settings(**{name: value for name, value in named.items() if value is not None})
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"GRADCAM_{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}"
+            for one in error.errors(include_input=False, include_url=False)
+        )
+        raise InvalidOption(f"settings are wrong: {wrong}") from error

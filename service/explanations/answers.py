@@ -1,0 +1,192 @@
+"""Answers that can be had again: what was computed, by digest, bounded by bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, OrderedDict
+from dataclasses import dataclass, replace
+
+from cam_engine.images.decoded import ImageFacts
+from cam_engine.options import CamOptions
+from cam_engine.pictures.picture_set import ShownImage
+from cam_engine.pictures.recipes import Recipes
+from cam_engine.results import Explanation
+from service.explanations.large_images import LargeImage
+from service.explanations.requests import ExplanationOptions
+from service.http.problems import ServiceError
+from service.models.model_cache import LoadedModel
+
+_MOST_GONE = 20_000
+_OVERHEAD_BYTES = 2048  # objects around files and maps
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSource:
+    """An image as it came: its file's bytes and their digest, and what it is called.
+
+    data: empty in an answer that is kept, where a LargeImage stands for it.
+    """
+
+    data: bytes
+    sha256: str
+    name: str
+    true_class: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The name without folders and suffix, as figures and files show it."""
+        last = self.name.replace("\\", "/").rsplit("/", 1)[-1]
+        return last.rsplit(".", 1)[0] or last or "image"
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """One image and its explanation.
+
+    size: (H, W) in pixels of its pictures. facts: what was done to make its pixels. large: what is
+    kept of a large image. shown: the pixels of another, where they are at hand; else they are
+    decoded from the file's bytes again.
+    """
+
+    source: ImageSource
+    explanation: Explanation
+    size: tuple[int, int]
+    facts: ImageFacts
+    large: LargeImage | None = None
+    shown: ShownImage | None = None
+
+    def without_pixels(self) -> Explained:
+        """The same, to be kept for long."""
+        source = self.source if self.large is None else replace(self.source, data=b"")
+        return replace(self, source=source, shown=None)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLabel:
+    """What an answer says of the model that it is from."""
+
+    id: str
+    name: str
+    architecture: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a POST computed: one image's explanation, or several for a contact sheet.
+
+    heading: of a contact sheet; None for the answer on one image.
+    """
+
+    digest: str
+    model: ModelLabel
+    options: ExplanationOptions
+    cam_options: CamOptions
+    recipes: Recipes
+    items: tuple[Explained, ...]
+    heading: str | None = None
+
+    @property
+    def is_sheet(self) -> bool:
+        """Whether it answers for an experiment and not for one image."""
+        return self.heading is not None
+
+    def notices(self, item: Explained) -> tuple[str, ...]:
+        """What was assumed of the model and of an item's pixels, as sentences."""
+        return (*self.recipes.notices, *item.facts.notices)
+
+    def without_pixels(self) -> Answer:
+        """The same, to be kept for long."""
+        return replace(self, items=tuple(one.without_pixels() for one in self.items))
+
+    @property
+    def large_images(self) -> tuple[LargeImage, ...]:
+        """What is kept of its large images; other answers may hold the same."""
+        return tuple(one.large for one in self.items if one.large is not None)
+
+    @property
+    def bytes_used(self) -> int:
+        """Bytes held: files and maps, and something for the rest; large images not counted."""
+        maps = (layer.values.nbytes for one in self.items for layer in one.explanation.layers)
+        files = (len(one.source.data) for one in self.items)
+        return sum(maps) + sum(files) + _OVERHEAD_BYTES
+
+
+def make_answer(
+    model: LoadedModel,
+    options: ExplanationOptions,
+    cam_options: CamOptions,
+    items: tuple[Explained, ...],
+    heading: str | None = None,
+) -> Answer:
+    """The answer, with the digest of all that it depends on; cam_options: those really used."""
+    classifier = model.explainer.classifier
+    recipes = model.recipes(cam_options)
+    # The run's digest covers the model's id and file, the versions, and what maps depend on.
+    words = [recipes.run, options.model_dump_json(), heading or ""]
+    for one in items:
+        words += [one.source.sha256, one.source.name, one.source.true_class or ""]
+    digest = hashlib.sha256("\0".join(words).encode()).hexdigest()
+    label = ModelLabel(model.id, model.name, classifier.architecture, classifier.sha256)
+    return Answer(digest, label, options, cam_options, recipes, items, heading)
+
+
+class AnswerCache:
+    """The last answers, by digest; used in one event loop only."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._used = 0
+        self._answers: OrderedDict[str, Answer] = OrderedDict()
+        self._holders: Counter[LargeImage] = Counter()  # in how many answers each one is
+        # Digests of answers that were here, so that "gone" and "never seen" can be told apart.
+        self._gone: OrderedDict[str, None] = OrderedDict()
+
+    @property
+    def bytes_used(self) -> int:
+        """Bytes held by all of them; what several answers share counts once."""
+        return self._used
+
+    def put(self, answer: Answer) -> None:
+        """Keep the answer; the least recently used ones make room for it."""
+        self._forget(answer.digest)
+        kept = answer.without_pixels()
+        self._answers[answer.digest] = kept
+        self._used += kept.bytes_used
+        for image in kept.large_images:
+            self._used += 0 if self._holders[image] else image.bytes_used
+            self._holders[image] += 1
+        self._gone.pop(answer.digest, None)
+        while self._used > self._most_bytes:
+            oldest = next(iter(self._answers))
+            self._forget(oldest)
+            self._gone[oldest] = None
+        while len(self._gone) > _MOST_GONE:
+            self._gone.popitem(last=False)
+
+    def get(self, digest: str) -> Answer:
+        """The answer. Raises ServiceError "explanation-gone" or "explanation-not-found"."""
+        if digest in self._answers:
+            self._answers.move_to_end(digest)
+            return self._answers[digest]
+        if digest in self._gone:
+            raise ServiceError(
+                "explanation-gone",
+                "this explanation was put out of memory; POST the image again to have it anew",
+            )
+        raise ServiceError(
+            "explanation-not-found",
+            "no explanation of this digest was made since the service started; "
+            "POST the image to /v1/explanations",
+        )
+
+    def _forget(self, digest: str) -> None:
+        answer = self._answers.pop(digest, None)
+        if answer is None:
+            return
+        self._used -= answer.bytes_used
+        for image in answer.large_images:
+            self._holders[image] -= 1
+            if not self._holders[image]:
+                del self._holders[image]
+                self._used -= image.bytes_used

@@ -1,0 +1,1 @@
+"""Jobs as the service has them: `accepting` them, their `results`, and `responses` about them."""

@@ -1,0 +1,296 @@
+"""What the data root holds: experiments, their images, and models, without loading weights."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from cam_engine.errors import CamError, error_of_item
+from cam_engine.experiments.data_root import DataRoot, check_form
+from cam_engine.experiments.finding import Experiment, FoundImages, ImageItem
+from cam_engine.experiments.skipped import NOTHING, Skipped
+from cam_engine.maps.grids import LayerGrid, layer_grids
+from cam_engine.models.checkpoint_headers import CheckpointStalled, HeaderReader
+from cam_engine.models.loading import CheckpointHeader
+from service.http.problems import ServiceError
+
+_MOST_LISTS = 512
+_MAY_BE_MENDED = frozenset({"not-readable", "link-broken"})
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """What changes when a file is replaced."""
+
+    path: Path
+    mtime_ns: int
+    size: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """One classifier: id "<experiment>/<folder>", and its file as it is now."""
+
+    id: str
+    experiment: str
+    name: str
+    stamp: FileStamp
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What a model's file says of itself, and the grids of its layers; () where not known."""
+
+    header: CheckpointHeader
+    grids: tuple[LayerGrid, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Why a model's file says nothing: a stable code and a sentence."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentEntry:
+    """One experiment by its path below the data root; skipped: `cls_*` that are no models."""
+
+    id: str
+    experiment: Experiment
+    models: tuple[ModelEntry, ...]
+    skipped: Skipped = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentEntries:
+    """All experiments, the newest run's first, and what was left out."""
+
+    entries: tuple[ExperimentEntry, ...] = ()
+    skipped: Skipped = NOTHING
+
+
+class Catalog:
+    """Looks into the data root; safe to call from several threads. Every method may block."""
+
+    def __init__(self, root: Path, refresh_seconds: float) -> None:
+        self.data = DataRoot(root)
+        self.root = self.data.root
+        self._refresh_seconds = refresh_seconds
+        self._lock = threading.Lock()
+        self._experiments = ExperimentEntries()
+        self._looked = float("-inf")
+        self._headers = HeaderReader()
+        self._facts = _Remembered(self._read_facts)
+        self._images: OrderedDict[tuple[Path, ...], _Listed] = OrderedDict()
+
+    def experiments(self) -> tuple[ExperimentEntry, ...]:
+        """All experiments, the newest run's first."""
+        return self.found_experiments().entries
+
+    def found_experiments(self) -> ExperimentEntries:
+        """As `experiments`, with what was left out."""
+        with self._lock:
+            if time.monotonic() - self._looked > self._refresh_seconds:
+                found = self.data.look_for_experiments()
+                entries = tuple(self._entry(one) for one in found.experiments)
+                self._experiments = ExperimentEntries(entries, found.skipped)
+                self._looked = time.monotonic()
+            return self._experiments
+
+    def experiment(self, path: str) -> ExperimentEntry:
+        """The experiment of that id. Raises PathOutsideRoot or ExperimentNotFound."""
+        for entry in self.experiments():
+            if entry.id == path.strip("/"):
+                return entry
+        return self._entry(self.data.experiment(path))
+
+    def models(self) -> list[ModelEntry]:
+        """All models, those of the newest run first."""
+        return [model for entry in self.experiments() for model in entry.models]
+
+    def model(self, wanted: str, experiment: ExperimentEntry | None = None) -> ModelEntry:
+        """The model of that id; or the only one whose folder has that name.
+
+        experiment: look there only. Raises PathOutsideRoot, or ServiceError "model-not-found" or
+        "model-ambiguous".
+        """
+        check_form(wanted)
+        among = self.models() if experiment is None else list(experiment.models)
+        found = [model for model in among if model.id == wanted] or [
+            model for model in among if wanted in {model.name, model.name.removeprefix("cls_")}
+        ]
+        if len(found) > 1:
+            ids = ", ".join(model.id for model in found[:5])
+            raise ServiceError("model-ambiguous", f"{wanted!r} may mean {ids}; give a whole id")
+        if not found:
+            where = "" if experiment is None else f" in {experiment.id}"
+            names = ", ".join(model.id for model in among[:5]) or "none"
+            more = ", ..." if len(among) > 5 else ""
+            raise ServiceError(
+                "model-not-found", f"there is no model {wanted!r}{where}; there are {names}{more}"
+            )
+        return found[0]
+
+    def best_model(self, experiment: ExperimentEntry | None = None) -> ModelEntry:
+        """The model of highest val_acc in the experiment, or in the newest one with models.
+
+        Raises "no-models-found".
+        """
+        among = self.experiments() if experiment is None else (experiment,)
+        models = next((entry.models for entry in among if entry.models), ())
+        if not models:
+            where = "the data root" if experiment is None else experiment.id
+            raise ServiceError(
+                "no-models-found", f"no classification model in {where}: expected cls_*/best.pt"
+            )
+        return max(models, key=lambda model: (self._accuracy(model), model.id))
+
+    def facts(self, model: ModelEntry) -> ModelFacts | Unreadable:
+        """What the model's file says, or why it says nothing, by its path, time and size.
+
+        The file is looked into by another process, within limits on time and memory.
+        """
+        try:
+            return self._facts.get(model.stamp)
+        except _ForNow as answer:
+            return answer.value
+
+    def _read_facts(self, stamp: FileStamp) -> ModelFacts | Unreadable:
+        """Raises _ForNow where the file was not to blame."""
+        try:
+            header = self._headers.read(stamp.path)
+        except CheckpointStalled as error:
+            raise _ForNow(Unreadable(error.code, str(error))) from error
+        except Exception as raised:  # one file's fault is not the others'
+            fault = error_of_item(raised, stamp.path.parent.name)
+            return Unreadable(fault.code, str(fault))
+        if header.architecture is None or header.input_size is None:
+            return ModelFacts(header, ())
+        classes = len(header.class_names or ("one", "other"))
+        try:
+            return ModelFacts(header, _grids(header.architecture, classes, header.input_size))
+        except CamError:  # loading will say so
+            return ModelFacts(header, ())
+        except Exception as raised:
+            fault = error_of_item(raised, stamp.path.parent.name)
+            return Unreadable(fault.code, str(fault))
+
+    def images(self, entry: ExperimentEntry, split: str) -> tuple[ImageItem, ...]:
+        """The split's images by path."""
+        return self.found_images(entry, split).items
+
+    def found_images(self, entry: ExperimentEntry, split: str) -> FoundImages:
+        """The split's images, and what was left out; remembered until one of its folders changes.
+
+        (Those are all that were looked into, also behind links.)
+        """
+        experiment = entry.experiment
+        key = (*experiment.split_folders(split), Path(split))
+        with self._lock:
+            listed = self._images.get(key)
+        if listed is not None and listed.holds():
+            return listed.found
+        found = self.data.look_for_images(experiment, split)
+        # What is amiss may be mended without a change of these folders.
+        amiss = any(kind.reason in _MAY_BE_MENDED for kind in found.skipped.kinds)
+        until = time.monotonic() + self._refresh_seconds if amiss else float("inf")
+        with self._lock:
+            self._images[key] = _Listed(found, until)
+            while len(self._images) > _MOST_LISTS:
+                self._images.popitem(last=False)
+        return found
+
+    def _accuracy(self, model: ModelEntry) -> float:
+        facts = self.facts(model)
+        accuracy = None if isinstance(facts, Unreadable) else facts.header.val_accuracy
+        return -1.0 if accuracy is None else accuracy
+
+    def _entry(self, experiment: Experiment) -> ExperimentEntry:
+        id_ = self.data.id_of(experiment.folder)
+        found = experiment.look_for_models(within=self.root)
+        models = [
+            ModelEntry(f"{id_}/{one.name}", id_, one.name, stamp)
+            for one in found.models
+            if (stamp := self._stamp(one.checkpoint)) is not None
+        ]
+        return ExperimentEntry(id_, experiment, tuple(models), found.skipped)
+
+    def _stamp(self, checkpoint: Path) -> FileStamp | None:
+        """None for a file that is gone, or a link that leads out of the data root."""
+        try:
+            path = checkpoint.resolve(strict=True)
+            return stamp_of(path) if path.is_relative_to(self.root) else None
+        except OSError:
+            return None
+
+
+def stamp_of(path: Path) -> FileStamp:
+    """The file as it is now. Raises OSError."""
+    status = path.stat()
+    return FileStamp(path, status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """A split's images, and until when (monotonic seconds) that holds, short of a change."""
+
+    found: FoundImages
+    until: float
+
+    def holds(self) -> bool:
+        """Whether no folder has changed since, as its time says."""
+        unchanged = all(_time(folder) == then for folder, then in self.found.folders)
+        return unchanged and time.monotonic() < self.until
+
+
+class _ForNow(Exception):
+    """An answer that is not to be remembered."""
+
+    def __init__(self, value: Unreadable) -> None:
+        super().__init__(value)
+        self.value = value
+
+
+class _Remembered(Generic[_Key, _Value]):
+    """Answers by key, the last few hundred of them."""
+
+    _MOST = 512
+
+    def __init__(self, make: Callable[[_Key], _Value]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._values: dict[_Key, _Value] = {}
+
+    def get(self, key: _Key) -> _Value:
+        with self._lock:
+            if key in self._values:
+                return self._values[key]
+        value = self._make(key)
+        with self._lock:
+            self._values[key] = value
+            while len(self._values) > self._MOST:
+                del self._values[next(iter(self._values))]
+        return value
+
+
+# Networks of one kind have the same grids.
+_grids = lru_cache(maxsize=128)(layer_grids)
+
+
+def _time(folder: Path) -> int | None:
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return None

@@ -1,0 +1,202 @@
+"""The class that a model names for each of an experiment's test images, without explanations."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from cam_engine.class_names import class_meant, no_classes
+from cam_engine.errors import CamError
+from cam_engine.experiments.finding import ImageItem
+from cam_engine.images.decoding import ImageLimits
+from cam_engine.images.decoding_pool import DecodingPool
+from cam_engine.options import CamOptions
+from cam_engine.results import RgbImage
+from service.models.catalog import Catalog, FileStamp, ModelEntry, stamp_of
+from service.models.depths import SplitDepths
+from service.models.model_cache import LoadedModel, ModelCache, fresh_stamp
+
+_MOST_KEPT = 100_000
+
+Order = Literal["listed", "mixed"]
+_Key = tuple[str, FileStamp, int | None]  # weights, file, the depth by which it is read
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The class predicted and its probability; or why there is none, as a stable code."""
+
+    name: str | None = None
+    probability: float | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedImage:
+    """A test image: its path within the experiment, its class, and what was predicted.
+
+    true_class: the model's own name of the class that the folder means; None where it means none.
+    """
+
+    path: str
+    true_class: str | None
+    folder: str | None
+    prediction: Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedPage:
+    """Some of an experiment's test images; total: how many it has.
+
+    folders_of_no_class: how many of all of them, by folder, are in folders that mean no class of
+    the model's.
+    """
+
+    model: str
+    images: tuple[PredictedImage, ...]
+    total: int
+    folders_of_no_class: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    model: ModelEntry
+    stamp: FileStamp
+    prefix: str
+    images: tuple[ImageItem, ...]
+    options: CamOptions
+
+
+def mixed(images: Sequence[ImageItem]) -> tuple[ImageItem, ...]:
+    """As if shuffled, but always alike: an image's place among the others depends on its name only.
+
+    Images are listed class by class, so that the first ones say nothing about the others.
+    """
+
+    def rank(item: ImageItem) -> bytes:
+        name = f"{item.true_class}/{item.path.name}"
+        return hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=8).digest()
+
+    return tuple(sorted(images, key=rank))
+
+
+class Predictions:
+    """Predicts as explanations do by default, with CLAHE; remembers by weights and image file.
+
+    Lives in one event loop, blocks only executor threads.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        models: ModelCache,
+        io: Executor,
+        compute: Executor,
+        limits: ImageLimits,
+        decoding: DecodingPool,
+        depths: SplitDepths,
+    ) -> None:
+        self._catalog = catalog
+        self._models = models
+        self._io = io
+        self._compute = compute
+        self._limits = limits
+        self._decoding = decoding
+        self._depths = depths
+        self._known: OrderedDict[_Key, Prediction] = OrderedDict()
+
+    async def page(
+        self, path: str, model: str, offset: int, limit: int, order: Order = "listed"
+    ) -> PredictedPage:
+        """Predictions for the test images from `offset` on. Raises CamError or ServiceError."""
+        plan = await _on(self._io, lambda: self._plan(path, model, order))
+        loaded = await self._models.get(plan.model, plan.stamp)
+        chosen = plan.images[offset : offset + limit]
+        size = loaded.explainer.batch_size
+        found: list[Prediction] = []
+        for start in range(0, len(chosen), size):
+            found += await self._predict(loaded, chosen[start : start + size], plan.options)
+        names = loaded.explainer.classifier.class_names
+        images = tuple(
+            PredictedImage(
+                self._catalog.data.id_of(item.path).removeprefix(plan.prefix),
+                class_meant(item.true_class, names),
+                item.true_class,
+                prediction,
+            )
+            for item, prediction in zip(chosen, found, strict=True)
+        )
+        unknown = no_classes((item.true_class for item in plan.images), names)
+        return PredictedPage(plan.model.id, images, len(plan.images), unknown)
+
+    def _plan(self, path: str, model: str, order: Order) -> _Plan:
+        experiment = self._catalog.experiment(path)
+        entry = self._catalog.model(model, experiment)
+        images = self._catalog.images(experiment, "test")
+        options = CamOptions()
+        if images:
+            ids = [self._catalog.data.id_of(item.path) for item in images]
+            options = self._depths.added_to(options, ids, experiment)
+        if order == "mixed":
+            images = mixed(images)
+        return _Plan(entry, fresh_stamp(entry), f"{experiment.id}/", images, options)
+
+    async def _predict(
+        self, model: LoadedModel, items: Sequence[ImageItem], options: CamOptions
+    ) -> list[Prediction]:
+        read = await asyncio.gather(
+            *(_on(self._io, partial(self._read, model, item, options)) for item in items)
+        )
+        inputs = [(stamp, pixels) for stamp, pixels in read if isinstance(pixels, np.ndarray)]
+        computed: dict[FileStamp, Prediction] = {}
+        if inputs:
+            pixels = [one for _, one in inputs]
+            rows = await _on(self._compute, lambda: model.explainer.probabilities(pixels))
+            names = model.explainer.classifier.class_names
+            for (stamp, _), row in zip(inputs, rows, strict=True):
+                best = int(row.argmax())
+                computed[stamp] = Prediction(names[best], float(row[best]))
+                self._remember(_key(model, stamp, options), computed[stamp])
+        return [one if isinstance(one, Prediction) else computed[stamp] for stamp, one in read]
+
+    def _read(
+        self, model: LoadedModel, item: ImageItem, options: CamOptions
+    ) -> tuple[FileStamp, Prediction | RgbImage]:
+        """What is known of the image already, or else its pixels for the network."""
+        gone = FileStamp(item.path, 0, 0, 0)
+        try:
+            data = self._catalog.data
+            file = data.listed(data.id_of(item.path))
+            stamp = stamp_of(file)
+            known = self._known.get(_key(model, stamp, options))
+            if known is not None:
+                return stamp, known
+            content = data.read_image(file, self._limits)
+            image = self._decoding.decode(content, self._limits, options.decoding).pixels
+        except CamError as error:
+            return gone, Prediction(problem=error.code)
+        except OSError:
+            return gone, Prediction(problem="image-not-found")
+        return stamp, model.explainer.prepare_image(image, options).network_input
+
+    def _remember(self, key: _Key, prediction: Prediction) -> None:
+        self._known[key] = prediction
+        while len(self._known) > _MOST_KEPT:
+            self._known.popitem(last=False)
+
+
+def _key(model: LoadedModel, stamp: FileStamp, options: CamOptions) -> _Key:
+    return model.sha256, stamp, options.decoding.depth_bits
+
+
+async def _on(executor: Executor, work: Callable[[], _Answer]) -> _Answer:
+    return await asyncio.get_running_loop().run_in_executor(executor, work)

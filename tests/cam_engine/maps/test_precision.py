@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from cam_engine.maps.precision import PrecisionName, choose_precision, multiplies_bfloat16
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+DENSE = {"depthwise": False, "transformer": False}
+DEPTHWISE = {"depthwise": True, "transformer": False}
+TRANSFORMER = {"depthwise": False, "transformer": True}
+
+
+@pytest.fixture
+def torch_default() -> Iterator[None]:
+    convolutions = torch.backends.cudnn.conv
+    before = convolutions.fp32_precision
+    convolutions.fp32_precision = "tf32"
+    yield
+    convolutions.fp32_precision = before
+
+
+@pytest.fixture
+def ampere(torch_default: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
+
+
+def chosen(kind: dict[str, bool], device: torch.device, wanted: PrecisionName = "auto") -> str:
+    return choose_precision(wanted=wanted, device=device, **kind).describe()
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="needs the kernel's own list")
+def test_bfloat16_is_native_where_the_kernel_lists_it() -> None:
+    flags = Path("/proc/cpuinfo").read_text().split()
+    assert multiplies_bfloat16(CPU) == ("avx512_bf16" in flags or "amx_bf16" in flags)
+
+
+def test_on_a_cpu_only_dense_networks_run_in_bfloat16_and_only_where_it_is_native() -> None:
+    dense = "bfloat16" if multiplies_bfloat16(CPU) else "float32"
+    assert chosen(DENSE, CPU) == f"{dense}, channels_last, conv-bn folded"
+    assert chosen(DEPTHWISE, CPU) == "float32, channels_last, conv-bn folded"
+    assert chosen(TRANSFORMER, CPU) == "float32, conv-bn folded"
+
+
+@pytest.mark.parametrize("kind", [DENSE, DEPTHWISE, TRANSFORMER])
+@pytest.mark.parametrize("device", [CPU, GPU])
+@pytest.mark.usefixtures("ampere")
+def test_what_is_asked_for_overrules_it(kind: dict[str, bool], device: torch.device) -> None:
+    assert chosen(kind, device, "float32").startswith("float32")
+    assert chosen(kind, device, "bfloat16").startswith("bfloat16")
+
+
+@pytest.mark.usefixtures("ampere")
+def test_a_gpu_keeps_float32_with_tf32_convolutions() -> None:
+    for kind in (DENSE, DEPTHWISE, TRANSFORMER):
+        assert chosen(kind, GPU).startswith("float32, TF32 convolutions")
+    assert "TF32" not in chosen(DENSE, GPU, "bfloat16")
+
+
+@pytest.mark.usefixtures("ampere")
+def test_an_older_gpu_has_no_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
+    assert chosen(DENSE, GPU) == "float32, channels_last, conv-bn folded"
+
+
+@pytest.mark.usefixtures("ampere")
+def test_tf32_switched_off_is_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.backends.cudnn.conv.fp32_precision = "ieee"
+    assert "TF32" not in chosen(DENSE, GPU)
+    torch.backends.cudnn.conv.fp32_precision = "tf32"
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    assert "TF32" not in chosen(DENSE, GPU)

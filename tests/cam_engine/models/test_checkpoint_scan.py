@@ -1,0 +1,296 @@
+"""Small files that would cost much: refused before anything of them is hashed or unfolded."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import resource
+import signal
+import struct
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from cam_engine.errors import CamError, CheckpointInvalid
+from cam_engine.models.checkpoint_headers import CheckpointStalled, HeaderReader
+from cam_engine.models.loading import load_classifier, read_header
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+MOST_CPU_SECONDS = 20.0  # the files below take hours, or all memory
+
+PROTO, STOP = b"\x80\x02", b"."
+A_TENSOR = (
+    b"ctorch._utils\n_rebuild_tensor_v2\n(("
+    b"X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x01tQ"
+    b"K\x00K\x01\x85K\x01\x85\x89ccollections\nOrderedDict\n)RtR"
+)
+
+
+def text(word: str) -> bytes:
+    data = word.encode()
+    return b"X" + struct.pack("<I", len(data)) + data
+
+
+def entry(name: str, value: bytes) -> bytes:
+    return text(name) + value
+
+
+def pickled(*entries: bytes) -> bytes:
+    """A dict with weights and these entries."""
+    weights = entry("model", b"}(" + text("fc.weight") + A_TENSOR + b"u")
+    return PROTO + b"}(" + weights + b"".join(entries) + b"u" + STOP
+
+
+def zipped(pickle_: bytes, **more: bytes) -> bytes:
+    """As torch.save puts it together."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle_)
+        archive.writestr("archive/version", b"3\n")
+        archive.writestr("archive/byteorder", b"little")
+        archive.writestr("archive/data/0", struct.pack("<f", 1.0))
+        for name, content in more.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def tuples(times: int = 60) -> bytes:
+    """A tuple with the one before in it twice, and so on."""
+    return b")" + b"".join(b"q%ch%c\x86" % (n, n) for n in range(times))
+
+
+def lists(name: str, times: int = 60) -> bytes:
+    """Entries of lists, each with the one before in it twice; the last one has the name."""
+    names = [*(f"list {number}" for number in range(times)), name]
+    entries = [entry(names[0], b"]q\x00")]
+    entries += [entry(names[n], b"](h%ch%ceq%c" % (n - 1, n - 1, n)) for n in range(1, times + 1)]
+    return b"".join(entries)
+
+
+def growing_lists(name: str, times: int = 60) -> bytes:
+    """The same, filled after they were put into one another, the outermost first."""
+    made = [entry(f"list {number}", b"]q%c" % number) for number in range(times)]
+    filled = [b"h%c(h%ch%ce" % (n, n - 1, n - 1) for n in reversed(range(1, times))]
+    return (
+        b"".join(made)
+        + entry("filled", b"(" + b"".join(filled) + b"t")
+        + entry(name, b"h%c" % (times - 1))
+    )
+
+
+def colliding_integers(count: int = 60_000) -> bytes:
+    """Keys of a dict, all of one hash."""
+    pairs = []
+    for number in range(count):
+        data = (number * (2**61 - 1)).to_bytes(16, "little")
+        pairs.append(b"\x8a\x10" + data + b"N")
+    return b"}(" + b"".join(pairs) + b"u"
+
+
+COSTLY = {
+    "a tuple as a key": zipped(pickled(entry("x", b"}" + tuples() + b"Ns"))),
+    "tuples in a set": zipped(pickled(entry("x", b"c__builtin__\nset\n](" + tuples() + b"e\x85R"))),
+    "tuples in pairs": zipped(
+        pickled(entry("x", b"ccollections\nOrderedDict\n](](" + tuples() + b"Nee\x85R"))
+    ),
+    "tuples in a counter": zipped(
+        pickled(entry("x", b"ccollections\nCounter\n](" + tuples() + b"e\x85R"))
+    ),
+    "lists as class names": zipped(pickled(lists("class_names"))),
+    "lists as an input size": zipped(
+        pickled(lists("input_size"), entry("model_name", text("resnet18")))
+    ),
+    "lists that grow": zipped(pickled(growing_lists("class_names"))),
+    "lists as a mean": zipped(
+        pickled(
+            entry("config", b"}(" + lists("mean") + b"u"), entry("model_name", text("resnet18"))
+        )
+    ),
+    "lists that are called": zipped(pickled(lists("y"), entry("x", b"h\x3c)R"))),
+    "integers of one hash": zipped(pickled(entry("x", colliding_integers()))),
+    "deep lists": zipped(pickled(entry("class_names", b"](" * 100_000 + b"e" * 100_000))),
+    "deep tuples": zipped(pickled(entry("x", b")" + b"\x85" * 1_000_000))),
+    "text that is used often": zipped(
+        pickled(
+            entry(
+                "class_names", b"](" + text("x" * 1_000_000) + b"q\x00" + b"h\x00" * 900_000 + b"e"
+            )
+        )
+    ),
+    "memory": zipped(pickled(entry("x", b"c__builtin__\nbytearray\nJ\xff\xff\xff\x7f\x85R"))),
+    "an odd encoding": zipped(
+        pickled(
+            entry("x", b"c_codecs\nencode\n" + text("ä" * 200_000) + text("punycode") + b"\x86R")
+        )
+    ),
+    "steps without end": zipped(pickled(entry("x", b"(" + b"N" * 2_500_000 + b"t"))),
+    "no stop": zipped(PROTO + b"N" * 1000),
+}
+
+
+def many_names(count: int) -> bytes:
+    """Names that repeat, so that the message lists them."""
+    names = b"".join(text(f"class {number}") for number in range(count)) * 2
+    return zipped(
+        pickled(entry("model_name", text("resnet18")), entry("class_names", b"](" + names + b"e"))
+    )
+
+
+@contextmanager
+def bounded_time() -> Iterator[None]:
+    """A signal of the kernel where it takes too much of a processor."""
+
+    def over(*_: object) -> None:
+        raise TimeoutError("it took too long")
+
+    before = signal.signal(signal.SIGVTALRM, over)
+    signal.setitimer(signal.ITIMER_VIRTUAL, MOST_CPU_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+def written(folder: Path, content: bytes) -> Path:
+    path = folder / "best.pt"
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("reader", [load_classifier, read_header])
+@pytest.mark.parametrize("content", COSTLY.values(), ids=COSTLY)
+def test_what_would_cost_much_is_refused_at_once(
+    tmp_path: Path, content: bytes, reader: Callable[[Path], object]
+) -> None:
+    path = written(tmp_path, content)
+    with bounded_time(), pytest.raises(CheckpointInvalid, match=r"best\.pt"):
+        reader(path)
+
+
+def test_the_same_file_without_what_costs_is_read(tmp_path: Path) -> None:
+    path = written(tmp_path, zipped(pickled(entry("class_names", b"](" + text("a") + b"e"))))
+    assert read_header(path).class_names == ("a",)
+    assert torch.load(path, weights_only=True)["model"]["fc.weight"].tolist() == [1.0]
+
+
+def test_many_names_are_counted_once(tmp_path: Path) -> None:
+    path = written(tmp_path, many_names(200_000))
+    with bounded_time():
+        assert read_header(path).class_names is None
+
+
+@pytest.mark.parametrize("reader", [load_classifier, read_header])
+@pytest.mark.parametrize("behind", [1, 70_000])
+def test_a_zip_with_something_behind_it_is_refused(
+    tmp_path: Path, behind: int, reader: Callable[[Path], object]
+) -> None:
+    """Python would not take it for a zip then, and torch would, unfolding what is in it."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", pickled())
+        archive.writestr("archive/data/0", bytes(50_000_000))
+    path = written(tmp_path, file.getvalue() + bytes(behind))
+    with pytest.raises(CheckpointInvalid, match="does not end as one"):
+        reader(path)
+
+
+@pytest.mark.parametrize("reader", [load_classifier, read_header])
+def test_a_zip_with_two_pickles_is_refused(
+    tmp_path: Path, reader: Callable[[Path], object]
+) -> None:
+    """Which of them is looked into, and which is read, could differ."""
+    for name in ("archive/DATA.PKL", "other/data.pkl"):
+        path = written(tmp_path, zipped(pickled(), **{name: pickled()}))
+        with pytest.raises(CheckpointInvalid):
+            reader(path)
+
+
+@pytest.mark.parametrize("reader", [load_classifier, read_header])
+def test_a_pickle_with_a_zip_behind_it_is_refused(
+    tmp_path: Path, reader: Callable[[Path], object]
+) -> None:
+    path = written(tmp_path, pickle.dumps({}, 2) + zipped(pickled()))
+    with pytest.raises(CheckpointInvalid, match="does not begin as one"):
+        reader(path)
+
+
+def test_a_process_of_its_own_gives_the_same_headers(tmp_path: Path) -> None:
+    reader = HeaderReader()
+    for number, more in enumerate(
+        (
+            {"class_names": ["ä", "b"], "val_acc": torch.tensor(0.5), "epoch": 3},
+            {"class_to_idx": {"b": 1, "a": 0}, "model_name": "resnet18", "input_size": 64},
+            {"idx_to_class": {0: "a", 1: "b"}, "hparams": {"mean": [0.5, 0.5, 0.5]}},
+        )
+    ):
+        folder = tmp_path / f"cls_resnet18_{number}"
+        folder.mkdir()
+        torch.save({"model": {"fc.weight": torch.ones(2, 2)}, **more}, folder / "best.pt")
+        assert reader.read(folder / "best.pt") == read_header(folder / "best.pt")
+    with pytest.raises(CamError) as here:
+        read_header(tmp_path / "nothing.pt")
+    with pytest.raises(type(here.value), match="is not there"):
+        reader.read(tmp_path / "nothing.pt")
+    assert reader.started == 1
+
+
+def test_a_process_that_ends_is_replaced(tmp_path: Path) -> None:
+    path = written(tmp_path, zipped(pickled(entry("epoch", b"K\x05"))))
+    reader = HeaderReader()
+    assert reader.read(path).epoch == 5
+    assert reader.process is not None
+    os.kill(reader.process, signal.SIGKILL)
+    assert reader.read(path).epoch == 5
+    assert reader.started == 2
+
+
+def test_a_file_that_stalls_is_given_up(tmp_path: Path) -> None:
+    path = written(tmp_path, zipped(pickled(entry("epoch", b"K\x05"))))
+    reader = HeaderReader(wait_seconds=1.0)
+    reader.read(path)
+    assert reader.process is not None
+    os.kill(reader.process, signal.SIGSTOP)
+    with pytest.raises(CheckpointStalled, match="could not be looked into"):
+        reader.read(path)
+    assert HeaderReader().read(path).epoch == 5
+
+
+def test_the_process_ends_with_its_reader(tmp_path: Path) -> None:
+    path = written(tmp_path, zipped(pickled()))
+    reader = HeaderReader()
+    reader.read(path)
+    process = reader.process
+    assert process is not None
+    del reader
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
+
+
+def test_the_process_has_no_torch_and_keeps_its_limits() -> None:
+    code = (
+        "import sys, time; sys.path.append(sys.argv[1])\n"
+        "from cam_engine.models import header_child\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
+        "header_child.limit_this_process()\n"
+        "try: bytearray(2 << 30)\n"
+        "except MemoryError: print('no memory', flush=True)\n"
+        "header_child.limit_next_answer()\n"
+        "while True: pass\n"
+    )
+    root = str(Path(__file__).parents[3])
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    ended = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code, root], capture_output=True, text=True, check=False
+    )
+    assert ended.stdout == "no memory\n"
+    assert ended.returncode == -signal.SIGXCPU
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 10

@@ -1,0 +1,57 @@
+"""The house: each module has its place in the layers, and no room is crowded."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = sorted(
+    init.parent
+    for package in ("cam_engine", "service", "worker")
+    for init in (ROOT / package).rglob("__init__.py")
+)
+MOST_MODULES = 12
+
+
+def name_of(package: Path) -> str:
+    return ".".join(package.relative_to(ROOT).parts)
+
+
+def inside(package: Path) -> list[str]:
+    """Modules and packages directly in it."""
+    modules = [file.stem for file in package.glob("*.py") if file.stem != "__init__"]
+    return sorted([*modules, *(p.name for p in PACKAGES if p.parent == package)])
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=name_of)
+def test_every_package_has_layers_in_which_all_its_modules_are(package: Path) -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layered = {
+        container: contract
+        for contract in contracts["contracts"]
+        for container in contract.get("containers", [])
+    }
+    contract = layered[name_of(package)]
+    assert contract["exhaustive"]
+    named = " | ".join(contract["layers"]).split(" | ")
+    assert sorted(named) == inside(package)
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=name_of)
+def test_no_package_is_crowded_and_each_has_its_guide(package: Path) -> None:
+    assert len(list(package.glob("*.py"))) - 1 <= MOST_MODULES
+    assert ast.get_docstring(ast.parse((package / "__init__.py").read_text()))
+
+
+def test_every_folder_of_code_is_a_package() -> None:
+    folders = {file.parent for package in PACKAGES for file in package.glob("*.py")}
+    strays = {
+        file.parent
+        for top in ("cam_engine", "service", "worker")
+        for file in (ROOT / top).rglob("*.py")
+    } - folders
+    assert strays == set()

@@ -1,0 +1,205 @@
+"""Gives chunks out, job by job in turns; finds what was lost; ends what is done.
+
+Every process of the service and every worker runs it now and then; a lock in Redis lets one do
+so at a time. Nothing depends on it being the same one twice.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from cam_engine.errors import CamError
+from worker.jobs.contract import Chunk, ItemFailure, JobError, JobState, JobStatus
+from worker.jobs.coordination.finishing import Finisher
+from worker.jobs.coordination.queue import ChunkQueue
+from worker.jobs.outputs import manifests
+from worker.jobs.outputs.places import Places
+from worker.jobs.outputs.storage import FoundRun
+from worker.jobs.redis.job_store import GivenOut, JobStore
+from worker.jobs.settings import JobSettings
+
+_log = structlog.get_logger(__name__)
+
+_FIRST_CHUNK_IMAGES = 64  # where no rate is known yet: a short chunk that measures one
+_LARGEST_CHUNK_IMAGES = 20_000
+_ROUND_SECONDS = 30
+_FINISH_SECONDS = 600
+_STALE_MESSAGE_SECONDS = 20.0
+_EXPIRY_ROUND_SECONDS = 60
+WORKER_LOST = "worker-lost"
+
+
+class Coordinator:
+    """Keeps jobs moving; safe in several threads and processes."""
+
+    def __init__(
+        self, settings: JobSettings, store: JobStore, queue: ChunkQueue, places: Places
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._queue = queue
+        self._places = places
+        self._finisher = Finisher(store, places)
+
+    def round(self) -> None:
+        """One look at everything: rebuild, recover, end, expire, give out."""
+        with self._store.only_one("round", _ROUND_SECONDS) as mine:
+            if mine:
+                self.rebuild()
+                for job in self._store.active():
+                    self._recover(job)
+                    self.finish_if_done(job)
+                self._expire()
+        self.dispatch()
+
+    def dispatch(self) -> None:
+        """Give chunks out until each worker has one and another waits, jobs taking turns."""
+        with self._store.only_one("dispatch", _ROUND_SECONDS) as mine:
+            if not mine:
+                return
+            jobs = self._store.active()
+            wanted = 2 * max(1, len(self._store.workers()))
+            given = sum(len(self._store.out(job)) for job in jobs)
+            while given < wanted and (chunk := self._next(self._store.active())) is not None:
+                self._queue.send(chunk)
+                given += 1
+
+    def advance(self, job: str) -> None:
+        """After a chunk of the job: end the job, or give out more."""
+        self.finish_if_done(job)
+        self.dispatch()
+
+    def finish_if_done(self, job: str) -> None:
+        """End the job where nothing of it is left to do, or where it is to stop."""
+        state = self._store.state(job)
+        if state is None or state.finished:
+            return
+        out = self._store.out(job)
+        if state.status == "canceling":
+            done = not any(one.leased for one in out)
+        else:
+            done = not out and not self._store.pending(job)
+        if done:
+            self._end(state, _end_status(state), self._first_failure(state))
+
+    def fail(self, job: str, error: CamError) -> None:
+        """End the job for a reason that concerns all of it."""
+        state = self._store.state(job)
+        if state is not None and not state.finished:
+            detail = self._places.without_roots(str(error))
+            why = JobError(kind="system", code=error.code, detail=detail)
+            self._end(state, "failed", why)
+
+    def rebuild(self) -> None:
+        """Put jobs back into a Redis that was emptied, from their manifests."""
+        with self._store.only_one("rebuild", _EXPIRY_ROUND_SECONDS, keep=True) as mine:
+            if not mine:
+                return
+            for run in self._places.storage.run_manifests():
+                if self._store.state(run.job) is None:
+                    self._rebuild(run)
+
+    def _rebuild(self, run: FoundRun) -> None:
+        try:
+            found = manifests.unfinished(run, self._places)
+        except manifests.NotOurs as error:
+            where, reason = run.folder.path, str(error)
+            _log.warning("job not rebuilt", job=run.job, output=where, reason=reason)
+            return
+        if found is not None:
+            request = found.record.request.model_copy(update={"resume": True})
+            record = found.record.model_copy(update={"request": request})
+            self._store.create(record, found.images)
+            _log.warning("job rebuilt from its manifest", job=record.id)
+
+    def _next(self, jobs: list[str]) -> Chunk | None:
+        for job in jobs:
+            state = self._store.state(job)
+            if state is None:
+                continue
+            chunk = self._store.cut(job, self._chunk_images(state))
+            if chunk is not None:
+                return chunk
+        return None
+
+    def _chunk_images(self, state: JobState) -> int:
+        rates = [self._store.rate(model.checkpoint_sha256) for model in state.record.models]
+        known = [rate for rate in rates if rate]
+        if not known:
+            return _FIRST_CHUNK_IMAGES
+        wanted = round(min(known) * self._settings.chunk_seconds)
+        return max(1, min(wanted, _LARGEST_CHUNK_IMAGES))
+
+    def _recover(self, job: str) -> None:
+        """Chunks whose worker is gone, or whose message is."""
+        for given in self._store.out(job):
+            if given.leased:
+                self._store.bound_lease(given.chunk, self._settings.lease_seconds)
+                continue
+            age = self._store.now() - given.since
+            if given.taken:
+                self._lost(given)
+            elif not 0 <= age <= _STALE_MESSAGE_SECONDS and self._queue.is_empty():
+                self._queue.send(given.chunk)
+
+    def _lost(self, given: GivenOut) -> None:
+        chunk = given.chunk
+        if chunk.attempt < self._settings.attempts:
+            self._store.put_back(chunk, chunk.attempt + 1)
+            _log.warning("chunk put back", job=chunk.job, chunk=chunk.key, attempt=chunk.attempt)
+            return
+        state = self._store.state(chunk.job)
+        if state is None:
+            return
+        why = ItemFailure(
+            code=WORKER_LOST,
+            detail=f"the worker ended {chunk.attempt} times in the middle of these images; "
+            "see its log, and try them one by one",
+        )
+        self._store.give_up(chunk, state.record.image_count, why)
+        _log.error("chunk given up", job=chunk.job, chunk=chunk.key, attempts=chunk.attempt)
+
+    def _end(self, state: JobState, status: JobStatus, error: JobError | None) -> None:
+        """Summaries first, then the end state: who sees it finds everything there."""
+        job = state.record.id
+        with self._store.only_one(f"finish:{job}", _FINISH_SECONDS) as mine:
+            if not mine:
+                return
+            self._finisher.remove_half_written(state)
+            self._finisher.write_summaries(state)
+            expires = datetime.now(UTC) + timedelta(days=self._settings.job_days)
+            self._finisher.write_manifest(state, status)
+            webhook = state.record.request.webhook is not None
+            if self._store.end(job, status, error, expires, webhook=webhook):
+                self._finisher.let_go(state)
+                _log.info("job ended", job=job, status=status)
+
+    def _first_failure(self, state: JobState) -> JobError | None:
+        if state.progress.succeeded or not state.progress.failed:
+            return None
+        _, why = min(self._store.failures(state.record.id).items())
+        kind = "system" if why.code == WORKER_LOST else "input"
+        return JobError(kind=kind, code=why.code, detail=why.detail)
+
+    def _expire(self) -> None:
+        with self._store.only_one("expire", _EXPIRY_ROUND_SECONDS, keep=True) as mine:
+            for job in self._store.expired() if mine else []:
+                self.forget(job)
+
+    def forget(self, job: str) -> None:
+        """Remove a job's record and manifest, never its pictures."""
+        state = self._store.state(job)
+        if state is not None:
+            self._finisher.remove_manifest(state)
+        self._store.forget(job)
+
+
+def _end_status(state: JobState) -> JobStatus:
+    progress = state.progress
+    if state.status == "canceling":
+        return "canceled"
+    if progress.succeeded == progress.total:
+        return "succeeded"
+    return "partial" if progress.succeeded else "failed"
