@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,3 +56,14 @@ def sample_run() -> Path:
 def lifecycle(sample_run: Path) -> Path:
     """The bundled experiment of life stages."""
     return sample_run / "experiments" / "experiment_synthetic_lifecycle"
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that others can get at; pytest's own and those around the checkout may be closed."""
+    folder = Path(tempfile.mkdtemp(prefix="gradcam-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)

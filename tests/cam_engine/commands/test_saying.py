@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import unicodedata
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from cam_engine.commands.arguments import experiment_main, images_main
 from cam_engine.experiments.finding import Experiment
+from tests.privileges import without_privileges
 
 
 @pytest.fixture(autouse=True)
@@ -171,17 +171,11 @@ def test_an_experiment_of_links_is_explained_whole(
 
 
 def test_a_models_folder_that_cannot_be_read_does_not_end_the_others(
-    lifecycle: Path, tmp_path: Path
+    lifecycle: Path, open_folder: Path
 ) -> None:
-    experiment = linked(lifecycle, tmp_path)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    closed = experiment / "cls_closed"
-    closed.mkdir(mode=0)
-    if mine := os.geteuid() == 0:
-        os.seteuid(65534)
-    try:
-        names = [model.name for model in Experiment(experiment).models()]
-    finally:
-        os.seteuid(0 if mine else os.geteuid())
+    for model in lifecycle.glob("cls_*"):
+        shutil.copytree(model, open_folder / model.name)
+    (open_folder / "cls_closed").mkdir(mode=0)
+    with without_privileges():
+        names = [model.name for model in Experiment(open_folder).models()]
     assert names == sorted(path.name for path in lifecycle.glob("cls_*"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import httpx
 import pytest
 
 from service.models.catalog import Catalog
+from tests.privileges import without_privileges
 from tests.service.asking import EXPLANATIONS, JSON, facts
 from tests.service.odd_root import CROPS, OddRoot
 from tests.serving import running
@@ -153,25 +153,18 @@ def test_a_change_deep_in_a_folder_or_behind_a_link_is_seen(
 
 
 def test_a_folder_that_cannot_be_read_does_not_end_a_listing(
-    lifecycle: Path, tmp_path: Path
+    lifecycle: Path, open_folder: Path
 ) -> None:
-    experiment = tmp_path / "data/experiment_x"
+    experiment = open_folder / "data/experiment_x"
     shutil.copytree(lifecycle / Path(MODEL).name, experiment / Path(MODEL).name)
     put(lifecycle, experiment, "test/ring/a.jpg")
     put(lifecycle, experiment, "test/schizont/b.jpg").parent.chmod(0)
     (experiment / "cls_closed").mkdir(mode=0)
     (experiment / CROPS / "val").mkdir(mode=0)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    catalog = Catalog(tmp_path / "data", 0)
-    mine = os.geteuid()
-    if mine == 0:
-        os.seteuid(65534)
-    try:
+    catalog = Catalog(open_folder / "data", 0)
+    with without_privileges():
         (entry,) = catalog.experiments()
         assert [item.path.name for item in catalog.images(entry, "test")] == ["a.jpg"]
         assert catalog.images(entry, "val") == ()
         assert catalog.found_images(entry, "val").skipped.total == 1
         assert [model.name for model in entry.models] == [Path(MODEL).name]
-    finally:
-        os.seteuid(mine)
