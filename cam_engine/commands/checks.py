@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.table import Table
 
+from cam_engine import text_keys
 from cam_engine.commands.console import wide_console
 from cam_engine.confined import ConfinedFolder, parts_of
 from cam_engine.errors import ExperimentNotFound, InvalidImage, PathOutsideRoot, error_of_item
 from cam_engine.images.png import is_whole_png, read_png_text
 from cam_engine.outputs.summaries import COMPONENTS, MAIN_PREFIX, SUMMARY_JSON, PicturePaths
-from cam_engine.pictures.picture_set import PLACES
 from cam_engine.pictures.recipes import to_json
 from cam_engine.pictures.rendering import resize_map
 from cam_engine.results import FloatMap, RgbImage
@@ -354,7 +354,7 @@ def _measured(path: Path, value: float | None) -> list[tuple[Path, float]]:
 
 def _options(text: Mapping[str, str]) -> Mapping[str, Any]:
     """The options of a figure's recipe. Raises what damaged ones cause."""
-    options: Mapping[str, Any] = json.loads(text["Recipe"])["facts"]["options"]
+    options: Mapping[str, Any] = json.loads(text[text_keys.RECIPE])["facts"]["options"]
     if not all(isinstance(layer, str) for layer in _layers(options)):
         raise TypeError("layers are no names")
     return options
@@ -370,7 +370,7 @@ def _inputs(main: bytes) -> dict[str, RgbImage]:
 
     Raises what damaged ones cause.
     """
-    places = json.loads(read_png_text(main)[PLACES])
+    places = json.loads(read_png_text(main)[text_keys.PLACES])
     with Image.open(io.BytesIO(main)) as picture:
         panel = np.asarray(picture.convert("RGB"))
     shown = {}
@@ -384,7 +384,7 @@ def _inputs(main: bytes) -> dict[str, RgbImage]:
 def _heatmap(folder: ConfinedFolder, path: Path) -> _Heatmap | None:
     """A heatmap from its palette indices; None without evidence. Raises what damage causes."""
     data = folder.read(path)
-    recipe = json.loads(read_png_text(data)["Recipe"])
+    recipe = json.loads(read_png_text(data)[text_keys.RECIPE])
     with Image.open(io.BytesIO(data)) as picture:
         indices = np.asarray(picture, np.float32)
     height, width = (int(cells) for cells in recipe["grid"])

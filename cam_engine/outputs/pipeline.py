@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from cam_engine import text_keys
 from cam_engine.class_names import class_index, class_meant
 from cam_engine.confined import ConfinedFolder
 from cam_engine.errors import CamError, OutOfMemory, OutputNotWritable, error_of_item
@@ -266,7 +267,7 @@ class _Run:
         files = picture_files(Path(), item.name, facts.options, facts.figures)
         try:
             text = text_in(folder, PicturePaths(Path(), item.name).main())
-            row = row_from_json(json.loads(text["Row"]))
+            row = row_from_json(json.loads(text[text_keys.ROW]))
         except (CamError, KeyError, TypeError, ValueError, RecursionError):
             return None  # no figure, or not one of ours
         made = provenance_of(text)

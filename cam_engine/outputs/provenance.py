@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cam_engine import text_keys
 from cam_engine.confined import Below, ConfinedFolder
 from cam_engine.errors import CamError, ImageNotFound, InvalidImage
 from cam_engine.images.png import read_png_text
@@ -34,7 +35,7 @@ class Provenance:
 def provenance_of(text: Mapping[str, str]) -> Provenance | None:
     """From a picture's text chunks; None where it is not one of ours."""
     try:
-        recipe = json.loads(text["Recipe"])
+        recipe = json.loads(text[text_keys.RECIPE])
         found = Provenance(recipe["run"], recipe["image"], recipe["image_sha256"], recipe["facts"])
     except (KeyError, TypeError, ValueError, RecursionError):
         return None

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import BoxStyle, FancyBboxPatch
 
+from cam_engine import text_keys
 from cam_engine.images.png import encode_png
 from cam_engine.options import CamOptions
 from cam_engine.pictures.drawing import Box, Drawing, Picture, Text
@@ -107,7 +108,7 @@ def _save_pdf(
         "Title": about.title,
         "Subject": about.subject,
         "Keywords": keywords,
-        "Creator": text.get("Software"),
+        "Creator": text.get(text_keys.SOFTWARE),
         "CreationDate": None,
     }
     with _truetype_fonts():

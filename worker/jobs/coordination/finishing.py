@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from cam_engine import text_keys
 from cam_engine.class_names import class_meant, no_classes
 from cam_engine.errors import CamError
 from cam_engine.experiments.skipped import NOTHING
@@ -129,7 +130,7 @@ def _rows(
     texts = output.figure_texts(run.model, made)
     for index, (image, state) in enumerate(zip(images, states, strict=True)):
         if state == "succeeded":
-            yield row_from_json(json.loads(next(texts)["Row"]))
+            yield row_from_json(json.loads(next(texts)[text_keys.ROW]))
         elif state == "failed" and index in failures:
             why = failures[index]
             true_class = class_meant(image.true_class, run.class_names)

@@ -17,13 +17,13 @@ from cam_engine.experiments.data_root import DataRoot, check_form
 from cam_engine.experiments.finding import DEFAULT_OUTPUT, ImageItem
 from cam_engine.images.png import read_png_text
 from cam_engine.outputs.folder_lock import (
-    FINISHED,
     LOCK_FILE,
     RUN_MANIFEST,
     RUNS,
     busy,
     for_job,
     is_job_id,
+    is_unfinished,
 )
 from cam_engine.outputs.provenance import Provenance, provenance_of
 from cam_engine.outputs.summaries import (
@@ -278,7 +278,7 @@ class ObjectFolder:
             not_writable(self._key, error)
         except (ValueError, RecursionError):
             return False
-        return isinstance(manifest, dict) and manifest.get("status") not in tuple(FINISHED)
+        return is_unfinished(manifest)
 
     def _put_summaries(self, folder: ConfinedFolder, key: str) -> None:
         """Below the key, unless one would replace a file that is not ours, as the log then warns.
