@@ -44,6 +44,12 @@ def provenance_of(text: Mapping[str, str]) -> Provenance | None:
     return found if sound else None
 
 
+def is_made_by(text: Mapping[str, str], run: str, image_sha256: str) -> bool:
+    """Whether the picture with these text chunks was made by that run of an image so digested."""
+    made = provenance_of(text)
+    return made is not None and (made.run, made.image_sha256) == (run, image_sha256)
+
+
 def read_provenance(picture: Path) -> Provenance | None:
     """From a PNG file; None where there is none, or not one of ours."""
     return provenance_in(ConfinedFolder(picture.parent), picture.name)

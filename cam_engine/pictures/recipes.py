@@ -20,7 +20,7 @@ import torchvision
 from cam_engine import text_keys
 from cam_engine.images.decoded import UNKNOWN, ImageFacts
 from cam_engine.maps.explainer import Explainer
-from cam_engine.options import CamOptions, FigureStyle
+from cam_engine.options import CamOptions, DecodingOptions, FigureStyle
 from cam_engine.results import ClassScore, Explanation, FloatMap, LayerMap
 
 DISTRIBUTION = "gradcam-service"
@@ -263,6 +263,19 @@ def software_versions() -> Mapping[str, str]:
 def to_json(value: object, *, indent: int | None = None) -> str:
     """JSON of dataclasses, mappings and tuples, with sorted keys, non-ASCII kept."""
     return json.dumps(value, default=_plain, sort_keys=True, ensure_ascii=False, indent=indent)
+
+
+def run_facts_from_json(text: str) -> RunFacts:
+    """The facts that `to_json` wrote. Raises KeyError, TypeError or ValueError on others."""
+    values = json.loads(text)
+    options = values.pop("options")
+    figures = FigureStyle(**values.pop("figures"))
+    layers = tuple(options.pop("layers"))
+    decoding = DecodingOptions(**options.pop("decoding", {}))  # none in older facts
+    for name in ("class_names", "input_size", "mean", "std"):
+        values[name] = tuple(values[name])
+    cam = CamOptions(**options, layers=layers, decoding=decoding)
+    return RunFacts(**values, options=cam, figures=figures)
 
 
 def _plain(value: object) -> object:

@@ -25,7 +25,7 @@ from cam_engine.outputs.folder_lock import (
     is_job_id,
     is_unfinished,
 )
-from cam_engine.outputs.provenance import Provenance, provenance_of
+from cam_engine.outputs.provenance import Provenance, is_made_by, provenance_of
 from cam_engine.outputs.summaries import (
     COMPONENTS,
     MAIN_PREFIX,
@@ -355,8 +355,8 @@ class _Uploads:
 
     def _is_made(self, run: str, item: ImageItem) -> bool:
         try:
-            made = provenance_of(_figure_text(self._objects, _main(self._key, item.name)))
-            return made is not None and (made.run, made.image_sha256) == (run, _digest(item.path))
+            text = _figure_text(self._objects, _main(self._key, item.name))
+            return is_made_by(text, run, _digest(item.path))
         except (CamError, OSError):
             return False
 
