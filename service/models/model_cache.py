@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Executor
 
 import structlog
+from cachetools import LRUCache
 
 from cam_engine.errors import CheckpointInvalid
 from cam_engine.maps.explainer import Explainer
@@ -34,7 +36,8 @@ class LoadedModel:
         self.stamp = stamp
         self.explainer = explainer
         self.bytes_used = explainer.memory_bytes
-        self._recipes: dict[CamOptions, Recipes] = {}
+        self._recipes: LRUCache[CamOptions, Recipes] = LRUCache(self._MOST_RECIPES)
+        self._lock = threading.Lock()
 
     @property
     def sha256(self) -> str:
@@ -43,12 +46,12 @@ class LoadedModel:
 
     def recipes(self, options: CamOptions) -> Recipes:
         """What pictures made with these options say of themselves; safe in any thread."""
-        recipes = self._recipes.get(options)
+        with self._lock:
+            recipes = self._recipes.get(options)
         if recipes is None:
-            if len(self._recipes) >= self._MOST_RECIPES:
-                self._recipes.clear()
             recipes = Recipes(run_facts(self.id, self.explainer, options, FigureStyle()))
-            self._recipes[options] = recipes
+            with self._lock:
+                self._recipes[options] = recipes
         return recipes
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import OrderedDict
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from functools import partial
 from typing import Literal, TypeVar
 
 import numpy as np
+from cachetools import LRUCache
 
 from cam_engine.class_names import class_meant, no_classes
 from cam_engine.errors import CamError
@@ -112,7 +113,8 @@ class Predictions:
         self._limits = limits
         self._decoding = decoding
         self._depths = depths
-        self._known: OrderedDict[_Key, Prediction] = OrderedDict()
+        self._known: LRUCache[_Key, Prediction] = LRUCache(_MOST_KEPT)
+        self._lock = threading.Lock()
 
     async def page(
         self, path: str, model: str, offset: int, limit: int, order: Order = "listed"
@@ -165,7 +167,8 @@ class Predictions:
             for (stamp, _), row in zip(inputs, rows, strict=True):
                 best = int(row.argmax())
                 computed[stamp] = Prediction(names[best], float(row[best]))
-                self._remember(_key(model, stamp, options), computed[stamp])
+                with self._lock:
+                    self._known[_key(model, stamp, options)] = computed[stamp]
         return [one if isinstance(one, Prediction) else computed[stamp] for stamp, one in read]
 
     def _read(
@@ -177,7 +180,8 @@ class Predictions:
             data = self._catalog.data
             file = data.listed(data.id_of(item.path))
             stamp = stamp_of(file)
-            known = self._known.get(_key(model, stamp, options))
+            with self._lock:
+                known = self._known.get(_key(model, stamp, options))
             if known is not None:
                 return stamp, known
             content = data.read_image(file, self._limits)
@@ -187,11 +191,6 @@ class Predictions:
         except OSError:
             return gone, Prediction(problem="image-not-found")
         return stamp, model.explainer.prepare_image(image, options).network_input
-
-    def _remember(self, key: _Key, prediction: Prediction) -> None:
-        self._known[key] = prediction
-        while len(self._known) > _MOST_KEPT:
-            self._known.popitem(last=False)
 
 
 def _key(model: LoadedModel, stamp: FileStamp, options: CamOptions) -> _Key:
