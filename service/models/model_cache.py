@@ -18,6 +18,7 @@ from cam_engine.maps.precision import PrecisionName
 from cam_engine.models.loading import load_classifier
 from cam_engine.options import CamOptions, FigureStyle
 from cam_engine.pictures.recipes import Recipes, run_facts
+from service.executors import call_in
 from service.http.problems import ServiceError
 from service.models.catalog import FileStamp, ModelEntry, stamp_of
 from service.watching.metrics import Metrics
@@ -110,9 +111,8 @@ class ModelCache:
 
     async def _fetch(self, entry: ModelEntry, stamp: FileStamp) -> LoadedModel:
         start = time.perf_counter()
-        loop = asyncio.get_running_loop()
         try:
-            model = await loop.run_in_executor(self._executor, self._load, entry, stamp)
+            model = await call_in(self._executor, self._load, entry, stamp)
         except Exception:
             self._metrics.model_loads.labels(entry.id, "failed").inc()
             raise

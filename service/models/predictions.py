@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import partial
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 from cachetools import LRUCache
@@ -21,6 +20,7 @@ from cam_engine.images.decoding import ImageLimits
 from cam_engine.images.decoding_pool import DecodingPool
 from cam_engine.options import CamOptions
 from cam_engine.results import RgbImage
+from service.executors import call_in
 from service.models.catalog import Catalog, FileStamp, ModelEntry, stamp_of
 from service.models.depths import SplitDepths
 from service.models.model_cache import LoadedModel, ModelCache, fresh_stamp
@@ -29,7 +29,6 @@ _MOST_KEPT = 100_000
 
 Order = Literal["listed", "mixed"]
 _Key = tuple[str, FileStamp, int | None]  # weights, file, the depth by which it is read
-_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +119,7 @@ class Predictions:
         self, path: str, model: str, offset: int, limit: int, order: Order = "listed"
     ) -> PredictedPage:
         """Predictions for the test images from `offset` on. Raises CamError or ServiceError."""
-        plan = await _on(self._io, lambda: self._plan(path, model, order))
+        plan = await call_in(self._io, self._plan, path, model, order)
         loaded = await self._models.get(plan.model, plan.stamp)
         chosen = plan.images[offset : offset + limit]
         size = loaded.explainer.batch_size
@@ -156,13 +155,13 @@ class Predictions:
         self, model: LoadedModel, items: Sequence[ImageItem], options: CamOptions
     ) -> list[Prediction]:
         read = await asyncio.gather(
-            *(_on(self._io, partial(self._read, model, item, options)) for item in items)
+            *(call_in(self._io, self._read, model, item, options) for item in items)
         )
         inputs = [(stamp, pixels) for stamp, pixels in read if isinstance(pixels, np.ndarray)]
         computed: dict[FileStamp, Prediction] = {}
         if inputs:
             pixels = [one for _, one in inputs]
-            rows = await _on(self._compute, lambda: model.explainer.probabilities(pixels))
+            rows = await call_in(self._compute, model.explainer.probabilities, pixels)
             names = model.explainer.classifier.class_names
             for (stamp, _), row in zip(inputs, rows, strict=True):
                 best = int(row.argmax())
@@ -195,7 +194,3 @@ class Predictions:
 
 def _key(model: LoadedModel, stamp: FileStamp, options: CamOptions) -> _Key:
     return model.sha256, stamp, options.decoding.depth_bits
-
-
-async def _on(executor: Executor, work: Callable[[], _Answer]) -> _Answer:
-    return await asyncio.get_running_loop().run_in_executor(executor, work)
