@@ -24,8 +24,9 @@ from cam_engine.errors import (
     OutputNotWritable,
     error_of_item,
 )
-from cam_engine.experiments.finding import ImageItem, pick_by_errors
+from cam_engine.experiments.finding import ImageItem
 from cam_engine.experiments.folder_depth import FolderDepth
+from cam_engine.experiments.picking import pick_by_errors
 from cam_engine.images.decoding import DEFAULT_LIMITS
 from cam_engine.images.decoding_pool import DecodingPool
 from cam_engine.maps.explainer import Explainer

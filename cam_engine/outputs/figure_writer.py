@@ -10,7 +10,8 @@ from cam_engine.confined import ConfinedFolder
 from cam_engine.images.decoded import ImageFacts
 from cam_engine.maps.explainer import PreparedImage
 from cam_engine.options import CamOptions, FigureStyle
-from cam_engine.outputs.summaries import PicturePaths, row_to_json, write_into
+from cam_engine.outputs.files import PicturePaths, write_into
+from cam_engine.outputs.summaries import row_to_json
 from cam_engine.pictures.picture_set import DEFAULT_PAPER_DPI, Pictures, PictureSource, ShownImage
 from cam_engine.pictures.recipes import Recipes, RunFacts, Succeeded, succeeded_row, to_json
 from cam_engine.results import Explanation, LayerMap

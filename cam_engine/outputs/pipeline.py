@@ -24,8 +24,9 @@ from cam_engine.images.png import is_whole_png
 from cam_engine.maps.explainer import Explainer, PreparedImage
 from cam_engine.options import CamOptions
 from cam_engine.outputs.figure_writer import FigureWriter, picture_files
+from cam_engine.outputs.files import PicturePaths
 from cam_engine.outputs.provenance import is_made_by, text_in
-from cam_engine.outputs.summaries import PicturePaths, row_from_json
+from cam_engine.outputs.summaries import row_from_json
 from cam_engine.pictures.picture_set import ShownImage, at_most_output
 from cam_engine.pictures.recipes import Failed, Row, RunFacts, Succeeded
 from cam_engine.results import Explanation, RgbImage

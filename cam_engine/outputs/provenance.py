@@ -13,7 +13,7 @@ from cam_engine import text_keys
 from cam_engine.confined import Below, ConfinedFolder
 from cam_engine.errors import CamError, ImageNotFound, InvalidImage
 from cam_engine.images.png import read_png_text
-from cam_engine.outputs.summaries import COMPONENTS, MAIN_PREFIX, remove_files
+from cam_engine.outputs.files import COMPONENTS, MAIN_PREFIX, remove_files
 
 _RUN_IN_PDF = re.compile(rb'"run": "([0-9a-f]{64})"')
 

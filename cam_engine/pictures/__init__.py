@@ -2,5 +2,5 @@
 
 `rendering` lays maps over images; `panel` and `sheet` are the figures, of `parts` that `drawing`
 and `lettering` draw with the words of `wording`; `pdf` is for paper; `recipes` says how a picture
-was made; `picture_set` is all pictures of one image.
+was made; `picture_set` is all pictures of one image; `measures` says in numbers what they show.
 """

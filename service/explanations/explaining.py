@@ -17,7 +17,8 @@ import numpy as np
 from cam_engine.class_names import class_meant, folded
 from cam_engine.errors import CamError
 from cam_engine.experiments.data_root import check_form
-from cam_engine.experiments.finding import ImageItem, pick_images
+from cam_engine.experiments.finding import ImageItem
+from cam_engine.experiments.picking import pick_images
 from cam_engine.images.decoded import DecodedImage, ImageFacts
 from cam_engine.images.decoding import ImageLimits
 from cam_engine.images.decoding_pool import DecodingPool

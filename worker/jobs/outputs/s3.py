@@ -16,6 +16,13 @@ from cam_engine.errors import CamError, InvalidOption, OutputBusy, PathOutsideRo
 from cam_engine.experiments.data_root import DataRoot, check_form
 from cam_engine.experiments.finding import DEFAULT_OUTPUT, ImageItem
 from cam_engine.images.png import read_png_text
+from cam_engine.outputs.files import (
+    COMPONENTS,
+    MAIN_PREFIX,
+    PicturePaths,
+    make_plain_folder,
+    write_into,
+)
 from cam_engine.outputs.folder_lock import (
     LOCK_FILE,
     RUN_MANIFEST,
@@ -27,16 +34,11 @@ from cam_engine.outputs.folder_lock import (
 )
 from cam_engine.outputs.provenance import Provenance, is_made_by, provenance_of
 from cam_engine.outputs.summaries import (
-    COMPONENTS,
-    MAIN_PREFIX,
     MANIFEST,
     SUMMARY_CSV,
     SUMMARY_JSON,
     ModelSummary,
-    PicturePaths,
-    make_plain_folder,
     may_replace_summaries,
-    write_into,
     write_merged_summary,
     write_model_summary,
 )
