@@ -214,11 +214,6 @@ class Explainer:
         indices = self._target_indices(len(batch), options, targets)
         return self._explain_tensor(batch.to(self.device), indices, plan)
 
-    def predict(self, images: Sequence[RgbImage]) -> list[tuple[ClassScore, ...]]:
-        """The top classes of (H, W, 3) uint8 images, without CLAHE unless they went through it."""
-        inputs = [resize_for_network(image, self.classifier.preprocessing) for image in images]
-        return [self._top(row) for row in self.probabilities(inputs)]
-
     def probabilities(self, inputs: Sequence[RgbImage]) -> list[Probabilities]:
         """Softmax (classes,) float64 of each (h, w, 3) uint8 image at the network's input size."""
         return self._in_batches(inputs, self._predict_part)

@@ -15,12 +15,12 @@ def _is_none_of(*statuses: str) -> str:
 
 
 # KEYS: job, active, index, idempotency key.
-# ARGV: json record, id, created, expires (0: none), images, owner, seconds of the key (0: no key).
+# ARGV: json record, id, created, expires ("": none), owner, seconds of the key (0: no key).
 CREATE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 redis.call('HSET', KEYS[1], 'record', ARGV[1], 'status', 'queued', 'expires', ARGV[4],
-  'images', ARGV[5], 'owner', ARGV[6])
-if ARGV[7] ~= '0' then redis.call('EXPIRE', KEYS[4], ARGV[7]) end
+  'owner', ARGV[5])
+if ARGV[6] ~= '0' then redis.call('EXPIRE', KEYS[4], ARGV[6]) end
 redis.call('ZADD', KEYS[2], 0, ARGV[2])
 redis.call('ZADD', KEYS[3], ARGV[3], ARGV[2])
 return 1
