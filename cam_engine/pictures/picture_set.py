@@ -14,6 +14,7 @@ from cam_engine.images.decoded import UNKNOWN, ImageFacts
 from cam_engine.images.png import encode_png
 from cam_engine.options import CamOptions, PaperFormat
 from cam_engine.pictures.panel import WIDTH_INCHES, input_places, render_panel
+from cam_engine.pictures.paper import save_paper_figure
 from cam_engine.pictures.recipes import Recipes, to_json
 from cam_engine.pictures.rendering import (
     colour_indices,
@@ -121,9 +122,6 @@ class Pictures:
 
     def paper(self, form: PaperFormat, dpi: int, extra: Mapping[str, str] | None = None) -> bytes:
         """The main figure as a paper version, PNG or PDF, with `dpi` pixels an inch."""
-        # matplotlib takes half a second to import, and only paper figures need it.
-        from cam_engine.pictures.pdf import save_paper_figure  # noqa: PLC0415
-
         buffer = io.BytesIO()
         text = {**self._text(None), **(extra or {})}
         if form == "png":
