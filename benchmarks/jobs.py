@@ -32,8 +32,8 @@ from cam_engine.images.decoding import IMAGE_SUFFIXES
 from cam_engine.maps.explainer import Explainer
 from cam_engine.models.loading import load_classifier
 from cam_engine.options import CamOptions, FigureStyle
+from cam_engine.outputs.files import make_folder
 from cam_engine.outputs.pipeline import RunOutcome, RunRequest, run
-from cam_engine.outputs.summaries import make_folder
 from cam_engine.pictures.recipes import run_facts
 from cam_engine.process.memory import reuse_large_blocks
 from tests.jobs import Stack, Worker, stack_on

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from cam_engine.errors import InvalidOption
+from cam_engine.method_facts import DEFAULT_METHOD, METHOD_FACTS, Method
 
-Method = Literal["gradcam++", "gradcam", "hirescam", "layercam", "xgradcam", "eigencam"]
 Taps = Literal["rectified", "raw"]
 Colormap = Literal["inferno", "viridis", "turbo", "magma", "cividis", "jet"]
 Blend = Literal["adaptive", "uniform"]
@@ -16,7 +16,7 @@ Pick = Literal["balanced", "first", "random", "errors"]
 Intensity = Literal["type", "depth", "min-max"]
 Background = Literal["white", "black", "beneath"]
 
-METHODS: tuple[str, ...] = get_args(Method)
+METHODS: tuple[str, ...] = tuple(METHOD_FACTS)
 COLORMAPS: tuple[str, ...] = get_args(Colormap)
 PICKS: tuple[str, ...] = get_args(Pick)
 STAGES: tuple[str, ...] = ("early", "mid", "late")
@@ -75,7 +75,7 @@ class CamOptions:
     decoding: how files become pixels.
     """
 
-    method: Method = "gradcam++"
+    method: Method = DEFAULT_METHOD
     layers: tuple[str, ...] = STAGES
     fused: bool = False
     target: int | str | None = None

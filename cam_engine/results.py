@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cam_engine.method_facts import Method
+
 FloatMap = NDArray[np.float32]
 RgbImage = NDArray[np.uint8]
 
@@ -33,7 +35,7 @@ class LayerMap:
 
     name: str
     label: str
-    method: str
+    method: Method
     values: FloatMap
     maximum: float
 

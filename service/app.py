@@ -130,11 +130,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         PageGuard,
         trusted=trusted,
         metrics=parts.metrics,
-        root_path=settings.root_path.rstrip("/"),
+        root_path=settings.root_path,
     )
-    app.add_middleware(
-        RequestContext, metrics=parts.metrics, root_path=settings.root_path.rstrip("/")
-    )
+    app.add_middleware(RequestContext, metrics=parts.metrics, root_path=settings.root_path)
     return app
 
 

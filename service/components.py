@@ -17,6 +17,7 @@ from cam_engine.images.decoding_pool import DecodingPool
 from cam_engine.maps.explainer import resolve_device
 from cam_engine.process.memory import reuse_large_blocks, trim
 from cam_engine.process.threads import keep_opencv_to_its_thread
+from service.executors import call_in
 from service.explanations.answers import AnswerCache
 from service.explanations.batching import Batcher
 from service.explanations.explaining import Explaining
@@ -106,10 +107,9 @@ class Components:
 
     async def _keep_trimmed(self) -> None:
         """Give memory back now and then, in a thread that draws: large images leave holes."""
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_TRIM_SECONDS)
-            await loop.run_in_executor(self.executors[0], trim)
+            await call_in(self.executors[0], trim)
 
     async def _coordinate(self) -> None:
         """Keep jobs moving, as workers do: a job ends although none is up."""

@@ -29,6 +29,10 @@ def _exact_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
     return origins
 
 
+def _without_last_slash(path: str) -> str:
+    return path.rstrip("/")
+
+
 def _host_names(hosts: tuple[str, ...]) -> tuple[str, ...]:
     """As Host headers have them, without port. Raises ValueError."""
     for one in hosts:
@@ -117,6 +121,8 @@ class Settings(JobSettings):
         min_length=16,
         description="signs view tokens; default: random, so several processes need the same",
     )
-    root_path: str = Field("", description="the path under which a proxy offers the service")
+    root_path: Annotated[str, AfterValidator(_without_last_slash)] = Field(
+        "", description="the path under which a proxy offers the service"
+    )
 
     tracing: bool = Field(False, description="OpenTelemetry spans (extra `otel`, OTEL_* variables)")

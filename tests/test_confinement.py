@@ -14,7 +14,7 @@ PACKAGES = ("cam_engine", "worker", "service")
 # File and function, and why what it does need not go through `ConfinedFolder`.
 ALLOWED = {
     "cam_engine/confined.py": "it is the one place",
-    "cam_engine/pictures/pdf.py:_write": "a path that the caller of the library chooses",
+    "cam_engine/pictures/paper.py:_write": "a path that the caller of the library chooses",
     "service/commands/explain.py:explain": "the file that a person names for the answer",
     "service/commands/jobs.py:download": "the file that a person names for the archive",
     "service/commands/up.py:_state_folder": "the private folder of `gradcam up` for its Redis",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 import structlog
+from cachetools import LRUCache
 from celery.exceptions import SoftTimeLimitExceeded
 from redis.exceptions import RedisError
 
@@ -23,8 +24,9 @@ from cam_engine.errors import (
     OutputNotWritable,
     error_of_item,
 )
-from cam_engine.experiments.finding import ImageItem, pick_by_errors
+from cam_engine.experiments.finding import ImageItem
 from cam_engine.experiments.folder_depth import FolderDepth
+from cam_engine.experiments.picking import pick_by_errors
 from cam_engine.images.decoding import DEFAULT_LIMITS
 from cam_engine.images.decoding_pool import DecodingPool
 from cam_engine.maps.explainer import Explainer
@@ -55,7 +57,7 @@ class Models:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
-        self._loaded: OrderedDict[str, Explainer] = OrderedDict()
+        self._loaded: LRUCache[str, Explainer] = LRUCache(settings.cached_models)
 
     def get(self, sha256: str, places: Places, record: JobRecord, index: int) -> Explainer:
         """The model of that digest. Raises CamError, also where its file has become another."""
@@ -67,8 +69,8 @@ class Models:
                     f"{folder.name}: the checkpoint was replaced after the job was accepted; "
                     "submit a new job for it"
                 )
-            while len(self._loaded) >= max(1, self._settings.cached_models):
-                self._loaded.popitem(last=False)
+            if len(self._loaded) >= self._loaded.maxsize:  # before the next one takes its memory
+                self._loaded.popitem()
             self._loaded[sha256] = Explainer(
                 classifier,
                 device=self._settings.device,
@@ -76,7 +78,6 @@ class Models:
                 batch_size=self._settings.batch_size,
             )
             _log.info("model loaded", model=folder.name)
-        self._loaded.move_to_end(sha256)
         return self._loaded[sha256]
 
 

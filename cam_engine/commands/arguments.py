@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cam_engine.commands import exit_status
 from cam_engine.errors import CamError
+from cam_engine.method_facts import DEFAULT_METHOD
 from cam_engine.options import BACKGROUNDS, COLORMAPS, INTENSITIES, METHODS, PICKS
 from cam_engine.process.decoder_messages import silence_decoders
 from cam_engine.process.memory import reuse_large_blocks
@@ -204,7 +205,7 @@ def _add_extras(parser: argparse.ArgumentParser) -> None:
 
 def _add_map_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--method", choices=METHODS, default=None, help="CAM method (default: gradcam++)"
+        "--method", choices=METHODS, default=None, help=f"CAM method (default: {DEFAULT_METHOD})"
     )
     group.add_argument(
         "--layers",

@@ -28,10 +28,9 @@ from cam_engine.experiments.finding import (
     ModelFolder,
     find_experiments,
     look_for_images,
-    pick_by_errors,
-    pick_images,
 )
 from cam_engine.experiments.folder_depth import FolderDepth
+from cam_engine.experiments.picking import pick_by_errors, pick_images
 from cam_engine.experiments.skipped import Skipped
 from cam_engine.images.decoded import counted
 from cam_engine.images.preparing import ImageLimits
@@ -39,14 +38,13 @@ from cam_engine.maps.explainer import Explainer
 from cam_engine.models.loading import Classifier, load_classifier
 from cam_engine.options import STAGES, CamOptions, DecodingOptions, FigureStyle
 from cam_engine.outputs.figure_writer import picture_files
+from cam_engine.outputs.files import make_folder, remove_half_written
 from cam_engine.outputs.folder_lock import HeldFolder
 from cam_engine.outputs.pipeline import RunRequest, run, truth_margins
 from cam_engine.outputs.provenance import remove_made_otherwise
 from cam_engine.outputs.summaries import (
     ModelSummary,
-    make_folder,
     model_summary_object,
-    remove_half_written,
     said_of,
     write_merged_summary,
     write_model_summary,

@@ -7,25 +7,21 @@ results/optA_<date>_<time>/experiments/experiment_<dataset>/
 
 from __future__ import annotations
 
-import random
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cam_engine.class_names import folded
 from cam_engine.errors import ExperimentNotFound, ImageNotFound, NoImagesFound, NoModelsFound
+from cam_engine.experiments.naming import LONGEST_NAME, unique_names
 from cam_engine.experiments.skipped import NOTHING, Skipped, Tally
 from cam_engine.experiments.walking import DEFAULT_OUTPUT, walk
-from cam_engine.options import Pick
 from cam_engine.short_names import short_name, speakable
 
 __all__ = [
     "CHECKPOINT_NAMES",
     "CROP_FOLDERS",
     "DEFAULT_OUTPUT",
-    "LONGEST_NAME",
     "SPLITS",
     "Experiment",
     "FoundImages",
@@ -36,16 +32,11 @@ __all__ = [
     "find_experiments",
     "find_images",
     "look_for_images",
-    "pick_by_errors",
-    "pick_images",
-    "unique_names",
 ]
 
 CHECKPOINT_NAMES = ("best.pt", "best_model.pt")
 SPLITS = ("test", "train", "val")
 CROP_FOLDERS = ("crops_gt_crops/crops", "crops_gt_crops")
-# Bytes: of the 255 that a file's name may have, the rest is for what pictures are called beside it.
-LONGEST_NAME = 160
 
 _BELOW_A_ROOT = (
     "experiment_*",
@@ -260,56 +251,6 @@ def look_for_images(
     return FoundImages(tuple(items), found.skipped, found.folders)
 
 
-def unique_names(files: Sequence[Path]) -> list[str]:
-    """A name for each relative path, its stem where no other file has it.
-
-    Else its folder goes before it ("ring_cell_001"), then all its folders, then its suffix behind.
-    Bytes that are not UTF-8 are then escaped, and what is longer than LONGEST_NAME bytes is cut,
-    with a digest of the whole behind it.
-    Names are compared whatever the case, since some file systems do. The answer depends on the
-    whole list, so give all files, not the ones picked for this time.
-    """
-    names = [_name_at(file, 0) for file in files]
-    for level in range(1, 4):
-        counts: dict[str, int] = defaultdict(int)
-        for name in names:
-            counts[name.casefold()] += 1
-        names = [
-            name if counts[name.casefold()] == 1 else _name_at(file, level)
-            for name, file in zip(names, files, strict=True)
-        ]
-    return _numbered([short_name(speakable(name), LONGEST_NAME) for name in names])
-
-
-def pick_images(
-    items: Sequence[ImageItem], count: int, pick: Pick = "balanced", seed: int = 0
-) -> list[ImageItem]:
-    """Up to `count` images. balanced: classes in turn; first: by path; random: seeded.
-
-    ("errors" needs the classifier's predictions: see `pick_by_errors`.)
-    """
-    if pick == "random":
-        return random.Random(seed).sample(list(items), min(count, len(items)))  # noqa: S311 (no secret)
-    if pick == "balanced":
-        return _balanced(items)[:count]
-    return list(items[:count])
-
-
-def pick_by_errors(
-    items: Sequence[ImageItem], confidence_in_truth: Sequence[float | None], count: int
-) -> list[ImageItem]:
-    """Up to `count` images, those first in whose true class the classifier trusts least.
-
-    `confidence_in_truth`: probability of the true class (0..1) less that of the best other one,
-    so that errors are below 0; None where the true class is unknown, which come last.
-    """
-    order = sorted(
-        range(len(items)),
-        key=lambda i: (confidence_in_truth[i] is None, confidence_in_truth[i] or 0.0, i),
-    )
-    return [items[i] for i in order[:count]]
-
-
 def _checkpoint_in(folder: Path) -> Path | None:
     candidates = (folder / name for name in CHECKPOINT_NAMES)
     return next((file for file in candidates if file.is_file()), None)
@@ -343,37 +284,3 @@ def _age(folder: Path) -> tuple[str, str]:
     """Sorts by the run's date in the path, then by the path."""
     dates = _RUN_DATE.findall(folder.as_posix())
     return (dates[-1] if dates else ""), folder.as_posix()
-
-
-def _name_at(file: Path, level: int) -> str:
-    if level == 0 or len(file.parts) == 1:
-        return file.stem if level < 3 else f"{file.stem}_{file.suffix[1:]}"
-    folders = file.parts[-2:-1] if level == 1 else file.parts[:-1]
-    suffix = f"_{file.suffix[1:]}" if level == 3 else ""
-    return "_".join([*folders, file.stem]) + suffix
-
-
-def _numbered(names: Sequence[str]) -> list[str]:
-    """The names, those still taken with a number behind."""
-    taken = {name.casefold() for name in names}
-    seen: set[str] = set()
-    answer = []
-    for name in names:
-        number, candidate = 1, name
-        while candidate.casefold() in seen:
-            number += 1
-            trial = f"{name}_{number}"
-            candidate = name if trial.casefold() in taken else trial
-        seen.add(candidate.casefold())
-        answer.append(candidate)
-    return answer
-
-
-def _balanced(items: Sequence[ImageItem]) -> list[ImageItem]:
-    by_class: dict[str, list[ImageItem]] = defaultdict(list)
-    for item in items:
-        by_class[folded(item.true_class or "")].append(item)
-    longest = max((len(group) for group in by_class.values()), default=0)
-    return [
-        group[turn] for turn in range(longest) for group in by_class.values() if turn < len(group)
-    ]

@@ -21,6 +21,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import Image
 
+from cam_engine import text_keys
 from cam_engine.errors import ImageNotFound, InvalidImage
 from cam_engine.results import RgbImage
 
@@ -37,7 +38,7 @@ _METRES_PER_INCH = 0.0254
 _LONGEST_KEYWORD_BYTES = 79
 _MOST_COLOURS = 256
 _TEXT_KINDS = (b"tEXt", b"iTXt")
-_RECIPE = b"Recipe\0"
+_RECIPE = text_keys.RECIPE.encode() + b"\0"
 _LONGEST_RECIPE_BYTES = 2**20
 _MOST_CHUNKS_BEFORE_PIXELS = 64
 

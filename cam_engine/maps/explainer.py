@@ -19,9 +19,10 @@ from cam_engine.maps.methods import METHOD_FUNCTIONS, fuse
 from cam_engine.maps.precision import PrecisionName, choose_precision, prepare
 from cam_engine.maps.taps import LayerTap
 from cam_engine.maps.targets import PlannedLayer, plan_layers, rectified, resolve_class, spatial
+from cam_engine.method_facts import FUSED_METHOD, METHOD_FACTS, Method
 from cam_engine.models.architectures import Sign, Tap
 from cam_engine.models.loading import Classifier
-from cam_engine.options import STAGES, CamOptions, Method
+from cam_engine.options import STAGES, CamOptions
 from cam_engine.results import ClassScore, Explanation, LayerMap, RgbImage
 
 _log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class _Plan:
 
     @property
     def needs_gradients(self) -> bool:
-        return bool(self.fused) or self.options.method != "eigencam"
+        return bool(self.fused) or METHOD_FACTS[self.options.method].needs_gradients
 
 
 class Explainer:
@@ -213,11 +214,6 @@ class Explainer:
         indices = self._target_indices(len(batch), options, targets)
         return self._explain_tensor(batch.to(self.device), indices, plan)
 
-    def predict(self, images: Sequence[RgbImage]) -> list[tuple[ClassScore, ...]]:
-        """The top classes of (H, W, 3) uint8 images, without CLAHE unless they went through it."""
-        inputs = [resize_for_network(image, self.classifier.preprocessing) for image in images]
-        return [self._top(row) for row in self.probabilities(inputs)]
-
     def probabilities(self, inputs: Sequence[RgbImage]) -> list[Probabilities]:
         """Softmax (classes,) float64 of each (h, w, 3) uint8 image at the network's input size."""
         return self._in_batches(inputs, self._predict_part)
@@ -268,7 +264,7 @@ class Explainer:
         ]
         if plan.fused:
             label = " x ".join(layer.label for layer in plan.fused)
-            layers.append(_layer_maps("fused", label, "layercam", raw[-1]))
+            layers.append(_layer_maps("fused", label, FUSED_METHOD, raw[-1]))
         return [
             Explanation(self._score(row, index), self._top(row), per_image)
             for row, index, per_image in zip(
@@ -301,7 +297,7 @@ class Explainer:
                 for layer in plan.layers
             ]
             if plan.fused:
-                stages = [_reduce("layercam", s.tap, *pairs[s.tap.module]) for s in plan.fused]
+                stages = [_reduce(FUSED_METHOD, s.tap, *pairs[s.tap.module]) for s in plan.fused]
                 raw.append(fuse([_normalised(stage)[0] for stage in stages]))
         return logits.detach(), chosen, raw
 
@@ -421,7 +417,7 @@ def _normalised(raw: Tensor) -> tuple[Tensor, Tensor]:
     return raw / scale[:, None, None], maxima
 
 
-def _layer_maps(name: str, label: str, method: str, raw: Tensor) -> list[LayerMap]:
+def _layer_maps(name: str, label: str, method: Method, raw: Tensor) -> list[LayerMap]:
     values, maxima = _normalised(raw)
     on_host, highest = values.cpu().numpy(), maxima.tolist()
     if not np.isfinite(highest).all():

@@ -13,7 +13,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from cam_engine.options import Method
+from cam_engine.method_facts import Method
 
 CamFunction = Callable[[Tensor, Tensor], Tensor]
 
@@ -81,6 +81,7 @@ def eigen_cam(activations: Tensor, gradients: Tensor | None = None) -> Tensor:
     return signed.reshape(batch, height, width).relu_().to(torch.float32)
 
 
+# What else is known of each stands in `cam_engine.method_facts`.
 METHOD_FUNCTIONS: Mapping[Method, CamFunction] = MappingProxyType(
     {
         "gradcam++": grad_cam_plus_plus,
@@ -91,9 +92,6 @@ METHOD_FUNCTIONS: Mapping[Method, CamFunction] = MappingProxyType(
         "eigencam": eigen_cam,
     }
 )
-
-# Derived for A >= 0: their weights lose their meaning where A is negative.
-NEEDS_RECTIFIED: frozenset[str] = frozenset({"gradcam++", "layercam"})
 
 
 def fuse(maps: list[Tensor]) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cam_engine.class_names import class_index, classes_like
 from cam_engine.errors import ClassNotFound, LayerNotFound, LayerNotSpatial
-from cam_engine.maps.methods import NEEDS_RECTIFIED
+from cam_engine.method_facts import METHOD_FACTS, Method
 from cam_engine.models.architectures import Layout, Sign, Stage, Tap
 from cam_engine.options import STAGES, Taps
 
@@ -80,12 +80,12 @@ def spatial(output: Tensor, tap: Tap) -> Tensor:
     return output
 
 
-def rectified(activations: Tensor, sign: Sign, method: str) -> Tensor:
+def rectified(activations: Tensor, sign: Sign, method: Method) -> Tensor:
     """The activation as the method needs it: relu(A) where it is signed and the formula is not.
 
     (Where the network's next step is a ReLU, the tap has rectified it already.)
     """
-    if sign is Sign.SIGNED and method in NEEDS_RECTIFIED:
+    if sign is Sign.SIGNED and METHOD_FACTS[method].needs_rectified:
         return activations.relu()
     return activations
 

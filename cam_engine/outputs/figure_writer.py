@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from cam_engine import text_keys
 from cam_engine.confined import ConfinedFolder
 from cam_engine.images.decoded import ImageFacts
 from cam_engine.maps.explainer import PreparedImage
 from cam_engine.options import CamOptions, FigureStyle
-from cam_engine.outputs.summaries import PicturePaths, row_to_json, write_into
+from cam_engine.outputs.files import PicturePaths, write_into
+from cam_engine.outputs.summaries import row_to_json
 from cam_engine.pictures.picture_set import DEFAULT_PAPER_DPI, Pictures, PictureSource, ShownImage
 from cam_engine.pictures.recipes import Recipes, RunFacts, Succeeded, succeeded_row, to_json
 from cam_engine.results import Explanation, LayerMap
@@ -68,7 +70,7 @@ class FigureWriter:
             for kind, draw in self._components(pictures):
                 write_into(self._folder, paths.component(layer.name, kind), draw(layer))
         row = succeeded_row(image, name, true_class, explanation, pictures.maps, decoding)
-        self._write_main(paths, pictures, {"Row": to_json(row_to_json(row))})
+        self._write_main(paths, pictures, {text_keys.ROW: to_json(row_to_json(row))})
         return row
 
     def _components(self, pictures: Pictures) -> Iterator[tuple[str, Callable[[LayerMap], bytes]]]:

@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self, get_args
 
 from cam_engine.confined import ConfinedFolder
 from cam_engine.errors import OutputBusy, OutputNotWritable
@@ -28,7 +28,9 @@ from cam_engine.errors import OutputBusy, OutputNotWritable
 LOCK_FILE = ".gradcam.lock"
 RUNS = "runs"
 RUN_MANIFEST = "manifest.json"
-FINISHED = frozenset({"succeeded", "partial", "failed", "canceled"})
+
+FinalStatus = Literal["succeeded", "partial", "failed", "canceled"]
+FINISHED: tuple[FinalStatus, ...] = get_args(FinalStatus)
 
 _JOB_ID = re.compile("[0-9a-f]{32}")
 _FRESH_SECONDS = 60.0
@@ -59,6 +61,14 @@ class Holder:
 def is_job_id(text: str) -> bool:
     """Whether it has the form of a job's id: 32 hexadecimal digits."""
     return _JOB_ID.fullmatch(text) is not None
+
+
+def is_unfinished(manifest: object) -> bool:
+    """Whether a run's manifest, as JSON has it, says that its job has not ended.
+
+    False for what is no manifest: it holds no folder.
+    """
+    return isinstance(manifest, dict) and manifest.get("status") not in FINISHED
 
 
 def this_process() -> Holder:
@@ -201,7 +211,7 @@ def _job_is_unfinished(output: ConfinedFolder, job: str) -> bool:
         manifest = json.loads(output.read(path, _MOST_MANIFEST_BYTES))
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(manifest, dict) and manifest.get("status") not in tuple(FINISHED)
+    return is_unfinished(manifest)
 
 
 def _is_alive(process: int) -> bool:

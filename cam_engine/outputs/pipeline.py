@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from cam_engine import text_keys
 from cam_engine.class_names import class_index, class_meant
 from cam_engine.confined import ConfinedFolder
 from cam_engine.errors import CamError, OutOfMemory, OutputNotWritable, error_of_item
@@ -23,8 +24,9 @@ from cam_engine.images.png import is_whole_png
 from cam_engine.maps.explainer import Explainer, PreparedImage
 from cam_engine.options import CamOptions
 from cam_engine.outputs.figure_writer import FigureWriter, picture_files
-from cam_engine.outputs.provenance import provenance_of, text_in
-from cam_engine.outputs.summaries import PicturePaths, row_from_json
+from cam_engine.outputs.files import PicturePaths
+from cam_engine.outputs.provenance import is_made_by, text_in
+from cam_engine.outputs.summaries import row_from_json
 from cam_engine.pictures.picture_set import ShownImage, at_most_output
 from cam_engine.pictures.recipes import Failed, Row, RunFacts, Succeeded
 from cam_engine.results import Explanation, RgbImage
@@ -266,12 +268,10 @@ class _Run:
         files = picture_files(Path(), item.name, facts.options, facts.figures)
         try:
             text = text_in(folder, PicturePaths(Path(), item.name).main())
-            row = row_from_json(json.loads(text["Row"]))
+            row = row_from_json(json.loads(text[text_keys.ROW]))
         except (CamError, KeyError, TypeError, ValueError, RecursionError):
             return None  # no figure, or not one of ours
-        made = provenance_of(text)
-        wanted = (self._writer.run_digest, digest)
-        same = made is not None and (made.run, made.image_sha256) == wanted
+        same = is_made_by(text, self._writer.run_digest, digest)
         whole = same and all(_is_whole(folder, file) for file in files)
         return row if whole and isinstance(row, Succeeded) else None
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cam_engine import text_keys
 from cam_engine.confined import Below, ConfinedFolder
 from cam_engine.errors import CamError, ImageNotFound, InvalidImage
 from cam_engine.images.png import read_png_text
-from cam_engine.outputs.summaries import COMPONENTS, MAIN_PREFIX, remove_files
+from cam_engine.outputs.files import COMPONENTS, MAIN_PREFIX, remove_files
 
 _RUN_IN_PDF = re.compile(rb'"run": "([0-9a-f]{64})"')
 
@@ -34,13 +35,19 @@ class Provenance:
 def provenance_of(text: Mapping[str, str]) -> Provenance | None:
     """From a picture's text chunks; None where it is not one of ours."""
     try:
-        recipe = json.loads(text["Recipe"])
+        recipe = json.loads(text[text_keys.RECIPE])
         found = Provenance(recipe["run"], recipe["image"], recipe["image_sha256"], recipe["facts"])
     except (KeyError, TypeError, ValueError, RecursionError):
         return None
     words = (found.run, found.image, found.image_sha256)
     sound = all(isinstance(one, str) for one in words) and isinstance(found.facts, dict)
     return found if sound else None
+
+
+def is_made_by(text: Mapping[str, str], run: str, image_sha256: str) -> bool:
+    """Whether the picture with these text chunks was made by that run of an image so digested."""
+    made = provenance_of(text)
+    return made is not None and (made.run, made.image_sha256) == (run, image_sha256)
 
 
 def read_provenance(picture: Path) -> Provenance | None:

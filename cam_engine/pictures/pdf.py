@@ -1,7 +1,6 @@
-"""The main figure for print: 7 inches wide, as a PDF with real text, or as PNG at any resolution.
+"""A drawing as a PDF with real text, by matplotlib.
 
-It shows what the panel shows, from the same composition. Nothing else in the library imports
-matplotlib's drawing, which takes half a second to load.
+Nothing else in the library imports it: it takes half a second to load.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from matplotlib import rcParams
 from matplotlib.axes import Axes
@@ -19,76 +18,30 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import BoxStyle, FancyBboxPatch
 
-from cam_engine.images.png import encode_png
-from cam_engine.options import CamOptions
+from cam_engine import text_keys
 from cam_engine.pictures.drawing import Box, Drawing, Picture, Text
 from cam_engine.pictures.lettering import Colour, face
-from cam_engine.pictures.panel import WIDTH_INCHES, compose_panel
-from cam_engine.pictures.wording import FigureFacts, probability_text
-from cam_engine.results import Explanation, FloatMap, RgbImage
+from cam_engine.pictures.panel import WIDTH_INCHES
 
 _POINTS_PER_INCH = 72
 _TRUETYPE = 42
 _font_type_lock = threading.Lock()
 
 
-def save_paper_figure(
-    target: Path | BinaryIO,
-    original: RgbImage,
-    enhanced: RgbImage | None,
-    explanation: Explanation,
-    maps: Mapping[str, FloatMap],
-    options: CamOptions,
-    facts: FigureFacts,
-    *,
-    format: Literal["pdf", "png"] = "pdf",  # noqa: A002 (as savefig names it)
-    dpi: int = 300,
-    text: Mapping[str, str] | None = None,
-) -> None:
-    """Write the figure to a path or an open binary file; equal inputs give equal bytes.
-
-    dpi: resolution of a PNG, and of the pictures in a PDF. text: how the figure was made; a PNG's
-    text chunks, a PDF's keywords, beside its title and subject. The rest is as for `render_panel`.
-    Raises OSError.
-    """
-    width = round(WIDTH_INCHES * dpi)
-    drawing = compose_panel(
-        original, enhanced, explanation, maps, options, facts, figure_width=width
-    )
-    if format == "png":
-        _write(target, encode_png(drawing.to_pixels(), text=text, dpi=dpi))
-    else:
-        _save_pdf(target, drawing, _about(explanation, facts), text or {})
-
-
-class _About(NamedTuple):
+class Document(NamedTuple):
     """What a list of documents shows of a PDF."""
 
     title: str
     subject: str
 
 
-def _about(explanation: Explanation, facts: FigureFacts) -> _About:
-    predicted = explanation.predicted
-    layers = ", ".join(layer.name for layer in explanation.layers)
-    probability = probability_text(predicted.probability)
-    return _About(
-        f"{facts.title}: predicted {predicted.name}, probability {probability}",
-        f"Class activation maps of {explanation.target.name} by {facts.model_name}: {layers}",
-    )
-
-
-def _write(target: Path | BinaryIO, data: bytes) -> None:
-    if isinstance(target, Path):
-        target.write_bytes(data)
-    else:
-        target.write(data)
-
-
-def _save_pdf(
-    target: Path | BinaryIO, drawing: Drawing, about: _About, text: Mapping[str, str]
+def save_pdf(
+    target: Path | BinaryIO, drawing: Drawing, about: Document, text: Mapping[str, str]
 ) -> None:
-    """Draw with matplotlib's objects only: pyplot keeps figures and is bound to one thread."""
+    """Write a drawing as a PDF with real text; text: what its keywords say. Raises OSError.
+
+    By matplotlib's objects only: pyplot keeps figures and is bound to one thread.
+    """
     inches_per_unit = WIDTH_INCHES / drawing.width
     figure = Figure(figsize=(WIDTH_INCHES, drawing.height * inches_per_unit))
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
@@ -107,7 +60,7 @@ def _save_pdf(
         "Title": about.title,
         "Subject": about.subject,
         "Keywords": keywords,
-        "Creator": text.get("Software"),
+        "Creator": text.get(text_keys.SOFTWARE),
         "CreationDate": None,
     }
     with _truetype_fonts():

@@ -9,10 +9,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cam_engine import text_keys
 from cam_engine.images.decoded import UNKNOWN, ImageFacts
 from cam_engine.images.png import encode_png
 from cam_engine.options import CamOptions, PaperFormat
 from cam_engine.pictures.panel import WIDTH_INCHES, input_places, render_panel
+from cam_engine.pictures.paper import save_paper_figure
 from cam_engine.pictures.recipes import Recipes, to_json
 from cam_engine.pictures.rendering import (
     colour_indices,
@@ -26,7 +28,6 @@ from cam_engine.pictures.wording import FigureFacts
 from cam_engine.results import Explanation, FloatMap, LayerMap, RgbImage
 
 DEFAULT_PAPER_DPI = 300
-PLACES = "Places"  # the text chunk that says where the main figure shows its input images
 
 GreyBits = Literal[8, 16]
 
@@ -116,18 +117,15 @@ class Pictures:
 
     def panel(self, extra: Mapping[str, str] | None = None) -> bytes:
         """PNG of the main figure; extra: more text chunks."""
-        text = {**self._text(None), **(extra or {}), PLACES: self._places()}
+        text = {**self._text(None), **(extra or {}), text_keys.PLACES: self._places()}
         return encode_png(render_panel(*self._inputs), text=text)
 
     def paper(self, form: PaperFormat, dpi: int, extra: Mapping[str, str] | None = None) -> bytes:
         """The main figure as a paper version, PNG or PDF, with `dpi` pixels an inch."""
-        # matplotlib takes half a second to import, and only paper figures need it.
-        from cam_engine.pictures.pdf import save_paper_figure  # noqa: PLC0415
-
         buffer = io.BytesIO()
         text = {**self._text(None), **(extra or {})}
         if form == "png":
-            text[PLACES] = self._places(dpi)
+            text[text_keys.PLACES] = self._places(dpi)
         save_paper_figure(buffer, *self._inputs, format=form, dpi=dpi, text=text)
         return buffer.getvalue()
 

@@ -17,9 +17,10 @@ import numpy as np
 import torch
 import torchvision
 
+from cam_engine import text_keys
 from cam_engine.images.decoded import UNKNOWN, ImageFacts
 from cam_engine.maps.explainer import Explainer
-from cam_engine.options import CamOptions, FigureStyle
+from cam_engine.options import CamOptions, DecodingOptions, FigureStyle
 from cam_engine.results import ClassScore, Explanation, FloatMap, LayerMap
 
 DISTRIBUTION = "gradcam-service"
@@ -197,10 +198,10 @@ class Recipes:
         self._method = facts.options.method
         self._facts = to_json(facts)
         self._shared = {
-            "Software": f"{DISTRIBUTION} {facts.versions[DISTRIBUTION]}",
-            "Model": f"{facts.model} ({facts.architecture})",
-            "Model-SHA256": facts.model_sha256,
-            "Preprocessing": facts.preprocessing,
+            text_keys.SOFTWARE: f"{DISTRIBUTION} {facts.versions[DISTRIBUTION]}",
+            text_keys.MODEL: f"{facts.model} ({facts.architecture})",
+            text_keys.MODEL_SHA256: facts.model_sha256,
+            text_keys.PREPROCESSING: facts.preprocessing,
         }
 
     def text(
@@ -228,12 +229,14 @@ class Recipes:
             "method": method,
             "decoding": decoding,
         }
-        chunks = {**self._shared, "Method": method, "Class": target.name}
+        chunks = {**self._shared, text_keys.METHOD: method, text_keys.CLASS: target.name}
         if decoding.format:
-            chunks["Decoding"] = decoding.words
+            chunks[text_keys.DECODING] = decoding.words
         if layer:
-            chunks["Layer"] = f"{layer.name}: {layer.label}, {layer.grid[0]}x{layer.grid[1]}"
-        chunks["Recipe"] = f'{to_json(own)[:-1]}, "facts": {self._facts}}}'
+            chunks[text_keys.LAYER] = (
+                f"{layer.name}: {layer.label}, {layer.grid[0]}x{layer.grid[1]}"
+            )
+        chunks[text_keys.RECIPE] = f'{to_json(own)[:-1]}, "facts": {self._facts}}}'
         return chunks
 
 
@@ -260,6 +263,19 @@ def software_versions() -> Mapping[str, str]:
 def to_json(value: object, *, indent: int | None = None) -> str:
     """JSON of dataclasses, mappings and tuples, with sorted keys, non-ASCII kept."""
     return json.dumps(value, default=_plain, sort_keys=True, ensure_ascii=False, indent=indent)
+
+
+def run_facts_from_json(text: str) -> RunFacts:
+    """The facts that `to_json` wrote. Raises KeyError, TypeError or ValueError on others."""
+    values = json.loads(text)
+    options = values.pop("options")
+    figures = FigureStyle(**values.pop("figures"))
+    layers = tuple(options.pop("layers"))
+    decoding = DecodingOptions(**options.pop("decoding", {}))  # none in older facts
+    for name in ("class_names", "input_size", "mean", "std"):
+        values[name] = tuple(values[name])
+    cam = CamOptions(**options, layers=layers, decoding=decoding)
+    return RunFacts(**values, options=cam, figures=figures)
 
 
 def _plain(value: object) -> object:

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from unicodedata import bidirectional
 
+from cam_engine.method_facts import METHOD_FACTS
 from cam_engine.pictures.lettering import face, one_line
 from cam_engine.results import ClassScore, Explanation, LayerMap
 
-METHOD_LABELS: Mapping[str, str] = MappingProxyType(
-    {
-        "gradcam++": "Grad-CAM++",
-        "gradcam": "Grad-CAM",
-        "hirescam": "HiResCAM",
-        "layercam": "LayerCAM",
-        "xgradcam": "XGrad-CAM",
-        "eigencam": "Eigen-CAM",
-    }
-)
 SCALE = "share of the layer's maximum"
 NO_EVIDENCE = ("no positive evidence", "for this class in this layer")
 CLAHE_OFF = ("CLAHE off", "the network saw the original")
@@ -102,13 +91,13 @@ def column_heading(layer: LayerMap) -> tuple[str, str, str]:
     weights are LayerCAM's whatever the other columns are made with.
     """
     height, width = layer.grid
-    label = METHOD_LABELS[layer.method] if layer.name == _FUSED else layer.label
+    label = METHOD_FACTS[layer.method].label if layer.name == _FUSED else layer.label
     return layer.name, "" if label == layer.name else label, f"{width}\u00d7{height}"
 
 
 def source_line(explanation: Explanation, facts: FigureFacts) -> str:
     """How, by which model and of which image the maps are."""
-    method = METHOD_LABELS[explanation.layers[0].method]
+    method = METHOD_FACTS[explanation.layers[0].method].label
     return f"{method}  \u00b7  {facts.model_name}  \u00b7  {facts.title}"
 
 

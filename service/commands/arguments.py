@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from cam_engine.commands import arguments as engine_cli
+from cam_engine.method_facts import DEFAULT_METHOD
 from cam_engine.options import COLORMAPS, METHODS, PICKS
 from worker import cli as worker_cli
 
@@ -132,7 +133,7 @@ def _add_submit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pick", choices=PICKS, help="which images, where there are more (balanced)"
     )
-    parser.add_argument("--method", choices=METHODS, help="CAM method (gradcam++)")
+    parser.add_argument("--method", choices=METHODS, help=f"CAM method ({DEFAULT_METHOD})")
     parser.add_argument("--fused", action="store_true", help="also the fused map")
     engine_cli.add_decoding_options(parser)
     parser.set_defaults(intensity=None, background=None)  # the service's own

@@ -11,7 +11,7 @@ import httpx
 
 from cam_engine.commands import exit_status
 from cam_engine.errors import CamError, ImageNotFound
-from cam_engine.outputs.summaries import write_atomically
+from cam_engine.outputs.files import write_atomically
 from cam_engine.pictures.wording import probability_text
 
 _SUFFIXES = {"array": "npy", "maps": "npy", "native": "json"}

@@ -18,8 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cam_engine.commands import exit_status
 from cam_engine.errors import OutputNotWritable
+from cam_engine.outputs.folder_lock import FINISHED
 from service.commands.explain import ServiceRefused, ServiceUnreachable, refusal
-from worker.jobs.contract import FINAL
 
 _TIMEOUT_SECONDS = 60.0
 _RECONNECTS = 20
@@ -165,7 +165,7 @@ def _states(
     where it stays away, and ServiceRefused.
     """
     failures = 0
-    while job["status"] not in FINAL:
+    while job["status"] not in FINISHED:
         try:
             response = client.get(f"/v1/jobs/{job['id']}?wait=20")
             why = f"HTTP {response.status_code}" if response.status_code in _AWAY else None

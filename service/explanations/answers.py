@@ -6,6 +6,8 @@ import hashlib
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, replace
 
+from cachetools import LRUCache
+
 from cam_engine.images.decoded import ImageFacts
 from cam_engine.options import CamOptions
 from cam_engine.pictures.picture_set import ShownImage
@@ -140,7 +142,7 @@ class AnswerCache:
         self._answers: OrderedDict[str, Answer] = OrderedDict()
         self._holders: Counter[LargeImage] = Counter()  # in how many answers each one is
         # Digests of answers that were here, so that "gone" and "never seen" can be told apart.
-        self._gone: OrderedDict[str, None] = OrderedDict()
+        self._gone: LRUCache[str, None] = LRUCache(_MOST_GONE)
 
     @property
     def bytes_used(self) -> int:
@@ -161,8 +163,6 @@ class AnswerCache:
             oldest = next(iter(self._answers))
             self._forget(oldest)
             self._gone[oldest] = None
-        while len(self._gone) > _MOST_GONE:
-            self._gone.popitem(last=False)
 
     def get(self, digest: str) -> Answer:
         """The answer. Raises ServiceError "explanation-gone" or "explanation-not-found"."""

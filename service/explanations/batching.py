@@ -14,6 +14,7 @@ from cam_engine.errors import CamError
 from cam_engine.maps.explainer import PreparedImage
 from cam_engine.options import CamOptions
 from cam_engine.results import Explanation
+from service.executors import call_in
 from service.models.model_cache import LoadedModel
 from service.watching.metrics import Metrics
 
@@ -149,7 +150,7 @@ class Batcher:
     async def _pass(self, group: _Group, batch: Sequence[_Waiting]) -> None:
         start = time.perf_counter()
         try:
-            answers = await asyncio.get_running_loop().run_in_executor(
+            answers = await call_in(
                 self._executor,
                 group.model.explainer.explain_each,
                 [one.prepared for one in batch],

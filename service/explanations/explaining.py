@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import hashlib
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -18,7 +17,8 @@ import numpy as np
 from cam_engine.class_names import class_meant, folded
 from cam_engine.errors import CamError
 from cam_engine.experiments.data_root import check_form
-from cam_engine.experiments.finding import ImageItem, pick_images
+from cam_engine.experiments.finding import ImageItem
+from cam_engine.experiments.picking import pick_images
 from cam_engine.images.decoded import DecodedImage, ImageFacts
 from cam_engine.images.decoding import ImageLimits
 from cam_engine.images.decoding_pool import DecodingPool
@@ -27,6 +27,7 @@ from cam_engine.maps.targets import resolve_class
 from cam_engine.options import CamOptions, DecodingOptions
 from cam_engine.pictures.picture_set import ShownImage, at_most_output
 from cam_engine.pictures.rendering import output_size
+from service.executors import call_in
 from service.explanations.answers import Answer, Explained, ImageSource, make_answer
 from service.explanations.batching import Batcher
 from service.explanations.large_images import ImageKey, LargeImage, is_large, keep
@@ -44,7 +45,6 @@ from service.models.depths import SplitDepths
 from service.models.model_cache import LoadedModel, ModelCache, fresh_stamp
 from service.watching.tracing import tracer
 
-_Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 
@@ -88,7 +88,7 @@ class Explaining:
 
         media_type: as which it will be drawn first.
         """
-        entry, stamp = await self._blocking(self._choose, fields.model)
+        entry, stamp = await call_in(self._executor, self._choose, fields.model)
         model = await self._models.get(entry, stamp)
         source = ImageSource(data, hashlib.sha256(data).hexdigest(), name)
         plain = needs_unenhanced(fields, media_type, sheet=False)
@@ -98,7 +98,7 @@ class Explaining:
 
     async def stored(self, request: StoredImageRequest, media_type: str, work: Work) -> Answer:
         """The answer for an image of the data root, or for an experiment as a contact sheet."""
-        plan = await self._blocking(self._plan_stored, request)
+        plan = await call_in(self._executor, self._plan_stored, request)
         model = await self._models.get(plan.model, plan.stamp)
         names = model.explainer.classifier.class_names
         options = plan.options
@@ -115,14 +115,16 @@ class Explaining:
         """The answer as a media type; base: the path that links begin with."""
         start = time.perf_counter()
         with tracer.start_as_current_span("draw"):
-            representation = await self._blocking(represent, answer, media_type, self._decode, base)
+            representation = await call_in(
+                self._executor, represent, answer, media_type, self._decode, base
+            )
         work.timings.encode = time.perf_counter() - start
         return representation
 
     async def base_image(self, answer: Answer, work: Work, *, enhanced: bool) -> bytes:
         """PNG of the image beneath the answer's overlays, at their size."""
         start = time.perf_counter()
-        png = await self._blocking(base_image, answer, self._decode, enhanced=enhanced)
+        png = await call_in(self._executor, base_image, answer, self._decode, enhanced=enhanced)
         work.timings.encode = time.perf_counter() - start
         return png
 
@@ -131,7 +133,7 @@ class Explaining:
 
         wanted: None for the default model.
         """
-        entry, stamp = await self._blocking(self._choose, wanted)
+        entry, stamp = await call_in(self._executor, self._choose, wanted)
         if wanted is not None:
             self._models.pin(entry.id)
         model = await self._models.get(entry, stamp)
@@ -156,7 +158,7 @@ class Explaining:
         whole = all(one.explanation.unenhanced for one in answer.items)
         if whole or not needs_unenhanced(answer.options, media_type, sheet=answer.is_sheet):
             return answer
-        entry, stamp = await self._blocking(self._choose, answer.model.id)
+        entry, stamp = await call_in(self._executor, self._choose, answer.model.id)
         model = await self._models.get(entry, stamp)
         if model.sha256 != answer.model.sha256:
             raise ServiceError(
@@ -195,7 +197,7 @@ class Explaining:
     ) -> _Ready:
         input_size = model.explainer.classifier.preprocessing.input_size
         key = ImageKey(source.sha256, options.decoding, options.clahe, input_size)
-        ready = await asyncio.get_running_loop().run_in_executor(
+        ready = await call_in(
             self._preparing, self._prepare, model, options, source, self._large.get(key)
         )
         if ready.large is not None:
@@ -306,15 +308,6 @@ class Explaining:
         except CamError as error:
             raise type(error)(f"{relative}: {error}") from error
         return ImageSource(data, hashlib.sha256(data).hexdigest(), relative, item.true_class)
-
-    async def _blocking(
-        self,
-        function: Callable[_Arguments, _Result],
-        *args: _Arguments.args,
-        **kwargs: _Arguments.kwargs,
-    ) -> _Result:
-        call = functools.partial(function, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
 
 class _Ready(NamedTuple):

@@ -15,11 +15,12 @@ from urllib.parse import quote
 import mimeparse
 import numpy as np
 
+from cam_engine import text_keys
 from cam_engine.images.decoded import DecodedImage
 from cam_engine.images.png import encode_png
 from cam_engine.images.preparing import enhance
 from cam_engine.options import CamOptions, DecodingOptions
-from cam_engine.outputs.summaries import MAIN_PREFIX, file_part
+from cam_engine.outputs.files import MAIN_PREFIX, file_part
 from cam_engine.pictures.picture_set import (
     Pictures,
     PictureSource,
@@ -263,7 +264,7 @@ def _sheet(answer: Answer, drawn: _Drawings, heading: str) -> bytes:
     target, source = drawn.images[0].explanation.target, drawn.images[0].source
     text = answer.recipes.text(source.name, source.sha256, target, None, answer.items[0].facts)
     return encode_png(
-        pixels, text={**text, "Images": ", ".join(d.source.name for d in drawn.images)}
+        pixels, text={**text, text_keys.IMAGES: ", ".join(d.source.name for d in drawn.images)}
     )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import OrderedDict
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 
+from cachetools import LRUCache
 from itsdangerous import BadSignature, URLSafeSerializer
 from starlette.requests import Request
 
@@ -51,7 +51,7 @@ class ViewTokens:
             salt="gradcam-view-token",
             signer_kwargs={"digest_method": sha256, "key_derivation": "hmac"},
         )
-        self._shown: OrderedDict[tuple[ViewScope, str], None] = OrderedDict()
+        self._shown: LRUCache[tuple[ViewScope, str], None] = LRUCache(_MOST_SHOWN)
 
     def make(self, scope: ViewScope, expires_at: int) -> str:
         """A token that holds until `expires_at`, in seconds since 1970."""
@@ -81,9 +81,6 @@ class ViewTokens:
     def remember(self, scope: ViewScope, digest: str) -> None:
         """Let tokens of this scope have the answer again."""
         self._shown[scope, digest] = None
-        self._shown.move_to_end((scope, digest))
-        while len(self._shown) > _MOST_SHOWN:
-            self._shown.popitem(last=False)
 
     def check_shown(self, scope: ViewScope, digest: str) -> None:
         """Raises ServiceError "explanation-not-found", as for an answer that there never was."""

@@ -17,7 +17,8 @@ import structlog
 from redis.exceptions import RedisError
 
 from cam_engine.errors import OutputBusy
-from cam_engine.experiments.finding import Experiment, ImageItem, ModelFolder, pick_images
+from cam_engine.experiments.finding import Experiment, ImageItem, ModelFolder
+from cam_engine.experiments.picking import pick_images
 from cam_engine.experiments.skipped import Skipped
 from cam_engine.images.decoding_pool import DecodingPool
 from service.http.problems import ServiceError

@@ -14,8 +14,9 @@ from cam_engine.errors import CamError, PathOutsideRoot
 from cam_engine.experiments.data_root import check_form
 from cam_engine.images.decoding_pool import DecodingPool
 from cam_engine.outputs.figure_writer import picture_files
+from cam_engine.outputs.files import PicturePaths
 from cam_engine.outputs.provenance import Provenance
-from cam_engine.outputs.summaries import MANIFEST, SUMMARY_CSV, SUMMARY_JSON, PicturePaths
+from cam_engine.outputs.summaries import MANIFEST, SUMMARY_CSV, SUMMARY_JSON
 from service.http.problems import ServiceError
 from service.models.image_digests import ImageDigests
 from service.models.thumbnails import jpeg_thumbnail

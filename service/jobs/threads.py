@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
-from functools import partial
 from typing import ParamSpec, TypeVar
 
+from service.executors import call_in
 from service.http.problems import ServiceError
 
 _THREADS = 16
@@ -51,5 +50,4 @@ class JobsThreads:
         **kwargs: _Given.kwargs,
     ) -> _Result:
         """The same without a deadline, for what must not be done twice."""
-        call = partial(copy_context().run, work, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self.executor, call)
+        return await call_in(self.executor, work, *args, **kwargs)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Generic, TypeVar
+
+from cachetools import LRUCache, cached
 
 from cam_engine.errors import CamError, error_of_item
 from cam_engine.experiments.data_root import DataRoot, check_form
@@ -21,10 +21,8 @@ from cam_engine.models.loading import CheckpointHeader
 from service.http.problems import ServiceError
 
 _MOST_LISTS = 512
+_MOST_FACTS = 512
 _MAY_BE_MENDED = frozenset({"not-readable", "link-broken"})
-
-_Key = TypeVar("_Key")
-_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +90,9 @@ class Catalog:
         self._experiments = ExperimentEntries()
         self._looked = float("-inf")
         self._headers = HeaderReader()
-        self._facts = _Remembered(self._read_facts)
-        self._images: OrderedDict[tuple[Path, ...], _Listed] = OrderedDict()
+        remembering = cached(LRUCache(_MOST_FACTS), lock=threading.Lock())
+        self._facts: Callable[[FileStamp], ModelFacts | Unreadable] = remembering(self._read_facts)
+        self._images: LRUCache[tuple[Path, ...], _Listed] = LRUCache(_MOST_LISTS)
 
     def experiments(self) -> tuple[ExperimentEntry, ...]:
         """All experiments, the newest run's first."""
@@ -163,7 +162,7 @@ class Catalog:
         The file is looked into by another process, within limits on time and memory.
         """
         try:
-            return self._facts.get(model.stamp)
+            return self._facts(model.stamp)
         except _ForNow as answer:
             return answer.value
 
@@ -208,8 +207,6 @@ class Catalog:
         until = time.monotonic() + self._refresh_seconds if amiss else float("inf")
         with self._lock:
             self._images[key] = _Listed(found, until)
-            while len(self._images) > _MOST_LISTS:
-                self._images.popitem(last=False)
         return found
 
     def _accuracy(self, model: ModelEntry) -> float:
@@ -261,28 +258,6 @@ class _ForNow(Exception):
     def __init__(self, value: Unreadable) -> None:
         super().__init__(value)
         self.value = value
-
-
-class _Remembered(Generic[_Key, _Value]):
-    """Answers by key, the last few hundred of them."""
-
-    _MOST = 512
-
-    def __init__(self, make: Callable[[_Key], _Value]) -> None:
-        self._make = make
-        self._lock = threading.Lock()
-        self._values: dict[_Key, _Value] = {}
-
-    def get(self, key: _Key) -> _Value:
-        with self._lock:
-            if key in self._values:
-                return self._values[key]
-        value = self._make(key)
-        with self._lock:
-            self._values[key] = value
-            while len(self._values) > self._MOST:
-                del self._values[next(iter(self._values))]
-        return value
 
 
 # Networks of one kind have the same grids.

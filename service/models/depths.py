@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+
+from cachetools import LRUCache
 
 from cam_engine.experiments.finding import ImageItem
 from cam_engine.experiments.folder_depth import FolderDepth
@@ -25,8 +26,8 @@ class SplitDepths:
         self._catalog = catalog
         self._decoding = decoding
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[str, str], tuple[Sequence[ImageItem], FolderDepth]] = (
-            OrderedDict()
+        self._kept: LRUCache[tuple[str, str], tuple[Sequence[ImageItem], FolderDepth]] = LRUCache(
+            _MOST_KEPT
         )
 
     def added_to(
@@ -62,13 +63,10 @@ class SplitDepths:
     ) -> FolderDepth:
         key = (experiment.id, split)
         with self._lock:
-            known = self._kept.pop(key, None)
+            known = self._kept.get(key)
             if known is None or known[0] is not items:
                 depth = FolderDepth(items, self._read, self._decoding.decode)
-                known = (items, depth)
-            self._kept[key] = known
-            while len(self._kept) > _MOST_KEPT:
-                self._kept.popitem(last=False)
+                known = self._kept[key] = (items, depth)
         return known[1]
 
     def _read(self, path: Path, limits: ImageLimits) -> bytes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections import OrderedDict
 from pathlib import Path
+
+from cachetools import LRUCache
 
 from service.models.catalog import FileStamp, stamp_of
 
@@ -16,7 +17,7 @@ class ImageDigests:
     """SHA-256 of files; those asked for last are kept. For any thread."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[FileStamp, str] = OrderedDict()
+        self._known: LRUCache[FileStamp, str] = LRUCache(_MOST_KEPT)
         self._lock = threading.Lock()
 
     def of(self, path: Path) -> str | None:
@@ -24,7 +25,7 @@ class ImageDigests:
         try:
             stamp = stamp_of(path)
             with self._lock:
-                digest = self._known.pop(stamp, None)
+                digest = self._known.get(stamp)
             if digest is None:
                 with path.open("rb") as file:
                     digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -32,6 +33,4 @@ class ImageDigests:
             return None
         with self._lock:
             self._known[stamp] = digest
-            if len(self._known) > _MOST_KEPT:
-                self._known.popitem(last=False)
         return digest

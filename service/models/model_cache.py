@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Executor
 
 import structlog
+from cachetools import LRUCache
 
 from cam_engine.errors import CheckpointInvalid
 from cam_engine.maps.explainer import Explainer
@@ -16,6 +18,7 @@ from cam_engine.maps.precision import PrecisionName
 from cam_engine.models.loading import load_classifier
 from cam_engine.options import CamOptions, FigureStyle
 from cam_engine.pictures.recipes import Recipes, run_facts
+from service.executors import call_in
 from service.http.problems import ServiceError
 from service.models.catalog import FileStamp, ModelEntry, stamp_of
 from service.watching.metrics import Metrics
@@ -34,7 +37,8 @@ class LoadedModel:
         self.stamp = stamp
         self.explainer = explainer
         self.bytes_used = explainer.memory_bytes
-        self._recipes: dict[CamOptions, Recipes] = {}
+        self._recipes: LRUCache[CamOptions, Recipes] = LRUCache(self._MOST_RECIPES)
+        self._lock = threading.Lock()
 
     @property
     def sha256(self) -> str:
@@ -43,12 +47,12 @@ class LoadedModel:
 
     def recipes(self, options: CamOptions) -> Recipes:
         """What pictures made with these options say of themselves; safe in any thread."""
-        recipes = self._recipes.get(options)
+        with self._lock:
+            recipes = self._recipes.get(options)
         if recipes is None:
-            if len(self._recipes) >= self._MOST_RECIPES:
-                self._recipes.clear()
             recipes = Recipes(run_facts(self.id, self.explainer, options, FigureStyle()))
-            self._recipes[options] = recipes
+            with self._lock:
+                self._recipes[options] = recipes
         return recipes
 
 
@@ -107,9 +111,8 @@ class ModelCache:
 
     async def _fetch(self, entry: ModelEntry, stamp: FileStamp) -> LoadedModel:
         start = time.perf_counter()
-        loop = asyncio.get_running_loop()
         try:
-            model = await loop.run_in_executor(self._executor, self._load, entry, stamp)
+            model = await call_in(self._executor, self._load, entry, stamp)
         except Exception:
             self._metrics.model_loads.labels(entry.id, "failed").inc()
             raise

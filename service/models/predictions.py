@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import partial
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
+from cachetools import LRUCache
 
 from cam_engine.class_names import class_meant, no_classes
 from cam_engine.errors import CamError
@@ -20,6 +20,7 @@ from cam_engine.images.decoding import ImageLimits
 from cam_engine.images.decoding_pool import DecodingPool
 from cam_engine.options import CamOptions
 from cam_engine.results import RgbImage
+from service.executors import call_in
 from service.models.catalog import Catalog, FileStamp, ModelEntry, stamp_of
 from service.models.depths import SplitDepths
 from service.models.model_cache import LoadedModel, ModelCache, fresh_stamp
@@ -28,7 +29,6 @@ _MOST_KEPT = 100_000
 
 Order = Literal["listed", "mixed"]
 _Key = tuple[str, FileStamp, int | None]  # weights, file, the depth by which it is read
-_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +112,14 @@ class Predictions:
         self._limits = limits
         self._decoding = decoding
         self._depths = depths
-        self._known: OrderedDict[_Key, Prediction] = OrderedDict()
+        self._known: LRUCache[_Key, Prediction] = LRUCache(_MOST_KEPT)
+        self._lock = threading.Lock()
 
     async def page(
         self, path: str, model: str, offset: int, limit: int, order: Order = "listed"
     ) -> PredictedPage:
         """Predictions for the test images from `offset` on. Raises CamError or ServiceError."""
-        plan = await _on(self._io, lambda: self._plan(path, model, order))
+        plan = await call_in(self._io, self._plan, path, model, order)
         loaded = await self._models.get(plan.model, plan.stamp)
         chosen = plan.images[offset : offset + limit]
         size = loaded.explainer.batch_size
@@ -154,18 +155,19 @@ class Predictions:
         self, model: LoadedModel, items: Sequence[ImageItem], options: CamOptions
     ) -> list[Prediction]:
         read = await asyncio.gather(
-            *(_on(self._io, partial(self._read, model, item, options)) for item in items)
+            *(call_in(self._io, self._read, model, item, options) for item in items)
         )
         inputs = [(stamp, pixels) for stamp, pixels in read if isinstance(pixels, np.ndarray)]
         computed: dict[FileStamp, Prediction] = {}
         if inputs:
             pixels = [one for _, one in inputs]
-            rows = await _on(self._compute, lambda: model.explainer.probabilities(pixels))
+            rows = await call_in(self._compute, model.explainer.probabilities, pixels)
             names = model.explainer.classifier.class_names
             for (stamp, _), row in zip(inputs, rows, strict=True):
                 best = int(row.argmax())
                 computed[stamp] = Prediction(names[best], float(row[best]))
-                self._remember(_key(model, stamp, options), computed[stamp])
+                with self._lock:
+                    self._known[_key(model, stamp, options)] = computed[stamp]
         return [one if isinstance(one, Prediction) else computed[stamp] for stamp, one in read]
 
     def _read(
@@ -177,7 +179,8 @@ class Predictions:
             data = self._catalog.data
             file = data.listed(data.id_of(item.path))
             stamp = stamp_of(file)
-            known = self._known.get(_key(model, stamp, options))
+            with self._lock:
+                known = self._known.get(_key(model, stamp, options))
             if known is not None:
                 return stamp, known
             content = data.read_image(file, self._limits)
@@ -188,15 +191,6 @@ class Predictions:
             return gone, Prediction(problem="image-not-found")
         return stamp, model.explainer.prepare_image(image, options).network_input
 
-    def _remember(self, key: _Key, prediction: Prediction) -> None:
-        self._known[key] = prediction
-        while len(self._known) > _MOST_KEPT:
-            self._known.popitem(last=False)
-
 
 def _key(model: LoadedModel, stamp: FileStamp, options: CamOptions) -> _Key:
     return model.sha256, stamp, options.decoding.depth_bits
-
-
-async def _on(executor: Executor, work: Callable[[], _Answer]) -> _Answer:
-    return await asyncio.get_running_loop().run_in_executor(executor, work)

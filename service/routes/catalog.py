@@ -18,6 +18,7 @@ from cam_engine.experiments.skipped import NOTHING
 from service.components import Components
 from service.http.documented import BASIC, problems
 from service.http.problems import ServiceError
+from service.http.requested import base_path
 from service.models import responses
 from service.models.catalog import Catalog, ExperimentEntry, ModelEntry, Unreadable
 from service.routes.access import Parts, authorised
@@ -48,7 +49,7 @@ class ImageQuery(BaseModel):
 )
 async def list_experiments(request: Request, parts: Parts) -> responses.ExperimentList:
     """Their models, classes and numbers of images; the newest run's first."""
-    return await asyncio.to_thread(_experiments, parts.catalog, _base(request))
+    return await asyncio.to_thread(_experiments, parts.catalog, base_path(request))
 
 
 @router.get(
@@ -61,7 +62,7 @@ async def list_images(
     path: str, query: Annotated[ImageQuery, Query()], request: Request, parts: Parts
 ) -> responses.ImagePage:
     """Ordered by split and path; `path` is what POST /v1/explanations takes as `image`."""
-    address = f"{_base(request)}/v1/experiments/{quote(path)}/images"
+    address = f"{base_path(request)}/v1/experiments/{quote(path)}/images"
     return await asyncio.to_thread(_page, parts.catalog, path, query, address)
 
 
@@ -75,7 +76,7 @@ async def get_experiment(path: str, request: Request, parts: Parts) -> responses
     """Its models, classes and numbers of images."""
 
     def work() -> responses.ExperimentSummary:
-        return _experiment(parts.catalog, parts.catalog.experiment(path), _base(request))
+        return _experiment(parts.catalog, parts.catalog.experiment(path), base_path(request))
 
     return await asyncio.to_thread(work)
 
@@ -83,7 +84,7 @@ async def get_experiment(path: str, request: Request, parts: Parts) -> responses
 @router.get("/models", tags=["models"], summary="All models", responses=problems(*BASIC))
 async def list_models(request: Request, parts: Parts) -> responses.ModelList:
     """From their files' headers: no weights are loaded for it."""
-    found = await asyncio.to_thread(_models, parts, _base(request))
+    found = await asyncio.to_thread(_models, parts, base_path(request))
     return responses.ModelList(models=found)
 
 
@@ -98,13 +99,9 @@ async def get_model(id: str, request: Request, parts: Parts) -> responses.ModelS
 
     def work() -> responses.ModelSummary:
         entry = parts.catalog.model(id)
-        return _model(parts, entry, _default_id(parts), _base(request))
+        return _model(parts, entry, _default_id(parts), base_path(request))
 
     return await asyncio.to_thread(work)
-
-
-def _base(request: Request) -> str:
-    return str(request.scope.get("root_path", ""))
 
 
 def _experiments(catalog: Catalog, base: str) -> responses.ExperimentList:

@@ -33,6 +33,7 @@ from service.http.documented import (
     problems,
 )
 from service.http.problems import ServiceError
+from service.http.requested import base_path, has_already
 from service.http.work import Work
 from service.routes.access import Parts, authorised_to_view, without_query
 
@@ -232,7 +233,7 @@ async def get_explanation(digest: str, request: Request, parts: Parts) -> Respon
     answer = _answer_again(request, parts, digest)
     media = negotiate(answer.options.view, request.headers.get("accept"))
     tag = entity_tag(answer, media)
-    if _matches(request.headers.get("if-none-match", ""), tag):
+    if has_already(request, tag):
         address = {"Content-Location": request.url.path}
         return Response(status_code=304, headers={**_caching(tag), **address})
 
@@ -288,7 +289,7 @@ async def get_explained_image(
     """
     answer = _answer_again(request, parts, digest)
     tag = f'W/"{answer.digest[:32]}-{"enhanced" if enhanced else "original"}"'
-    if _matches(request.headers.get("if-none-match", ""), tag):
+    if has_already(request, tag):
         return Response(status_code=304, headers=_caching(tag))
     work: Work = request.state.work
 
@@ -351,7 +352,7 @@ async def _in_time(reading: Awaitable[_Answer], deadline_seconds: float) -> _Ans
 
 async def _response(request: Request, parts: Components, answer: Answer, media: str) -> Response:
     work: Work = request.state.work
-    base = str(request.scope.get("root_path", ""))
+    base = base_path(request)
     drawn = await parts.explaining.draw(answer, media, base, work)
     headers = {
         **drawn.headers,
@@ -364,8 +365,3 @@ async def _response(request: Request, parts: Components, answer: Answer, media: 
 
 def _caching(tag: str) -> dict[str, str]:
     return {"ETag": tag, "Vary": "Accept", "Cache-Control": "private, no-cache"}
-
-
-def _matches(given: str, tag: str) -> bool:
-    tags = {one.strip().removeprefix("W/") for one in given.split(",")}
-    return tag.removeprefix("W/") in tags or "*" in tags

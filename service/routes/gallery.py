@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from typing import Annotated
 
@@ -13,9 +12,11 @@ from cam_engine.errors import CamError
 from cam_engine.experiments.data_root import check_form
 from cam_engine.options import CamOptions
 from service.components import Components
+from service.executors import call_in
 from service.http.admission import while_listening
 from service.http.documented import BASIC, IF_NONE_MATCH, Documented, header, problems
 from service.http.problems import ServiceError
+from service.http.requested import has_already
 from service.models import responses
 from service.models.catalog import stamp_of
 from service.models.predictions import Order, PredictedImage, PredictedPage
@@ -107,21 +108,12 @@ async def thumbnail(
 ) -> Response:
     """Never larger than the image itself; `image` as GET /v1/experiments/{path}/images has it."""
     settings = parts.settings
-    known = request.headers.get("if-none-match", "")
     with parts.admission.place():
-        work = asyncio.get_running_loop().run_in_executor(
-            parts.preparing,
-            _thumbnail,
-            parts,
-            path,
-            image,
-            query.size,
-            known,
-        )
+        work = call_in(parts.preparing, _thumbnail, parts, path, image, query.size, request)
         return await while_listening(request, work, settings.request_timeout_seconds)
 
 
-def _thumbnail(parts: Components, path: str, image: str, size: int, known: str) -> Response:
+def _thumbnail(parts: Components, path: str, image: str, size: int, request: Request) -> Response:
     check_form(image)  # not one that only the prefix makes safe
     catalog = parts.catalog
     experiment = catalog.experiment(path)
@@ -130,7 +122,7 @@ def _thumbnail(parts: Components, path: str, image: str, size: int, known: str) 
         raise ServiceError("image-not-found", f"there is no image {image!r} in {path}")
     digest = hashlib.sha256(f"{stamp_of(file)} {size}".encode()).hexdigest()[:32]
     headers = {"ETag": f'"{digest}"', "Cache-Control": "private, max-age=300"}
-    if headers["ETag"] in {one.strip().removeprefix("W/") for one in known.split(",")}:
+    if has_already(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     try:
         data = catalog.data.read_image(file, parts.limits)

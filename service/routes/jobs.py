@@ -18,6 +18,7 @@ from service.explanations.requests import parse
 from service.http.bodies import JSON, read_json
 from service.http.documented import BASIC, Documented, problems
 from service.http.problems import ServiceError
+from service.http.requested import base_path
 from service.http.security import OPEN
 from service.jobs import responses as answers
 from service.jobs.accepting import Jobs
@@ -131,7 +132,7 @@ async def submit(
     """
     wanted = parse(JobRequest, await read_json(request))
     accepted = await jobs.threads.call_patiently(jobs.accept, wanted, idempotency_key)
-    response.headers["Location"] = f"{_base(request)}/v1/jobs/{accepted.state.record.id}"
+    response.headers["Location"] = f"{base_path(request)}/v1/jobs/{accepted.state.record.id}"
     return await _job(request, jobs, accepted.state)
 
 
@@ -162,7 +163,7 @@ async def list_jobs(
     def work() -> answers.JobList:
         states, total = jobs.page(query.offset, query.limit)
         workers = bool(jobs.store.workers())
-        found = [answers.job(state, _base(request), workers=workers) for state in states]
+        found = [answers.job(state, base_path(request), workers=workers) for state in states]
         return answers.JobList(jobs=found, total=total, offset=query.offset, limit=query.limit)
 
     return await jobs.threads.call(work)
@@ -218,7 +219,7 @@ async def events(
     With `Last-Event-ID`, what was missed comes first.
     """
     await jobs.threads.call(jobs.get, job)
-    stream = _events(jobs, job, last_event_id, _base(request))
+    stream = _events(jobs, job, last_event_id, base_path(request))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
@@ -232,7 +233,7 @@ async def items(
     job: str, request: Request, query: Annotated[ItemQuery, Query()], jobs: JobsHere
 ) -> answers.ItemPage:
     """Ordered by model and image, with the error of those that failed."""
-    base = _base(request)
+    base = base_path(request)
 
     def work() -> answers.ItemPage:
         page = jobs.results.items(jobs.get(job), query.status, query.offset, query.limit)
@@ -376,12 +377,8 @@ def _file_response(file: StoredFile) -> Response:
 
 async def _job(request: Request, jobs: Jobs, state: JobState) -> answers.Job:
     workers = bool(await jobs.threads.call(jobs.store.workers))
-    return answers.job(state, _base(request), workers=workers)
+    return answers.job(state, base_path(request), workers=workers)
 
 
 def _same(one: JobState, other: JobState) -> bool:
     return (one.status, one.progress) == (other.status, other.progress)
-
-
-def _base(request: Request) -> str:
-    return str(request.scope.get("root_path", ""))

@@ -9,7 +9,8 @@ import pytest
 
 from cam_engine.class_names import no_classes, no_classes_in_words
 from cam_engine.errors import ClassNotFound
-from cam_engine.experiments.finding import ImageItem, pick_images
+from cam_engine.experiments.finding import ImageItem
+from cam_engine.experiments.picking import pick_images
 from cam_engine.maps.targets import resolve_class
 
 CLASSES = ("early_trophozoite", "Gametozyt ä", "Ring", "ring-2", "STRASSE")

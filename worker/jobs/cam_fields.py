@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cam_engine.method_facts import DEFAULT_METHOD, FUSED_METHOD, Method, methods_in_words
 from cam_engine.options import (
     MOST_PAGES,
     Background,
@@ -14,7 +15,6 @@ from cam_engine.options import (
     Colormap,
     DecodingOptions,
     Intensity,
-    Method,
     Taps,
 )
 
@@ -31,7 +31,9 @@ class CamFields(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     method: Method | None = Field(
-        None, description="CAM method; default gradcam++. The fused map always uses layercam."
+        None,
+        description=f"CAM method; default {DEFAULT_METHOD}. The fused map always uses "
+        f"{FUSED_METHOD}. {methods_in_words()}",
     )
     target: ClassTarget | None = None
     taps: Taps = Field("rectified", description="raw: block outputs as they are")
@@ -58,7 +60,7 @@ class CamFields(BaseModel):
     def options_for(self, layers: tuple[str, ...], *, fused: bool) -> CamOptions:
         """The engine's options for these layers. Raises InvalidOption."""
         return CamOptions(
-            method=self.method or "gradcam++",
+            method=self.method or DEFAULT_METHOD,
             layers=layers,
             fused=fused,
             target=self.target,

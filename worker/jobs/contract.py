@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cam_engine.experiments.skipped import Skipped
 from cam_engine.options import STAGES, CamOptions, FigureStyle, Pick
+from cam_engine.outputs.folder_lock import FINISHED, FinalStatus
 from worker.jobs.cam_fields import CamFields, LayerName, whole
 
-JobStatus = Literal["queued", "running", "canceling", "succeeded", "partial", "failed", "canceled"]
-FINAL: frozenset[str] = frozenset({"succeeded", "partial", "failed", "canceled"})
+OpenStatus = Literal["queued", "running", "canceling"]
+JobStatus = Literal[OpenStatus, FinalStatus]
+UNFINISHED: tuple[OpenStatus, ...] = get_args(OpenStatus)
 ItemState = Literal["pending", "succeeded", "failed", "skipped"]
 
 # What a folder of pictures is below: the data root, GRADCAM_OUTPUT_ROOT, or the store's prefix.
@@ -177,7 +179,7 @@ class JobState(_Part):
     @property
     def finished(self) -> bool:
         """Whether nothing will change any more, short of a retry."""
-        return self.status in FINAL
+        return self.status in FINISHED
 
 
 class ItemFailure(_Part):

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from cam_engine.commands.arguments import experiment_main
-from cam_engine.commands.checks import blockiness, focus, local_contrast, stained_tissue, verify
+from cam_engine.commands.checks import verify
 from cam_engine.images.png import encode_png, read_png_text
+from cam_engine.pictures.measures import blockiness, focus, local_contrast, stained_tissue
 from service.commands.arguments import main as gradcam
 
 

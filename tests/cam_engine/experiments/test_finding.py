@@ -10,15 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cam_engine.errors import ExperimentNotFound, ImageNotFound, NoImagesFound, NoModelsFound
-from cam_engine.experiments.finding import (
-    Experiment,
-    ImageItem,
-    find_experiments,
-    find_images,
-    pick_by_errors,
-    pick_images,
-    unique_names,
-)
+from cam_engine.experiments.finding import Experiment, ImageItem, find_experiments, find_images
+from cam_engine.experiments.naming import unique_names
+from cam_engine.experiments.picking import pick_by_errors, pick_images
 
 
 def make(root: Path, *files: str) -> Path:

@@ -14,8 +14,8 @@ from cam_engine.maps.explainer import Explainer
 from cam_engine.models.loading import load_classifier
 from cam_engine.options import CamOptions, FigureStyle
 from cam_engine.outputs import pipeline
+from cam_engine.outputs.files import make_folder
 from cam_engine.outputs.pipeline import RunRequest, run
-from cam_engine.outputs.summaries import make_folder
 from cam_engine.pictures.recipes import run_facts
 
 IMAGES = 16

@@ -14,15 +14,8 @@ import numpy as np
 import pytest
 
 from cam_engine.errors import OutputNotWritable
-from cam_engine.outputs.summaries import (
-    file_part,
-    make_folder,
-    remove_half_written,
-    row_from_json,
-    row_to_json,
-    summary_csv,
-    write_atomically,
-)
+from cam_engine.outputs.files import file_part, make_folder, remove_half_written, write_atomically
+from cam_engine.outputs.summaries import row_from_json, row_to_json, summary_csv
 from cam_engine.pictures.recipes import Failed, LayerFacts, Succeeded, border_energy
 from cam_engine.results import ClassScore
 
@@ -121,7 +114,7 @@ def test_a_write_that_fails_in_its_middle_keeps_the_old_file(tmp_path: Path) -> 
     code = (
         "import resource, signal, sys; from pathlib import Path\n"
         "from cam_engine.errors import OutputNotWritable\n"
-        "from cam_engine.outputs.summaries import write_atomically\n"
+        "from cam_engine.outputs.files import write_atomically\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "path = Path(sys.argv[1])\n"

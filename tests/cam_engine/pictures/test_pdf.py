@@ -11,7 +11,7 @@ from PIL import Image
 
 from cam_engine.images.png import is_whole_png, read_png_text
 from cam_engine.options import CamOptions
-from cam_engine.pictures.pdf import save_paper_figure
+from cam_engine.pictures.paper import save_paper_figure
 from cam_engine.pictures.rendering import full_size_map
 from cam_engine.pictures.wording import FigureFacts
 from cam_engine.results import ClassScore, Explanation, LayerMap

@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from cam_engine.errors import CamError
-from worker.jobs.contract import Chunk, ItemFailure, JobError, JobState, JobStatus
+from cam_engine.outputs.folder_lock import FinalStatus
+from worker.jobs.contract import Chunk, ItemFailure, JobError, JobState
 from worker.jobs.coordination.finishing import Finisher
 from worker.jobs.coordination.queue import ChunkQueue
 from worker.jobs.outputs import manifests
@@ -161,7 +162,7 @@ class Coordinator:
         self._store.give_up(chunk, state.record.image_count, why)
         _log.error("chunk given up", job=chunk.job, chunk=chunk.key, attempts=chunk.attempt)
 
-    def _end(self, state: JobState, status: JobStatus, error: JobError | None) -> None:
+    def _end(self, state: JobState, status: FinalStatus, error: JobError | None) -> None:
         """Summaries first, then the end state: who sees it finds everything there."""
         job = state.record.id
         with self._store.only_one(f"finish:{job}", _FINISH_SECONDS) as mine:
@@ -196,7 +197,7 @@ class Coordinator:
         self._store.forget(job)
 
 
-def _end_status(state: JobState) -> JobStatus:
+def _end_status(state: JobState) -> FinalStatus:
     progress = state.progress
     if state.status == "canceling":
         return "canceled"

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
 import structlog
 
+from cam_engine import text_keys
 from cam_engine.class_names import class_meant, no_classes
 from cam_engine.errors import CamError
 from cam_engine.experiments.skipped import NOTHING
-from cam_engine.options import CamOptions, DecodingOptions, FigureStyle
 from cam_engine.outputs.summaries import ModelSummary, row_from_json
-from cam_engine.pictures.recipes import Failed, Row, RunFacts
+from cam_engine.pictures.recipes import Failed, Row, RunFacts, run_facts_from_json
 from worker.jobs.contract import ItemFailure, ItemState, JobImage, JobState
 from worker.jobs.outputs import manifests
 from worker.jobs.outputs.places import Places
@@ -53,7 +52,7 @@ class Finisher:
                 first = index * count
                 mine = states[first : first + count]
                 why = {i - first: one for i, one in failures.items() if 0 <= i - first < count}
-                run = _facts(json.loads(facts))
+                run = run_facts_from_json(facts)
                 rows = tuple(_rows(output, run, images, mine, why))
                 if not rows:
                     continue
@@ -129,20 +128,8 @@ def _rows(
     texts = output.figure_texts(run.model, made)
     for index, (image, state) in enumerate(zip(images, states, strict=True)):
         if state == "succeeded":
-            yield row_from_json(json.loads(next(texts)["Row"]))
+            yield row_from_json(json.loads(next(texts)[text_keys.ROW]))
         elif state == "failed" and index in failures:
             why = failures[index]
             true_class = class_meant(image.true_class, run.class_names)
             yield Failed(image.path, image.name, true_class, why.code, why.detail)
-
-
-def _facts(values: dict[str, Any]) -> RunFacts:
-    """The facts that `to_json` wrote."""
-    options = values.pop("options")
-    figures = FigureStyle(**values.pop("figures"))
-    layers = tuple(options.pop("layers"))
-    decoding = DecodingOptions(**options.pop("decoding", {}))  # none in older facts
-    for name in ("class_names", "input_size", "mean", "std"):
-        values[name] = tuple(values[name])
-    cam = CamOptions(**options, layers=layers, decoding=decoding)
-    return RunFacts(**values, options=cam, figures=figures)

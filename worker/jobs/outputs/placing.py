@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cam_engine.options import CamOptions, FigureStyle
+from cam_engine.outputs.files import PicturePaths
 from cam_engine.outputs.provenance import Provenance
-from cam_engine.outputs.summaries import PicturePaths
 from cam_engine.pictures.recipes import DISTRIBUTION, software_versions, to_json
 from worker.jobs.contract import JobFolder, JobModel, JobRequest
 from worker.jobs.outputs.storage import OutputFolder

@@ -16,27 +16,29 @@ from cam_engine.errors import CamError, InvalidOption, OutputBusy, PathOutsideRo
 from cam_engine.experiments.data_root import DataRoot, check_form
 from cam_engine.experiments.finding import DEFAULT_OUTPUT, ImageItem
 from cam_engine.images.png import read_png_text
+from cam_engine.outputs.files import (
+    COMPONENTS,
+    MAIN_PREFIX,
+    PicturePaths,
+    make_plain_folder,
+    write_into,
+)
 from cam_engine.outputs.folder_lock import (
-    FINISHED,
     LOCK_FILE,
     RUN_MANIFEST,
     RUNS,
     busy,
     for_job,
     is_job_id,
+    is_unfinished,
 )
-from cam_engine.outputs.provenance import Provenance, provenance_of
+from cam_engine.outputs.provenance import Provenance, is_made_by, provenance_of
 from cam_engine.outputs.summaries import (
-    COMPONENTS,
-    MAIN_PREFIX,
     MANIFEST,
     SUMMARY_CSV,
     SUMMARY_JSON,
     ModelSummary,
-    PicturePaths,
-    make_plain_folder,
     may_replace_summaries,
-    write_into,
     write_merged_summary,
     write_model_summary,
 )
@@ -278,7 +280,7 @@ class ObjectFolder:
             not_writable(self._key, error)
         except (ValueError, RecursionError):
             return False
-        return isinstance(manifest, dict) and manifest.get("status") not in tuple(FINISHED)
+        return is_unfinished(manifest)
 
     def _put_summaries(self, folder: ConfinedFolder, key: str) -> None:
         """Below the key, unless one would replace a file that is not ours, as the log then warns.
@@ -355,8 +357,8 @@ class _Uploads:
 
     def _is_made(self, run: str, item: ImageItem) -> bool:
         try:
-            made = provenance_of(_figure_text(self._objects, _main(self._key, item.name)))
-            return made is not None and (made.run, made.image_sha256) == (run, _digest(item.path))
+            text = _figure_text(self._objects, _main(self._key, item.name))
+            return is_made_by(text, run, _digest(item.path))
         except (CamError, OSError):
             return False
 

@@ -22,21 +22,19 @@ from cam_engine.errors import CamError, InvalidOption, OutputNotWritable, PathOu
 from cam_engine.experiments.data_root import DataRoot, inside
 from cam_engine.experiments.finding import DEFAULT_OUTPUT, ImageItem
 from cam_engine.outputs import folder_lock as output_lock
-from cam_engine.outputs.folder_lock import RUN_MANIFEST, RUNS, is_job_id
-from cam_engine.outputs.provenance import Provenance, provenance_in, remove_made_otherwise, text_in
-from cam_engine.outputs.summaries import (
+from cam_engine.outputs.files import (
     COMPONENTS,
     MAIN_PREFIX,
-    ModelSummary,
     PicturePaths,
     make_folder,
     make_plain_folder,
     not_writable,
     remove_half_written,
     write_into,
-    write_merged_summary,
-    write_model_summary,
 )
+from cam_engine.outputs.folder_lock import RUN_MANIFEST, RUNS, is_job_id
+from cam_engine.outputs.provenance import Provenance, provenance_in, remove_made_otherwise, text_in
+from cam_engine.outputs.summaries import ModelSummary, write_merged_summary, write_model_summary
 from worker.jobs.contract import SET_NAME, SETS, Below, JobFolder, JobRequest
 
 RESULTS = "results"

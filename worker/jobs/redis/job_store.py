@@ -128,7 +128,6 @@ class JobStore(SharedState):
                 record.id,
                 record.created_at.timestamp(),
                 "",
-                len(images),
                 record.owner or "",
                 KEY_SECONDS if key is not None else 0,
             ],

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from cam_engine.outputs.folder_lock import FINISHED
+from worker.jobs.contract import UNFINISHED
+
+# Ends after which something is left to do.
+_REPEATABLE = tuple(status for status in FINISHED if status != "succeeded")
+
+
+def _is_none_of(*statuses: str) -> str:
+    """Lua's condition that the status is none of them."""
+    return " and ".join(f"status ~= '{status}'" for status in statuses)
+
+
 # KEYS: job, active, index, idempotency key.
-# ARGV: json record, id, created, expires (0: none), images, owner, seconds of the key (0: no key).
+# ARGV: json record, id, created, expires ("": none), owner, seconds of the key (0: no key).
 CREATE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 redis.call('HSET', KEYS[1], 'record', ARGV[1], 'status', 'queued', 'expires', ARGV[4],
-  'images', ARGV[5], 'owner', ARGV[6])
-if ARGV[7] ~= '0' then redis.call('EXPIRE', KEYS[4], ARGV[7]) end
+  'owner', ARGV[5])
+if ARGV[6] ~= '0' then redis.call('EXPIRE', KEYS[4], ARGV[6]) end
 redis.call('ZADD', KEYS[2], 0, ARGV[2])
 redis.call('ZADD', KEYS[3], ARGV[3], ARGV[2])
 return 1
@@ -106,9 +118,9 @@ return status
 # End a job, once.  KEYS: job, active, pending, chunks out, webhooks due, their attempts.
 # ARGV: status, now, error json, expires, id, whether it has a webhook.
 # Answers 1 for the one who ended it.
-END = """
+END = f"""
 local status = redis.call('HGET', KEYS[1], 'status')
-if status ~= 'queued' and status ~= 'running' and status ~= 'canceling' then return 0 end
+if {_is_none_of(*UNFINISHED)} then return 0 end
 redis.call('HSET', KEYS[1], 'status', ARGV[1], 'finished', ARGV[2], 'error', ARGV[3],
   'expires', ARGV[4])
 redis.call('ZREM', KEYS[2], ARGV[5])
@@ -122,9 +134,9 @@ return 1
 
 # Run again what failed or was skipped.  KEYS: job, active, pending, failed, failures.
 # ARGV: id, then pending entries.  Answers 1 unless the job is unfinished or gone.
-RETRY = """
+RETRY = f"""
 local status = redis.call('HGET', KEYS[1], 'status')
-if status ~= 'partial' and status ~= 'failed' and status ~= 'canceled' then return 0 end
+if {_is_none_of(*_REPEATABLE)} then return 0 end
 redis.call('HSET', KEYS[1], 'status', 'queued', 'error', '', 'finished', '', 'expires', '',
   'activity', '')
 redis.call('DEL', KEYS[3], KEYS[4], KEYS[5])

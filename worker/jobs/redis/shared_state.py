@@ -155,9 +155,5 @@ class SharedState:
         """Let a key last so long at most: it would last longer once Redis's clock was set back."""
         self._shorten(keys=[name], args=[milliseconds])
 
-    def ping(self) -> None:
-        """Raises redis.exceptions.RedisError where Redis does not answer."""
-        self.client.ping()
-
     def _name(self, *parts: str) -> str:
         return ":".join((self._prefix, *parts))

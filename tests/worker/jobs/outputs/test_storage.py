@@ -22,7 +22,8 @@ from cam_engine.experiments.data_root import DataRoot
 from cam_engine.experiments.finding import ImageItem
 from cam_engine.images.png import encode_png
 from cam_engine.options import CamOptions, FigureStyle
-from cam_engine.outputs.summaries import ModelSummary, PicturePaths
+from cam_engine.outputs.files import PicturePaths
+from cam_engine.outputs.summaries import ModelSummary
 from cam_engine.pictures.recipes import Failed, RunFacts
 from tests.redis_server import free_port
 from tests.s3_server import BUCKET, S3Server, running_s3, serving

@@ -65,6 +65,16 @@ def test_what_was_submitted_is_there(store: JobStore) -> None:
     assert not store.create(record(), pictures(10))
 
 
+def test_a_record_keeps_nothing_that_is_not_read_and_older_ones_are_read(store: JobStore) -> None:
+    submitted(store)
+    (key,) = [one for one in store.client.keys("*:job:*") if one.endswith(JOB.encode())]
+    assert set(store.client.hkeys(key)) == {b"record", b"status", b"expires", b"owner"}
+    state = store.state(JOB)
+    store.client.hset(key, "images", "10")  # as earlier versions wrote it
+    assert store.state(JOB) == state
+    assert store.job_ids(0, 10) == ([JOB], 1)
+
+
 def test_chunks_are_cut_model_by_model_until_nothing_is_left(store: JobStore) -> None:
     submitted(store)
     cut = []
