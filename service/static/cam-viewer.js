@@ -9,8 +9,8 @@
  * The file may be loaded from another origin; what it imports comes from beside it.
  */
 
-import { figureOf, fileName, withText } from "./cam-figure.js";
-import { cellsOf, fullSizeMap } from "./cam-maps.js";
+import { figureOf, fileName, withText } from "./viewer/figure.js";
+import { cellsOf, fullSizeMap } from "./viewer/maps.js";
 
 /** 256 RGB colours of each colour map, as base64; those of the service (a test compares). */
 const TABLES = {

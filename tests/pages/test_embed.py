@@ -276,7 +276,7 @@ def test_a_page_of_another_origin_sees_no_frame_and_hears_nothing(
     seen.page.wait_for_timeout(500)
     assert seen.frame().url.startswith("chrome-error:")
     assert seen.page.evaluate("window.got") == []
-    assert not any("embed.js" in one for one in seen.addresses)
+    assert not any("pages/embed.js" in one for one in seen.addresses)
 
 
 def test_the_element_is_loaded_directly_from_another_origin(

@@ -205,12 +205,12 @@ def test_pages_let_no_inline_or_foreign_code_run(site: Server, path: str) -> Non
 
 
 def test_files_are_revalidated_and_nothing_else_can_be_had(site: Server) -> None:
-    first = httpx.get(f"{site.url}/static/api.js")
+    first = httpx.get(f"{site.url}/static/shared/api.js")
     again = httpx.get(
-        f"{site.url}/static/api.js", headers={"If-None-Match": f"W/{first.headers['etag']}"}
+        f"{site.url}/static/shared/api.js", headers={"If-None-Match": f"W/{first.headers['etag']}"}
     )
     assert (first.status_code, again.status_code, again.content) == (200, 304, b"")
-    plain = httpx.get(f"{site.url}/static/api.js", headers={"Accept-Encoding": "gzip;q=0"})
+    plain = httpx.get(f"{site.url}/static/shared/api.js", headers={"Accept-Encoding": "gzip;q=0"})
     assert plain.content == first.content
     assert plain.headers["etag"] != first.headers["etag"]
     assert first.headers["content-encoding"] == "gzip"
