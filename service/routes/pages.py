@@ -30,8 +30,8 @@ ICON = "icon.svg"
 FOREVER = "public, max-age=31536000, immutable"
 DAY = "public, max-age=86400"
 
-# Portals load the viewer from their own origins, those of GRADCAM_CORS_ORIGINS: its address, and the
-# folder of what that imports.
+# Portals load the viewer from their own origins, those of GRADCAM_CORS_ORIGINS: its address, and
+# the folder of what that imports.
 _FOR_PORTALS = re.compile(r"cam-viewer\.js|viewer/.+")
 _PORTAL_HEADERS: Mapping[str, str] = MappingProxyType(
     {"Cross-Origin-Resource-Policy": "cross-origin"}
