@@ -130,7 +130,7 @@ def _if_none_match(request: Request) -> str:
     return request.headers.get("if-none-match", "")
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=256)
 def _content(file: Path, packed: bool, _changed_ns: int) -> tuple[bytes, str]:
     body = file.read_bytes()
     if packed:
