@@ -21,7 +21,7 @@ _POLICY = (
     "img-src 'self' data: blob:; connect-src 'self'; frame-ancestors 'none'"
 )
 _SWAGGER = Path(fastapi_offline.__file__).parent / "static"
-_OWN = Path(__file__).parents[1] / "static"
+_OWN = Path(__file__).parents[1] / "static/pages"
 _FILES = {
     "swagger-ui-bundle.js": _SWAGGER,
     "swagger-ui.css": _SWAGGER,

@@ -30,13 +30,11 @@ ICON = "icon.svg"
 FOREVER = "public, max-age=31536000, immutable"
 DAY = "public, max-age=86400"
 
-# Headers of single files beside those of all, by file name.
-FILE_HEADERS: Mapping[str, Mapping[str, str]] = MappingProxyType(
-    {
-        # Portals load the viewer from their own origins, those of GRADCAM_CORS_ORIGINS.
-        name: {"Cross-Origin-Resource-Policy": "cross-origin"}
-        for name in ("cam-viewer.js", "cam-figure.js", "cam-maps.js")
-    }
+# Portals load the viewer from their own origins, those of GRADCAM_CORS_ORIGINS: its address, and
+# the folder of what that imports.
+_FOR_PORTALS = re.compile(r"cam-viewer\.js|viewer/.+")
+_PORTAL_HEADERS: Mapping[str, str] = MappingProxyType(
+    {"Cross-Origin-Resource-Policy": "cross-origin"}
 )
 
 _SERVICE = Path(__file__).parents[1]
@@ -47,7 +45,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 _GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))")
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]*\.(css|js|svg)")
+_PATH = re.compile(r"([a-z]+/)*[a-z0-9][a-z0-9-]*\.(css|js|svg)")
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(_SERVICE / "templates"),
     autoescape=True,
@@ -94,35 +92,36 @@ def jobs(request: Request) -> HTMLResponse:
     return html(request, "jobs.html")
 
 
-@router.get("/static/{name}")
-def static_file(name: str, request: Request, v: str = "") -> Response:
+@router.get("/static/{path:path}")
+def static_file(path: str, request: Request, v: str = "") -> Response:
     """A script, style or picture of the pages; v: the version of it that is meant."""
-    if not _NAME.fullmatch(name) or not (_STATIC / name).is_file():
+    if not _PATH.fullmatch(path) or not (_STATIC / path).is_file():
         raise ServiceError("not-found", "there is no such file of the pages")
-    kept = FOREVER if v and v == _version(name) else "no-cache"
-    return _file(_STATIC / name, request, kept)
+    kept = FOREVER if v and v == _version(path) else "no-cache"
+    return _file(path, request, kept)
 
 
 @router.get("/favicon.ico")
 def favicon(request: Request) -> Response:
     """The icon, for what shows no page of ours: browsers ask for it by this name."""
-    return _file(_STATIC / ICON, request, DAY)
+    return _file(ICON, request, DAY)
 
 
-def _file(file: Path, request: Request, kept: str) -> Response:
+def _file(path: str, request: Request, kept: str) -> Response:
+    file = _STATIC / path
     packed = bool(_GZIP.search(request.headers.get("accept-encoding", "")))
     body, tag = _content(file, packed, file.stat().st_mtime_ns)
     headers = {"ETag": tag, "Cache-Control": kept, "Vary": "Accept-Encoding, Origin"}
     headers |= {"Content-Encoding": "gzip"} if packed else {}
-    headers |= FILE_HEADERS.get(file.name, {})
+    headers |= _PORTAL_HEADERS if _FOR_PORTALS.fullmatch(path) else {}
     known = {one.strip().removeprefix("W/") for one in _if_none_match(request).split(",")}
     if tag in known:
         return Response(status_code=304, headers=headers)
     return Response(body, media_type=_TYPES[file.suffix], headers=headers)
 
 
-def _version(name: str) -> str:
-    file = _STATIC / name
+def _version(path: str) -> str:
+    file = _STATIC / path
     _, tag = _content(file, False, file.stat().st_mtime_ns)
     return tag.strip('"')[:12]
 
@@ -131,7 +130,7 @@ def _if_none_match(request: Request) -> str:
     return request.headers.get("if-none-match", "")
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=256)
 def _content(file: Path, packed: bool, _changed_ns: int) -> tuple[bytes, str]:
     body = file.read_bytes()
     if packed:

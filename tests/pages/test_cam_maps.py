@@ -16,7 +16,7 @@ from tests.serving import Server
 
 _MOST_DIFFERENCE = 2e-4  # of 1; a grey level is 4e-3
 _DRAWN = """async ([cells, grid, height, width]) => {
-  const { cellsOf, fullSizeMap } = await import('/static/cam-maps.js');
+  const { cellsOf, fullSizeMap } = await import('/static/viewer/maps.js');
   const { buffer } = fullSizeMap(cellsOf(cells), grid, height, width);
   const bytes = new Uint8Array(buffer);
   let text = '';

@@ -30,7 +30,7 @@ _EMPTY = {  # the model's late layer holds nothing that speaks for this class
     "target_b": "gametocyte",
 }
 _AGREEMENT = """async ({ a, b, share }) => {
-  const { correlation, overlap } = await import('/static/agreement.js');
+  const { correlation, overlap } = await import('/static/pages/compare/agreement.js');
   return [correlation(a, b), overlap(a, b, share)];
 }"""
 _DRAWN = """() => {

@@ -235,7 +235,7 @@ def test_the_icon_is_kept_by_browsers_under_an_address_of_its_version(site: Serv
     for other in ("", "?v=old"):
         plain = httpx.get(f"{site.url}/static/icon.svg{other}")
         assert plain.headers["cache-control"] == "no-cache"
-    script = httpx.get(f"{site.url}/static/look.js")
+    script = httpx.get(f"{site.url}/static/pages/look/look.js")
     assert script.headers["cache-control"] == "no-cache"
 
 

@@ -174,12 +174,19 @@ def test_another_model_explains_the_same_image(sample: Page) -> None:
 def test_the_first_page_is_small_and_asks_for_little(page: Page) -> None:
     page.goto("/")
     until(page, "document.querySelectorAll('#samples img[src^=blob]').length === 8")
-    sizes = page.evaluate(
-        "['navigation', 'resource'].flatMap((one) => performance.getEntriesByType(one))"
-        ".filter((one) => !one.name.startsWith('blob:')).map((one) => one.transferSize)"
+    sizes: dict[str, int] = dict(
+        page.evaluate(
+            "['navigation', 'resource'].flatMap((one) => performance.getEntriesByType(one))"
+            ".filter((one) => !one.name.startsWith('blob:'))"
+            ".map((one) => [one.name, one.transferSize])"
+        )
     )
-    assert 20_000 < sum(sizes) < 150_000
-    assert len(sizes) <= 40  # 8 samples, the page's style and modules, and what they ask the API
+    assert 20_000 < sum(sizes.values()) < 150_000
+    scripts = [name for name in sizes if name.endswith(".js")]
+    viewer = [name for name in scripts if "/static/viewer/" in name]
+    assert len(scripts) - len(viewer) <= 14  # the viewer's address, and the page's own modules
+    assert len(viewer) <= 30
+    assert len(sizes) - len(scripts) <= 26  # 8 samples, the style, and what they ask the API
 
 
 @pytest.mark.system
@@ -205,12 +212,12 @@ def test_pages_let_no_inline_or_foreign_code_run(site: Server, path: str) -> Non
 
 
 def test_files_are_revalidated_and_nothing_else_can_be_had(site: Server) -> None:
-    first = httpx.get(f"{site.url}/static/api.js")
+    first = httpx.get(f"{site.url}/static/shared/api.js")
     again = httpx.get(
-        f"{site.url}/static/api.js", headers={"If-None-Match": f"W/{first.headers['etag']}"}
+        f"{site.url}/static/shared/api.js", headers={"If-None-Match": f"W/{first.headers['etag']}"}
     )
     assert (first.status_code, again.status_code, again.content) == (200, 304, b"")
-    plain = httpx.get(f"{site.url}/static/api.js", headers={"Accept-Encoding": "gzip;q=0"})
+    plain = httpx.get(f"{site.url}/static/shared/api.js", headers={"Accept-Encoding": "gzip;q=0"})
     assert plain.content == first.content
     assert plain.headers["etag"] != first.headers["etag"]
     assert first.headers["content-encoding"] == "gzip"

@@ -33,7 +33,7 @@ _TEXTS = """() => {
   };
 }"""
 _WITH_TEXT = """async ([png, text]) => {
-  const { withText } = await import('/static/cam-figure.js');
+  const { withText } = await import('/static/viewer/png-text.js');
   const bytes = Uint8Array.from(atob(png), (one) => one.charCodeAt(0));
   const written = await withText(new Blob([bytes]), text);
   return btoa(String.fromCharCode(...new Uint8Array(await written.arrayBuffer())));
@@ -203,7 +203,7 @@ def test_an_array_that_was_forgotten_is_made_again(
 
 def test_names_are_made_of_what_files_may_be_called(bare: Page) -> None:
     made = bare.evaluate(
-        "async () => { const { fileName } = await import('/static/cam-figure.js');"
+        "async () => { const { fileName } = await import('/static/viewer/downloads.js');"
         " const parts = ['a b/c', '', '..x', 'Größe', 'gradcam++'];"
         " return [fileName(parts, '.png'), fileName([], '.npy')]; }"
     )

@@ -18,7 +18,7 @@ from cam_engine.pictures.rendering import colour_table
 from tests.pages.viewing import CELL, decoded, drawn, experiment_of, noise, show, upload
 from tests.serving import Server
 
-_SCRIPT = Path(__file__).resolve().parents[2] / "service/static/cam-viewer.js"
+_COLOURS = Path(__file__).resolve().parents[2] / "service/static/viewer/colours.js"
 _EXPLANATIONS = "/v1/explanations"
 _LAYERS = ("early", "mid", "late", "fused")
 _MOST_LEVELS = 2
@@ -67,7 +67,7 @@ def _state(page: Page, **state: str) -> None:
 
 
 def test_its_colours_are_the_services() -> None:
-    text = _SCRIPT.read_text()
+    text = _COLOURS.read_text()
     found = dict(re.findall(r'^  (\w+):\n    "([A-Za-z0-9+/=]+)",$', text, re.MULTILINE))
     assert list(found) == list(COLORMAPS)
     for name in COLORMAPS:

@@ -88,7 +88,9 @@ REQUESTS = {
     "a frame": ("GET", "/jobs", {**NAVIGATED, "sec-fetch-dest": "iframe"}, False),
     "the viewer's frame": ("GET", "/embed/viewer", {**NAVIGATED, "sec-fetch-dest": "iframe"}, True),
     "a public file": ("GET", "/static/cam-viewer.js", LOADED, True),
+    "a public file in a folder": ("GET", "/static/viewer/maps.js", LOADED, True),
     "no public file": ("GET", "/static/../v1/models", LOADED, False),
+    "none in a folder": ("GET", "/static/viewer/../../v1/models", LOADED, False),
     "another site's preflight": (
         "OPTIONS",
         API,

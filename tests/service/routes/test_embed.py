@@ -9,13 +9,18 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
+import service
 from service.app import create_app
 from service.settings import Settings
 
 PORTAL = "https://portal.example"
 OTHER = "http://localhost:9000"
 VIEWER = "/embed/viewer?experiment=e&image=i.jpg"
-ELEMENT = "/static/cam-viewer.js"
+STATIC = Path(service.__file__).parent / "static"
+ELEMENT = [
+    "/static/cam-viewer.js",
+    *sorted(f"/static/viewer/{script.name}" for script in (STATIC / "viewer").iterdir()),
+]
 
 
 def client(data: Path, **settings: str) -> TestClient:
@@ -43,11 +48,13 @@ def test_the_page_for_frames_names_its_ancestors(embedding: httpx.Client) -> Non
     assert "X-Frame-Options" not in answer.headers
     assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
     assert f'data-ancestors="{PORTAL} {OTHER}"' in answer.text
-    assert 'src="/tools/gradcam/static/embed.js"' in answer.text
+    assert 'src="/tools/gradcam/static/pages/embed.js"' in answer.text
     assert "script-src 'self'" in answer.headers["Content-Security-Policy"]
 
 
-@pytest.mark.parametrize("path", ["/", "/jobs", "/docs", "/v1/models", "/static/embed.js", "/none"])
+@pytest.mark.parametrize(
+    "path", ["/", "/jobs", "/docs", "/v1/models", "/static/pages/embed.js", "/none"]
+)
 def test_all_else_stays_out_of_frames(embedding: httpx.Client, path: str) -> None:
     answer = embedding.get(path)
     assert ancestors(answer) == "frame-ancestors 'none'"
@@ -61,16 +68,17 @@ def test_without_the_setting_nobody_frames_it(sample_run: Path) -> None:
     assert answer.headers["X-Frame-Options"] == "DENY"
 
 
-def test_the_element_is_for_other_origins_by_cors(embedding: httpx.Client) -> None:
-    allowed = embedding.get(ELEMENT, headers={"Origin": PORTAL})
+@pytest.mark.parametrize("file", ELEMENT)
+def test_the_element_is_for_other_origins_by_cors(embedding: httpx.Client, file: str) -> None:
+    allowed = embedding.get(file, headers={"Origin": PORTAL})
     assert allowed.headers["Access-Control-Allow-Origin"] == PORTAL
     assert allowed.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
-    refused = embedding.get(ELEMENT, headers={"Origin": "https://evil.example"})
+    refused = embedding.get(file, headers={"Origin": "https://evil.example"})
     assert "Access-Control-Allow-Origin" not in refused.headers
-    for one in (allowed, refused, embedding.get(ELEMENT)):
+    for one in (allowed, refused, embedding.get(file)):
         assert "Origin" in one.headers["Vary"]
     unchanged = {"Origin": PORTAL, "If-None-Match": allowed.headers["ETag"]}
-    again = embedding.get(ELEMENT, headers=unchanged)
+    again = embedding.get(file, headers=unchanged)
     assert again.status_code == 304
     assert again.headers["Access-Control-Allow-Origin"] == PORTAL
 

@@ -1,6 +1,6 @@
 /** The dialog in which one image of a gallery is looked at, with the ones before and after it. */
 
-import { authHeaders, base, signedIn } from "./api.js";
+import { authHeaders, base, signedIn } from "../../shared/api.js";
 
 const $ = (id) => document.getElementById(id);
 

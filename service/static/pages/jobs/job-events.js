@@ -1,8 +1,8 @@
 /** A job's progress as server-sent events, read by fetch: EventSource sends no key. */
 
-import { api } from "./api.js";
+import { api } from "../../shared/api.js";
 import { ended } from "./job-words.js";
-import { pause } from "./waiting.js";
+import { pause } from "../../shared/waiting.js";
 
 const SHORTEST_WAIT = 500;
 const LONGEST_WAIT = 15_000;

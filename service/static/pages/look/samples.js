@@ -1,9 +1,9 @@
 /** Samples to try: of each class the first image that can be read. */
 
-import { el } from "./api.js";
-import { thumbnailOf } from "./images.js";
-import { Pictures } from "./pictures.js";
-import { patiently } from "./waiting.js";
+import { el } from "../../shared/api.js";
+import { thumbnailOf } from "../../shared/images.js";
+import { Pictures } from "../../shared/pictures.js";
+import { patiently } from "../../shared/waiting.js";
 
 const MOST_EXPERIMENTS = 2;
 const MOST_CLASSES = 8; // of one experiment

@@ -1,8 +1,8 @@
 /** All experiments, as cards. */
 
-import { base, el } from "./api.js";
-import { many, percent } from "./models.js";
-import { patiently } from "./waiting.js";
+import { base, el } from "../../shared/api.js";
+import { many, percent } from "../../shared/models.js";
+import { patiently } from "../../shared/waiting.js";
 
 /** The test images of an experiment: {images: how many, classes: how many of each}. */
 export const testOf = (one) =>

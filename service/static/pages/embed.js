@@ -4,7 +4,7 @@
  * the page around, if that is of an origin which the service lets in.
  */
 
-import { CamViewer } from "./cam-viewer.js";
+import { CamViewer } from "../cam-viewer.js";
 
 const RENEW_MS = 30_000; // so long before a token expires, another is asked for
 const MOST_REFUSALS = 3; // in a row; then the portal has none that holds

@@ -1,12 +1,12 @@
 /** The page Look: one image, one model, the overlay, and three layers. */
 
-import { keepAddress, pushAddress } from "./address.js";
-import { announce, authHeaders, base, el, showProblem, signedIn } from "./api.js";
+import { keepAddress, pushAddress } from "../../shared/address.js";
+import { announce, authHeaders, base, el, showProblem, signedIn } from "../../shared/api.js";
 import { brought, selected } from "./bringing.js";
-import { imagesOf } from "./images.js";
-import { fillModels, withoutModels } from "./models.js";
+import { imagesOf } from "../../shared/images.js";
+import { fillModels, withoutModels } from "../../shared/models.js";
 import { Samples } from "./samples.js";
-import { patiently } from "./waiting.js";
+import { patiently } from "../../shared/waiting.js";
 
 const $ = (id) => document.getElementById(id);
 const viewer = $("viewer");

@@ -1,6 +1,6 @@
 /** What models predict for an experiment's test images, as it comes. */
 
-import { patiently } from "./waiting.js";
+import { patiently } from "../../shared/waiting.js";
 
 const PAGE = 64;
 

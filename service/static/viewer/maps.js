@@ -1,5 +1,5 @@
 /**
- * From a layer's cells to its map at a picture's size, by the rule of cam_engine/rendering.py:
+ * From a layer's cells to its map at a picture's size, by the rule of cam_engine/pictures/rendering.py:
  * bicubic to some samples a cell, a bilateral filter of one cell's width, bicubic to the size.
  * Tests hold the two together. Maps are Float32Array, row by row, 0..1.
  */

@@ -1,16 +1,16 @@
 /** The page Experiments: all of them, or one with its models and test images. */
 
-import { flushAddress, goBack, keepAddress, pushAddress, settled } from "./address.js";
-import { announce, base, el, showProblem } from "./api.js";
+import { flushAddress, goBack, keepAddress, pushAddress, settled } from "../../shared/address.js";
+import { announce, base, el, showProblem } from "../../shared/api.js";
 import { showExperiments, testOf } from "./experiments.js";
 import { Gallery } from "./gallery.js";
-import { leftOutText, thumbnailOf } from "./images.js";
+import { leftOutText, thumbnailOf } from "../../shared/images.js";
 import { chosen, differ, score } from "./judging.js";
-import { bestOf, many, percent } from "./models.js";
-import { Pictures } from "./pictures.js";
+import { bestOf, many, percent } from "../../shared/models.js";
+import { Pictures } from "../../shared/pictures.js";
 import { Predicting } from "./predicting.js";
 import { Viewing } from "./viewing.js";
-import { patiently } from "./waiting.js";
+import { patiently } from "../../shared/waiting.js";
 
 const $ = (id) => document.getElementById(id);
 const IMAGES_A_PAGE = 500;

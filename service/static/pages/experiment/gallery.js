@@ -1,6 +1,6 @@
 /** A grid of tiles for lists of any length: only the tiles in sight exist. */
 
-import { el } from "./api.js";
+import { el } from "../../shared/api.js";
 
 const TILE = { width: 164, height: 208, gap: 12 };
 const MOST_TILES = 60;

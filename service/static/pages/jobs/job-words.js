@@ -1,6 +1,6 @@
 /** What jobs are called and how far they are, in words. */
 
-import { many } from "./models.js";
+import { many } from "../../shared/models.js";
 
 const STATES = {
   queued: "Waiting",

@@ -1,4 +1,4 @@
-/** A picture with its colour bar and caption, as a PNG that says how it was made. */
+/** A picture with its colour bar and caption. */
 
 const FONT = "system-ui, sans-serif";
 const INK = "#1b2226";
@@ -8,10 +8,6 @@ const HIDDEN = "#d5dadd";
 const NARROWEST = 420; // px; a smaller picture stands in the middle
 const UNIT_WIDTH = 640; // px of a figure whose letters have their plain size
 const TICKS = [0, 0.25, 0.5, 0.75, 1];
-const HEADER_BYTES = 33; // signature and IHDR of a PNG
-const LONGEST_KEYWORD = 79;
-
-// ---- the figure
 
 /**
  * A canvas: the picture on white, beneath it the bar of colours and lines of text.
@@ -87,45 +83,4 @@ function drawBar(context, { left, top, width, height }, colours, threshold, unit
     const words = tick === 1 ? "100 %" : String(100 * tick);
     context.fillText(words, left + tick * width, top + height + Math.round(1.2 * size));
   }
-}
-
-// ---- the file
-
-/** A name of parts, such as "cell_001_cls_densenet121_ring_gradcam++_late.png". */
-export function fileName(parts, ending) {
-  const sound = parts.map((one) => one.replace(/[^\p{L}\p{N}.+-]+/gu, "_").replace(/^[._]+|[._]+$/g, ""));
-  return `${sound.filter(Boolean).join("_") || "image"}${ending}`;
-}
-
-/** The same PNG with text chunks, by keyword, before its pixels. */
-export async function withText(png, text) {
-  const bytes = new Uint8Array(await png.arrayBuffer());
-  const chunks = Object.entries(text).map(([keyword, value]) => textChunk(keyword, value));
-  const parts = [bytes.subarray(0, HEADER_BYTES), ...chunks, bytes.subarray(HEADER_BYTES)];
-  return new Blob(parts, { type: "image/png" });
-}
-
-/** tEXt where the value is plain ASCII, else iTXt, which is UTF-8. */
-function textChunk(keyword, value) {
-  const key = keyword.slice(0, LONGEST_KEYWORD);
-  const sound = value.replaceAll("\0", " ");
-  const plain = [...sound].every((one) => one.codePointAt(0) < 128);
-  const body = new TextEncoder().encode(`${key}${plain ? "\0" : "\0\0\0\0\0"}${sound}`);
-  const chunk = new Uint8Array(12 + body.length);
-  const view = new DataView(chunk.buffer);
-  view.setUint32(0, body.length);
-  chunk.set(new TextEncoder().encode(plain ? "tEXt" : "iTXt"), 4);
-  chunk.set(body, 8);
-  view.setUint32(8 + body.length, crc(chunk.subarray(4, 8 + body.length)));
-  return chunk;
-}
-
-/** CRC-32 as PNG has it. */
-function crc(bytes) {
-  let value = 0xffffffff;
-  for (const byte of bytes) {
-    value ^= byte;
-    for (let bit = 0; bit < 8; bit++) value = (value >>> 1) ^ (value & 1 ? 0xedb88320 : 0);
-  }
-  return ~value >>> 0;
 }

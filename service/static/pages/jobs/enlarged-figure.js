@@ -1,7 +1,7 @@
 /** The dialog in which a job's figure is seen at full size, with the ones before and after it. */
 
-import { announce, el } from "./api.js";
-import { patiently } from "./waiting.js";
+import { announce, el } from "../../shared/api.js";
+import { patiently } from "../../shared/waiting.js";
 
 const $ = (id) => document.getElementById(id);
 const STEPS = { ArrowLeft: -1, ArrowRight: 1 };

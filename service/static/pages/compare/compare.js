@@ -1,11 +1,11 @@
 /** The page Compare: one image explained twice, in step. */
 
-import { keepAddress } from "./address.js";
+import { keepAddress } from "../../shared/address.js";
 import { correlation, drawDifference, overlap } from "./agreement.js";
-import { announce, authHeaders, el, showProblem, signedIn } from "./api.js";
-import { imagesOf, leftOutText } from "./images.js";
-import { METHODS, fillModels, withoutModels } from "./models.js";
-import { patiently } from "./waiting.js";
+import { announce, authHeaders, el, showProblem, signedIn } from "../../shared/api.js";
+import { imagesOf, leftOutText } from "../../shared/images.js";
+import { METHODS, fillModels, withoutModels } from "../../shared/models.js";
+import { patiently } from "../../shared/waiting.js";
 
 const $ = (id) => document.getElementById(id);
 const SIDES = ["a", "b"];

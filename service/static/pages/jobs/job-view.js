@@ -1,13 +1,13 @@
 /** One job: its progress as it happens, its errors, its pictures. */
 
-import { announce, api, base, el, showProblem } from "./api.js";
+import { announce, api, base, el, showProblem } from "../../shared/api.js";
 import { EnlargedFigure } from "./enlarged-figure.js";
 import { follow } from "./job-events.js";
-import { leftOutText } from "./images.js";
+import { leftOutText } from "../../shared/images.js";
 import { countOf, ended, percentage, recipeOf, sentence, stateOf, titleOf, when } from "./job-words.js";
-import { many } from "./models.js";
-import { Pictures } from "./pictures.js";
-import { patiently } from "./waiting.js";
+import { many } from "../../shared/models.js";
+import { Pictures } from "../../shared/pictures.js";
+import { patiently } from "../../shared/waiting.js";
 
 const $ = (id) => document.getElementById(id);
 const FIGURES = 12;

@@ -1,10 +1,10 @@
 /** The form for a new job, which says beforehand what will run. */
 
-import { base, el, showProblem } from "./api.js";
-import { leftOutText } from "./images.js";
+import { base, el, showProblem } from "../../shared/api.js";
+import { leftOutText } from "../../shared/images.js";
 import { sentence } from "./job-words.js";
-import { METHODS, many, percent } from "./models.js";
-import { patiently, pause } from "./waiting.js";
+import { METHODS, many, percent } from "../../shared/models.js";
+import { patiently, pause } from "../../shared/waiting.js";
 
 const $ = (id) => document.getElementById(id);
 const COLORMAPS = ["inferno", "viridis", "turbo", "magma", "cividis", "jet"];

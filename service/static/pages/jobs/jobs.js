@@ -1,11 +1,11 @@
 /** The page Jobs: a form for new ones, and all of them; or one, with its progress. */
 
-import { base, el, showProblem } from "./api.js";
+import { base, el, showProblem } from "../../shared/api.js";
 import { setUpForm } from "./job-form.js";
 import { showJob } from "./job-view.js";
 import { countOf, done, ended, recipeOf, sentence, setOf, stateOf, titleOf, when } from "./job-words.js";
-import { many } from "./models.js";
-import { patiently } from "./waiting.js";
+import { many } from "../../shared/models.js";
+import { patiently } from "../../shared/waiting.js";
 
 const $ = (id) => document.getElementById(id);
 const query = new URLSearchParams(location.search);
