@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 import pytest
@@ -55,6 +55,15 @@ def test_a_sample_is_explained_in_three_layers_and_its_link_reopens_it(sample: P
     assert sample.evaluate(f"{LARGE}.facts.digest") == before
     assert sample.evaluate(f"{LARGE}.state") == state
     expect(sample.locator("#layers > [aria-pressed=true]")).to_have_attribute("data-layer", "late")
+
+
+@pytest.mark.parametrize("name", ["lifecycle", "species"])
+def test_a_link_without_a_model_takes_one_of_its_experiment(page: Page, name: str) -> None:
+    experiment = f"experiments/experiment_synthetic_{name}"
+    found = page.request.get("/v1/experiments/" + experiment + "/images").json()
+    page.goto("/?" + urlencode({"experiment": experiment, "image": found["images"][0]["path"]}))
+    loaded(page)
+    assert page.evaluate(f"{LARGE}.facts.model.id").startswith(f"{experiment}/")
 
 
 def test_the_layers_beneath_cost_no_request(page: Page) -> None:

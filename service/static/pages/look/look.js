@@ -64,14 +64,18 @@ function fail(problem, retry) {
 
 // ---- what is chosen
 
+/** Choose one of an experiment's own models, unless one of them is chosen. */
+function chooseModelOf(experiment) {
+  if (experiment.models.includes($("model").value)) return;
+  const option = [...$("model").options].find(
+    (one) => experiment.models.includes(one.value) && !one.disabled,
+  );
+  if (option) $("model").value = option.value;
+}
+
 /** Show an image of an experiment, with one of its own models. */
 function takeStored(experiment, image) {
-  if (!experiment.models.includes($("model").value)) {
-    const option = [...$("model").options].find(
-      (one) => experiment.models.includes(one.value) && !one.disabled,
-    );
-    if (option) $("model").value = option.value;
-  }
+  chooseModelOf(experiment);
   say("");
   pick({ experiment: experiment.path, image });
 }
@@ -161,6 +165,8 @@ function revisit() {
   const isOffered = [...$("model").options].some((one) => one.value === model && !one.disabled);
   if (isOffered) $("model").value = model;
   if (file) return show({ file });
+  const own = experiments.find((one) => one.path === experiment);
+  if (!model && own) chooseModelOf(own);
   const view = [...query].filter(([name]) => !OWN.includes(name));
   viewer.state = { ...COMPUTED, ...Object.fromEntries(view) };
   show({ experiment, image });
