@@ -15,7 +15,8 @@ import torch
 
 from benchmarks.load_client import file_name
 from benchmarks.load_processes import Cores, ServedModel
-from cam_engine.images.decoding import decode_image
+from cam_engine.images.decoded import DecodedImage
+from cam_engine.images.decoding import decode
 from cam_engine.maps.explainer import Explainer, PreparedImage
 from cam_engine.models.loading import load_classifier
 from cam_engine.options import FigureStyle
@@ -80,25 +81,29 @@ class Drawer:
 
         files: bytes and name of each.
         """
-        prepared = [
-            self._explainer.prepare_image(decode_image(data), self._options) for data, _ in files
-        ]
+        decoded = [decode(data) for data, _ in files]
+        prepared = [self._explainer.prepare_image(image.pixels, self._options) for image in decoded]
         # As for the service's overlays: nobody asks for the class without CLAHE.
         inputs = [replace(image, plain_input=None) for image in prepared]
         explanations = self._explainer.explain_prepared(inputs, self._options)
         return [
-            self._overlay(file, image, explanation)
-            for file, image, explanation in zip(files, prepared, explanations, strict=True)
+            self._overlay(file, *made)
+            for file, *made in zip(files, decoded, prepared, explanations, strict=True)
         ]
 
     def _overlay(
-        self, file: tuple[bytes, str], image: PreparedImage, explanation: Explanation
+        self,
+        file: tuple[bytes, str],
+        decoded: DecodedImage,
+        image: PreparedImage,
+        explanation: Explanation,
     ) -> bytes:
         data, name = file
+        digest = hashlib.sha256(data).hexdigest()
         pictures = Pictures(
             self._recipes,
             self._options,
-            PictureSource(name, name, hashlib.sha256(data).hexdigest(), None),
+            PictureSource(name, name, digest, None, decoded.facts),
             ShownImage(image.original, image.enhanced),
             explanation,
         )
