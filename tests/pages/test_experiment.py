@@ -59,6 +59,27 @@ def open_experiment(page: Page, query: str = "") -> None:
     until(page, "document.querySelector('.score').textContent.includes(' of ')")
 
 
+def test_what_stands_above_the_picture_stays_where_it_is_while_that_comes(page: Page) -> None:
+    """Who presses a button of the dialog must not miss it."""
+    open_experiment(page)
+    page.evaluate("""() => {
+      window.places = new Set();
+      const look = () => {
+        const { x, y, width } = document.querySelector('#close-viewing').getBoundingClientRect();
+        if (width) window.places.add(`${x} ${y}`);
+        requestAnimationFrame(look);
+      };
+      look();
+    }""")
+    page.locator(".tile").first.click()
+    until(page, "document.querySelector('#viewer').facts")
+    page.get_by_role("button", name="Next image").click()
+    until(page, "document.querySelector('#viewing-title').textContent.includes('cell_002')")
+    page.wait_for_load_state("networkidle")
+    assert len(page.evaluate("[...places]")) == 1
+
+
+
 def shown(page: Page) -> list[str]:
     """The images in sight, in order."""
     return page.evaluate(  # type: ignore[no-any-return]
