@@ -79,7 +79,6 @@ def test_what_stands_above_the_picture_stays_where_it_is_while_that_comes(page: 
     assert len(page.evaluate("[...places]")) == 1
 
 
-
 def shown(page: Page) -> list[str]:
     """The images in sight, in order."""
     return page.evaluate(  # type: ignore[no-any-return]
