@@ -11,6 +11,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 
 from service.components import Components
 from service.http.problems import ServiceError
+from service.http.requested import base_path
 from service.openapi import with_examples
 
 router = APIRouter(include_in_schema=False)
@@ -48,7 +49,7 @@ _PAGE = """<!doctype html>
 @router.get("/docs")
 async def docs(request: Request) -> HTMLResponse:
     """The API's documentation, to be tried out."""
-    base = escape(str(request.scope.get("root_path", "")), quote=True)
+    base = escape(base_path(request), quote=True)
     page = _PAGE.format(title=escape(request.app.title), base=base)
     return HTMLResponse(page, headers={"Content-Security-Policy": _POLICY})
 

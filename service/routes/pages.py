@@ -16,6 +16,7 @@ from fastapi.responses import HTMLResponse
 
 from service.http.middleware import NO_FRAMES
 from service.http.problems import ServiceError
+from service.http.requested import base_path
 
 router = APIRouter(include_in_schema=False)
 
@@ -57,7 +58,7 @@ _TEMPLATES = jinja2.Environment(
 
 def html(request: Request, template: str, policy: str = POLICY, **values: object) -> HTMLResponse:
     """The page of a template: it gets the values, `page`, `icon`, and `base` of all addresses."""
-    base = str(request.scope.get("root_path", ""))
+    base = base_path(request)
     known = {
         "base": base,
         "page": Path(template).stem,
