@@ -192,7 +192,7 @@ class Recipes:
     """The text chunks of one run's pictures. What all of them share is put into words once."""
 
     def __init__(self, facts: RunFacts) -> None:
-        self.run = facts.digest
+        self.run_digest = facts.digest
         self.model = facts.model
         self.notices = facts.notices
         self._method = facts.options.method
@@ -218,7 +218,7 @@ class Recipes:
         """
         method = layer.method if layer else self._method
         own = {
-            "run": self.run,
+            "run": self.run_digest,
             "image": image,
             "image_sha256": image_sha256,
             "target": target,
