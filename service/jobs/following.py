@@ -1,4 +1,4 @@
-"""What becomes of a job while somebody watches: a wait for its next change, and server-sent events."""
+"""A job while somebody watches it: a wait for its next change, and server-sent events."""
 
 from __future__ import annotations
 

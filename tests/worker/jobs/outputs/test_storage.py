@@ -226,7 +226,7 @@ def test_pictures_are_known_by_their_recipes(output: OutputFolder) -> None:
     figure = "cls_a/improved_gradcam_{}.png".format
     paths = [figure(name) for name in ("two", "foreign", "missing", "one")]
     found = list(output.provenance(paths))
-    assert [one and one.run for one in found] == ["r2", None, None, "r1"]
+    assert [one and one.run_digest for one in found] == ["r2", None, None, "r1"]
     assert output.remove_made_otherwise("cls_a", {"r2"}) == 1
     assert output.figures("cls_a") == ["foreign", "two"]
     assert output.figures("cls_b") == ["one"]
