@@ -1,37 +1,38 @@
 """Checkpoint files before anything reads them: opened, checked, and what they say of themselves.
 
 A file is a zip with a pickle in it, or (torch's older format) pickles with tensors behind them.
-Both are followed without being run, within limits, so that what is handed to torch afterwards
-cannot cost much. Nothing here needs torch: a process that only looks at files starts at once.
+Both are followed without being run, within limits. Nothing here needs torch: a process that only
+looks at files starts at once.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import pickletools
 import struct
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from copy import copy
+from dataclasses import dataclass
 from functools import partial
 from io import BufferedReader
-from itertools import islice
 from pathlib import Path
-from typing import IO, TypeVar
 
 from cam_engine.errors import CheckpointInvalid, CheckpointNotFound, CheckpointUnsafe
+from cam_engine.models.module_records import ModuleRecord, module_record
 from cam_engine.models.pickle_reading import (
-    HARMLESS,
     MOST_BYTES,
-    MOST_OPCODES,
     TORCH_MAGIC,
-    Stored,
+    Call,
+    Global,
+    Items,
+    Read,
     Value,
     read_pickle,
 )
-from cam_engine.models.pickle_values import ReadStorage, TensorNote, bytes_each, plain, shallow
+from cam_engine.models.pickle_values import TensorNote, bytes_each, plain, shallow
+from cam_engine.short_names import printable
 
 WEIGHT_KEYS = (
     "model_state_dict",
@@ -51,11 +52,11 @@ SAVE_AGAIN = (
 )
 _ZIP_START = b"PK\3\4"
 _ZIP_END = struct.Struct("<4s4H2LH")
+_LFS = b"version https://git-lfs.github.com/spec"
+_AVERAGED = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema")
 _MOST_MEMBERS = 200_000
 _COUNT_BYTES = 8  # that stand before each tensor's numbers in the older format
-_MOST_NAMES = 100_000
 _BEFORE_SAVED = 3  # pickles of the older format: a magic number, a version, the system's facts
-_CHUNK_BYTES = 1 << 20
 
 
 @contextmanager
@@ -71,23 +72,50 @@ def opened(path: Path) -> Iterator[BufferedReader]:
         raise CheckpointInvalid(f"{path} cannot be read: {error}") from error
 
 
-def check(file: BufferedReader, path: Path, *, thoroughly: bool) -> bool:
-    """Whether it is a zip, after it was seen to be cheap to read.
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a file holds, followed and not run.
 
-    thoroughly: also compare check sums, which reads all of it. Raises CheckpointUnsafe or
-    CheckpointInvalid.
+    numbers: those of a storage as they are in the file, None where there are more than so many
+    bytes. Raises ValueError, KeyError or BadZipFile where the file is damaged there.
     """
-    with _diagnosed(file, path):
-        zipped = is_zip(file)
-        if zipped:
-            with zipfile.ZipFile(file) as archive:
-                pickled = _check_archive(archive, path, file.seek(0, os.SEEK_END))
-                read_pickle(io.BytesIO(_content(archive, pickled)))
-                for member in archive.infolist() if thoroughly else ():
-                    _check_sum(archive, member)
-        else:
-            _read_older(file)
-    return zipped
+
+    read: Read
+    numbers: Callable[[str, int | None], bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """What was saved, sorted: the weights, and the entries beside them.
+
+    key: of the entry with the weights; None where they were saved without others. record: where a
+    whole network was saved, its modules. averaged: keys of other weights, such as averages of
+    those of several steps.
+    """
+
+    weights: Mapping[str, TensorNote]
+    beside: Mapping[str, object]
+    key: str | None = None
+    record: ModuleRecord | None = None
+    averaged: tuple[str, ...] = ()
+
+
+@contextmanager
+def saved_in(file: BufferedReader, path: Path) -> Iterator[Saved]:
+    """Follow a file's pickle, in either format of torch.
+
+    Raises CheckpointUnsafe, or CheckpointInvalid also for what goes wrong in the block.
+    """
+    with _diagnosed(path):
+        _check_size(file, path)
+        if not is_zip(file):
+            yield _checked(_read_older(file, path), path)
+            return
+        with zipfile.ZipFile(file) as archive:
+            pickled = _check_archive(archive, path, file.seek(0, os.SEEK_END))
+            folder = pickled.filename.rpartition("/")[0]
+            read = read_pickle(io.BytesIO(_content(archive, pickled, MOST_BYTES)))
+            yield _checked(Saved(read, partial(_storage, archive, folder)), path)
 
 
 def scan(path: Path, wanted: Collection[str], nested: Collection[str]) -> dict[str, object]:
@@ -97,46 +125,72 @@ def scan(path: Path, wanted: Collection[str], nested: Collection[str]) -> dict[s
     nested; None, numbers, text, lists and dicts. Raises CheckpointNotFound, CheckpointInvalid or
     CheckpointUnsafe.
     """
-    with opened(path) as file, _diagnosed(file, path):
-        if not is_zip(file):
-            return _described(_read_older(file), path, wanted, nested, None)
-        with zipfile.ZipFile(file) as archive:
-            pickled = _check_archive(archive, path, file.seek(0, os.SEEK_END))
-            saved = read_pickle(io.BytesIO(_content(archive, pickled)))
-            folder = pickled.filename.rpartition("/")[0]
-            return _described(saved, path, wanted, nested, partial(_storage, archive, folder))
+    with opened(path) as file, saved_in(file, path) as saved:
+        entries = sorted_out(saved.read.value, path)
+        return described(entries, saved, wanted, nested)
 
 
-_Tensor = TypeVar("_Tensor")
+def described(
+    entries: Entries, saved: Saved, wanted: Collection[str], nested: Collection[str]
+) -> dict[str, object]:
+    """The entries beside the weights as plain values, as `scan` has them. Raises ValueError."""
+    found = {
+        key: plain(value, saved.numbers) for key, value in entries.beside.items() if key in wanted
+    }
+    for name in nested:
+        within = shallow(entries.beside.get(name))
+        if isinstance(within, Mapping):
+            own = {str(key): value for key, value in within.items() if key in wanted}
+            found[name] = {key: plain(value, saved.numbers) for key, value in own.items()}
+    return found
 
 
-def sorted_out(
-    saved: object, path: Path, tensor: type[_Tensor]
-) -> tuple[dict[str, _Tensor], dict[str, object]]:
-    """(weights, metadata) of what was saved. Raises CheckpointInvalid without weights."""
-    if not isinstance(saved, Mapping):
-        raise CheckpointInvalid(f"{path} holds a {type(saved).__name__}, not a dict of weights")
-    entries = {str(key): value for key, value in saved.items()}
-    bare = _tensors(entries, tensor)
-    for key in (*WEIGHT_KEYS, *(() if bare else entries)):
-        weights = _tensors(entries.get(key), tensor)
+def sorted_out(saved: Value, path: Path) -> Entries:
+    """Weights and what is beside them. Raises CheckpointInvalid without weights."""
+    record = module_record(saved)
+    if record is not None:
+        return Entries(record.state(), {}, record=record)
+    held = shallow(saved)
+    if not isinstance(held, Mapping):
+        raise CheckpointInvalid(f"{path} holds {_kind(saved)}, not a dict of weights")
+    entries = {str(key): value for key, value in held.items()}
+    bare = {key: value for key, value in entries.items() if isinstance(value, TensorNote)}
+    averaged = tuple(key for key in entries if key in _AVERAGED and _tensors(entries[key]))
+    others = () if bare else (key for key in entries if key not in _AVERAGED)
+    for key in (*WEIGHT_KEYS, *others, *averaged):
+        value = entries.get(key)
+        record = module_record(value)
+        weights = record.state() if record is not None else _tensors(value)
         if weights and not key.startswith("optimizer"):
-            return weights, {k: v for k, v in entries.items() if k != key}
+            beside = {k: v for k, v in entries.items() if k != key}
+            return Entries(weights, beside, key, record, tuple(k for k in averaged if k != key))
     if not bare:
         found = ", ".join(key[:80] for key in list(entries)[:8]) or "nothing"
         raise CheckpointInvalid(
             f"{path} holds no model weights, under {', '.join(WEIGHT_KEYS[:4])} or bare; "
             f"its entries are {found}; {SAVE_AGAIN}"
         )
-    return bare, {k: v for k, v in entries.items() if k not in bare}
+    return Entries(bare, {k: v for k, v in entries.items() if k not in bare})
 
 
-def _tensors(value: object, tensor: type[_Tensor]) -> dict[str, _Tensor]:
+def _tensors(value: object) -> dict[str, TensorNote]:
     """The tensors of a state dict by name; empty for anything else."""
-    value = shallow(value)
-    if not isinstance(value, Mapping):
+    held = shallow(value)
+    if not isinstance(held, Mapping):
         return {}
-    return {k: v for k, v in value.items() if isinstance(k, str) and isinstance(v, tensor)}
+    return {k: v for k, v in held.items() if isinstance(k, str) and isinstance(v, TensorNote)}
+
+
+def _kind(value: Value) -> str:
+    """What a value is, in a word."""
+    match value:
+        case Call() | Global():
+            return f"an object of {value.name[:200] or 'no name'}"
+        case Items(is_tuple=True):
+            return "a tuple"
+        case Items():
+            return "a list"
+    return f"a {type(value).__name__}"
 
 
 def is_zip(file: BufferedReader) -> bool:
@@ -159,28 +213,40 @@ def is_zip(file: BufferedReader) -> bool:
     return begins
 
 
-def diagnosis(file: BufferedReader, path: Path, error: Exception) -> Exception:
-    """The error for a file that could not be read, by what it names."""
-    foreign = [name for name in _named_globals(file) if not HARMLESS.fullmatch(name)]
-    if not foreign:
-        reason = f"{type(error).__name__}: {error}".split("\n", 1)[0][:200]
-        return CheckpointInvalid(f"{path} is damaged, or no PyTorch checkpoint ({reason})")
-    whole = any(name.startswith(("torch.nn.modules.", "torchvision.", "timm.")) for name in foreign)
-    holds = "holds a whole network instead of its state dict" if whole else "is a pickle"
-    return CheckpointUnsafe(
-        f"{path} {holds} and would have to run {foreign[0][:200]} to be read; nothing was run; "
-        f"{SAVE_AGAIN}"
-    )
+def _checked(saved: Saved, path: Path) -> Saved:
+    """Refuse what was made to harm who reads it. Raises CheckpointUnsafe."""
+    if attacks := saved.read.attacks:
+        raise CheckpointUnsafe(
+            f"{path} names {', '.join(attacks[:3])}, which no training script writes: it was made "
+            "to run code where it is read; nothing was run"
+        )
+    return saved
+
+
+def _check_size(file: BufferedReader, path: Path) -> None:
+    """What is no checkpoint at a glance, in a sentence. Raises CheckpointInvalid."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if size == 0:
+        raise CheckpointInvalid(f"{path} is empty (0 bytes): copy it again from where it was saved")
+    if file.read(len(_LFS)) == _LFS:
+        raise CheckpointInvalid(
+            f"{path} is a pointer of Git LFS, not the file itself: fetch it with git lfs pull"
+        )
+    file.seek(0)
 
 
 @contextmanager
-def _diagnosed(file: BufferedReader, path: Path) -> Iterator[None]:
+def _diagnosed(path: Path) -> Iterator[None]:
     try:
         yield
     except (CheckpointInvalid, CheckpointUnsafe):
         raise
     except Exception as error:  # damaged bytes raise nearly anything
-        raise diagnosis(file, path, error) from error
+        reason = f"{type(error).__name__}: {error}".split("\n", 1)[0][:200]
+        raise CheckpointInvalid(
+            f"{path} is damaged, or no PyTorch checkpoint ({printable(reason)})"
+        ) from error
 
 
 def _check_archive(archive: zipfile.ZipFile, path: Path, size: int) -> zipfile.ZipInfo:
@@ -201,91 +267,65 @@ def _check_archive(archive: zipfile.ZipFile, path: Path, size: int) -> zipfile.Z
     return pickled[0]
 
 
-def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    """The first `MOST_BYTES` of a member. A check sum of 0 was not recorded; see `_check_sum`."""
+def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int | None) -> bytes:
+    """The first bytes of a member; all of it is compared with its check sum.
+
+    One of 0 was not recorded (torch.serialization.set_crc32_options).
+    """
     if not member.CRC:
         member = copy(member)
         del member.CRC
     with archive.open(member) as stream:
-        return stream.read(MOST_BYTES)
+        return stream.read(-1 if most is None else most)
 
 
-def _check_sum(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
-    """Read to the end, where zipfile compares check sums: torch reads damaged weights as they are.
+def _storage(
+    archive: zipfile.ZipFile, folder: str, key: str, most_bytes: int | None
+) -> bytes | None:
+    """A tensor's numbers as they are stored; None where there are more."""
+    member = archive.getinfo(f"{folder}/data/{key}")
+    if most_bytes is not None and member.file_size > most_bytes:
+        return None
+    return _content(archive, member, None)
 
-    A check sum of 0 was not recorded (torch.serialization.set_crc32_options).
-    """
-    with archive.open(member) as stream:
-        while member.CRC and stream.read(_CHUNK_BYTES):
-            pass
 
-
-def _read_older(file: BufferedReader) -> Value:
+def _read_older(file: BufferedReader, path: Path) -> Saved:
     """What was saved in torch's older format. Raises ValueError where it is cut off."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     stream = io.BytesIO(file.read(MOST_BYTES))
-    if read_pickle(stream) != TORCH_MAGIC:
-        raise ValueError("it does not begin as torch writes it")
+    first = read_pickle(stream)
+    if first.value != TORCH_MAGIC:
+        if first.attacks:
+            _checked(Saved(first, _no_numbers), path)
+        raise CheckpointInvalid(f"{path} is a pickle that torch.save did not write; {SAVE_AGAIN}")
     for _ in range(_BEFORE_SAVED - 1):
         read_pickle(stream)
-    stored: dict[str, Stored] = {}
-    saved = read_pickle(stream, stored)
-    read_pickle(stream)  # the keys in the order in which the numbers follow
-    numbers = sum(_COUNT_BYTES + one.elements * bytes_each(one.kind) for one in stored.values())
-    if stream.tell() + numbers > size:
+    read = read_pickle(stream)
+    keys = read_pickle(stream).value  # in the order in which the numbers follow
+    if not isinstance(keys, Items):
+        raise ValueError("its storages are not listed")
+    places: dict[str, tuple[int, int]] = {}
+    at = stream.tell()
+    for key in keys.values:
+        stored = read.stored[str(key)]
+        length = stored.elements * bytes_each(stored.kind)
+        places[stored.key] = at + _COUNT_BYTES, length
+        at += _COUNT_BYTES + length
+    if at > size:
         raise ValueError("it is cut off")
-    return saved
+    return Saved(read, partial(_numbers_at, file, places))
 
 
-def _described(
-    saved: Value,
-    path: Path,
-    wanted: Collection[str],
-    nested: Collection[str],
-    storage: ReadStorage | None,
-) -> dict[str, object]:
-    _, metadata = sorted_out(shallow(saved), path, TensorNote)
-    found = {key: plain(value, storage) for key, value in metadata.items() if key in wanted}
-    for name in nested:
-        within = shallow(metadata.get(name))
-        if isinstance(within, Mapping):
-            own = {str(key): value for key, value in within.items() if key in wanted}
-            found[name] = {key: plain(value, storage) for key, value in own.items()}
-    return found
+def _numbers_at(
+    file: BufferedReader, places: Mapping[str, tuple[int, int]], key: str, most_bytes: int | None
+) -> bytes | None:
+    start, length = places[key]
+    if most_bytes is not None and length > most_bytes:
+        return None
+    file.seek(start)
+    return file.read(length)
 
 
-def _storage(archive: zipfile.ZipFile, folder: str, key: str, most_bytes: int) -> bytes | None:
-    """A tensor's numbers as they are stored; None where there are more."""
-    member = archive.getinfo(f"{folder}/data/{key}")
-    return _content(archive, member) if member.file_size <= most_bytes else None
-
-
-def _named_globals(file: BufferedReader) -> list[str]:
-    """What the file's pickles name, without running them; of a damaged one, what can be read."""
-    names: list[str] = []
-    with suppress(Exception):  # the names are for a message; the damage is known already
-        file.seek(0)
-        if file.read(len(_ZIP_START)) != _ZIP_START:
-            file.seek(0)
-            stream = io.BytesIO(file.read(MOST_BYTES))
-            for _ in range(_BEFORE_SAVED + 1):
-                _add_globals(names, stream)
-            return names
-        with zipfile.ZipFile(file) as archive:
-            pickles = [one for one in archive.infolist() if one.filename.endswith("data.pkl")]
-            _add_globals(names, io.BytesIO(_content(archive, pickles[0])))
-    return names
-
-
-def _add_globals(names: list[str], stream: IO[bytes]) -> None:
-    strings: list[str] = []
-    for opcode, argument, _ in islice(pickletools.genops(stream), MOST_OPCODES):
-        if opcode.name in {"GLOBAL", "INST"}:
-            names.append(str(argument).replace(" ", ".", 1))
-        elif opcode.name == "STACK_GLOBAL":
-            names.append(".".join(strings))
-        elif isinstance(argument, str):
-            strings = [*strings[-1:], argument]
-        if len(names) >= _MOST_NAMES:
-            return
+def _no_numbers(_key: str, _most_bytes: int | None) -> bytes | None:
+    return None

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from cam_engine.errors import (
     WeightsMismatch,
 )
 from cam_engine.images.preparing import Preprocessing
+from cam_engine.models.adapting import logits_only, take_rgb, two_outputs
 from cam_engine.models.architectures import (
     NAMINGS,
     Layout,
@@ -38,7 +40,8 @@ from cam_engine.models.checkpoint_metadata import (
     preprocessing_of,
 )
 from cam_engine.models.checkpoint_scan import opened, scan
-from cam_engine.models.fitting import Fit, closest_row, compare, loaded, without_prefixes
+from cam_engine.models.fitting import Fit, Hints, Part, closest_row, compare, loaded, parts
+from cam_engine.models.heads import head_layers
 from cam_engine.models.networks import (
     current_timm_name,
     find_timm_model,
@@ -46,6 +49,7 @@ from cam_engine.models.networks import (
     timm_config,
     timm_layout,
 )
+from cam_engine.short_names import first
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +67,7 @@ class Classifier:
     sha256: of the whole file, in hexadecimal.
     val_accuracy: 0..1, as the training script measured it.
     depthwise: some convolutions work on each channel alone, which the choice of precision minds.
+    notices: what was left aside or taken for something, as sentences.
     """
 
     network: nn.Module
@@ -78,6 +83,7 @@ class Classifier:
     val_accuracy: float | None
     epoch: int | None
     depthwise: bool
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +110,7 @@ def load_classifier(
     input_size: int | tuple[int, int] | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    head: str | None = None,
 ) -> Classifier:
     """Load a checkpoint without running anything that it says.
 
@@ -114,11 +121,17 @@ def load_classifier(
     ('gametocyte', 'ring', 'schizont', 'trophozoite')
 
     Arguments overrule what the file says; input_size is a side or (height, width) in pixels, mean
-    and std are on the scale 0..1. Raises CheckpointNotFound, CheckpointInvalid, CheckpointUnsafe,
+    and std are on the scale 0..1; head: its layers where there are several, in words
+    ("linear relu dropout linear"). Raises CheckpointNotFound, CheckpointInvalid, CheckpointUnsafe,
     ArchitectureUnknown, WeightsMismatch, ClassNamesMismatch or, for arguments, InvalidOption.
     """
     contents, sha256 = _read_and_digest(path)
-    fit = _fitting(contents, path)
+    fit, aside = _fitting(contents, path, head_layers(head) if head is not None else ())
+    notices = [*contents.notices]
+    if aside:
+        notices.append(
+            f"{len(aside)} tensors that are not the network's were left aside: {first(aside)}"
+        )
     metadata = contents.metadata
     row = find_architecture(fit.name)
     preprocessing = preprocessing_of(
@@ -127,6 +140,13 @@ def load_classifier(
     _check_size(fit.name, preprocessing, path)
     names = _class_names(class_names, metadata, fit.classes, path)
     network = loaded(fit)
+    if ending := logits_only(network, fit.head_region):
+        notices.append(f"its last step, {ending}, was left out: what is explained are logits")
+    if fit.classes == 1:
+        two_outputs(network, fit.head)
+        notices.append(f"one output with a sigmoid: its probability is that of {names[1]}")
+    if fit.first_layer is not None:
+        notices.append(take_rgb(network, fit.first_layer[0], alpha=1.0))
     return Classifier(
         network=network,
         architecture=fit.name,
@@ -141,6 +161,7 @@ def load_classifier(
         val_accuracy=accuracy_of(metadata),
         epoch=epoch_of(metadata),
         depthwise=is_depthwise(network),
+        notices=tuple(notices),
     )
 
 
@@ -187,26 +208,42 @@ def _read_and_digest(path: Path) -> tuple[CheckpointContents, str]:
     with opened(path) as file:
         before = os.fstat(file.fileno())
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        contents = read_contents(file, path)
+        contents = read_contents(file, path, WANTED, NESTED)
         after = os.fstat(file.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise CheckpointInvalid(f"{path} was written to while it was read; try again")
     return contents, sha256
 
 
-def _fitting(contents: CheckpointContents, path: Path) -> Fit:
-    """The network that the weights fit without a difference."""
-    weights = without_prefixes(contents.weights)
+def _fitting(
+    contents: CheckpointContents, path: Path, layers: tuple[str, ...]
+) -> tuple[Fit, tuple[str, ...]]:
+    """The network that the weights fit without a difference, and keys that were left aside."""
     said = model_names_of(contents.metadata)
     guesses = _folder_guesses(path)
     sources = [(name, f"model_name {name!r}") for name in said]
     sources += [(name, f"folder {path.absolute().parent.name!r}") for name in guesses]
+    found = parts(contents.weights, contents.record)
+    first_part = next(found)
+    try:
+        return _fitting_part(first_part, layers, sources, path), first_part.aside
+    except (ArchitectureUnknown, WeightsMismatch) as error:
+        for part in found:
+            with suppress(ArchitectureUnknown, WeightsMismatch):
+                return _fitting_part(part, layers, sources, path), part.aside
+        raise error from None
+
+
+def _fitting_part(
+    part: Part, layers: tuple[str, ...], sources: Sequence[tuple[str, str]], path: Path
+) -> Fit:
+    weights, hints = part.weights, Hints(part.record, layers)
     for name, source in sources:
         known = _known_name(name)
         if known is not None:
             _say_what_is_used(name, known, path)
-            return _fitting_as(known, source, weights, path)
-    closest = closest_row(weights)
+            return _fitting_as(known, source, weights, hints, path)
+    closest = closest_row(weights, hints)
     if closest is not None and not closest.differences:
         return closest
     tried = list(dict.fromkeys(source for _, source in sources)) or ["no name in file or folder"]
@@ -216,14 +253,16 @@ def _fitting(contents: CheckpointContents, path: Path) -> Fit:
     )
 
 
-def _fitting_as(name: str, source: str, weights: Mapping[str, Tensor], path: Path) -> Fit:
+def _fitting_as(
+    name: str, source: str, weights: Mapping[str, Tensor], hints: Hints, path: Path
+) -> Fit:
     fits = []
-    for fit in _comparisons(name, weights):
+    for fit in _comparisons(name, weights, hints):
         if not fit.differences:
             return fit
         fits.append(fit)
     nearest = min(fits, key=lambda fit: fit.differences)
-    other = closest_row(weights)
+    other = closest_row(weights, hints)
     hint = ""
     if other is not None and not other.differences:
         hint = f". They do fit {other.name} ({other.naming} naming): correct the name"
@@ -233,13 +272,13 @@ def _fitting_as(name: str, source: str, weights: Mapping[str, Tensor], path: Pat
     )
 
 
-def _comparisons(name: str, weights: Mapping[str, Tensor]) -> Iterator[Fit]:
+def _comparisons(name: str, weights: Mapping[str, Tensor], hints: Hints) -> Iterator[Fit]:
     row = find_architecture(name)
     if row is None:
-        yield compare(name, "timm", timm_config(name).head, weights)
+        yield compare(name, "timm", timm_config(name).head, weights, hints)
         return
     for naming in NAMINGS:
-        yield compare(name, naming, row.variant(naming).head, weights)
+        yield compare(name, naming, row.variant(naming).head, weights, hints)
 
 
 def _known_name(name: str) -> str | None:
@@ -279,7 +318,10 @@ def _class_names(
         names, source = checked_names(passed, "class_names"), "were passed"
     else:
         recorded, source = class_names_of(metadata, path), "are in the file"
-        names = recorded or tuple(f"Class_{index}" for index in range(count))
+        names = recorded or tuple(f"Class_{index}" for index in range(max(2, count)))
+    if count == 1:
+        names = (f"not {names[0]}", names[0]) if len(names) == 1 else names
+        count = 2
     if len(names) != count:
         raise ClassNamesMismatch(
             f"{path}: {len(names)} class names {source} ({', '.join(names[:8])}), but the network "
