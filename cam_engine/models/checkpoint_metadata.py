@@ -18,7 +18,7 @@ _NOT_SHOWN = frozenset({"Cc", "Cs"})  # control characters and lone surrogates
 _MODEL_NAME = ("model_name", "arch", "architecture", "model_arch", "model", "backbone", "network")
 _CLASS_NAMES = (
     *("class_names", "classes", "categories", "idx_to_class", "class_to_idx"),
-    *("idx2class", "class2idx", "id2label", "label2id"),
+    *("idx2class", "class2idx", "id2label", "label2id", "label_names"),
 )
 _ACCURACY = ("val_acc", "val_accuracy", "best_val_acc", "best_acc", "accuracy")
 _EPOCH = ("epoch", "best_epoch")

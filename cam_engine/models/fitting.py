@@ -21,8 +21,8 @@ from cam_engine.models.architectures import (
     find_architecture,
     supported,
 )
+from cam_engine.models.files.module_records import ModuleRecord
 from cam_engine.models.heads import headed, last_layer, outputs_of, suggested_head
-from cam_engine.models.module_records import ModuleRecord
 from cam_engine.models.networks import build
 from cam_engine.models.rebuilding import LayerUnknown, rebuilt
 

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -28,7 +28,6 @@ from cam_engine.models.architectures import (
     find_architecture,
     supported,
 )
-from cam_engine.models.checkpoint_files import CheckpointContents, read_contents
 from cam_engine.models.checkpoint_metadata import (
     NESTED,
     WANTED,
@@ -39,7 +38,9 @@ from cam_engine.models.checkpoint_metadata import (
     model_names_of,
     preprocessing_of,
 )
-from cam_engine.models.checkpoint_scan import opened, scan
+from cam_engine.models.files.companions import beside, digest_with, sidecar_of
+from cam_engine.models.files.contents import CheckpointContents, read_contents
+from cam_engine.models.files.scan import opened, scan
 from cam_engine.models.fitting import Fit, Hints, Part, closest_row, compare, loaded, parts
 from cam_engine.models.heads import head_layers
 from cam_engine.models.networks import (
@@ -54,6 +55,7 @@ from cam_engine.short_names import first
 _log = logging.getLogger(__name__)
 
 _FOLDER_PREFIX = "cls_"
+_USUAL_NAMES = ("best.pt", "best_model.pt")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +69,8 @@ class Classifier:
     sha256: of the whole file, in hexadecimal.
     val_accuracy: 0..1, as the training script measured it.
     depthwise: some convolutions work on each channel alone, which the choice of precision minds.
-    notices: what was left aside or taken for something, as sentences.
+    notices: what a reader of its pictures must not miss, as sentences. remarks: what else was left
+    aside or changed.
     """
 
     network: nn.Module
@@ -84,6 +87,7 @@ class Classifier:
     epoch: int | None
     depthwise: bool
     notices: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +130,19 @@ def load_classifier(
     ArchitectureUnknown, WeightsMismatch, ClassNamesMismatch or, for arguments, InvalidOption.
     """
     contents, sha256 = _read_and_digest(path)
+    said, overruling = beside(path)
+    contents = replace(contents, metadata={**said, **contents.metadata, **overruling})
+    head = head or _text(overruling.get("head"))
     fit, aside = _fitting(contents, path, head_layers(head) if head is not None else ())
-    notices = [*contents.notices]
+    remarks, notices = [*contents.remarks], []
     if aside:
-        notices.append(
+        remarks.append(
             f"{len(aside)} tensors that are not the network's were left aside: {first(aside)}"
         )
+    if overruling:
+        notices.append(f"{sidecar_of(path).name} overrules the file: {', '.join(overruling)}")
+    if path.parent.name.startswith(_FOLDER_PREFIX) and path.name not in _USUAL_NAMES:
+        notices.append(f"{path.parent.name} has no best.pt: {path.name} was read")
     metadata = contents.metadata
     row = find_architecture(fit.name)
     preprocessing = preprocessing_of(
@@ -141,7 +152,7 @@ def load_classifier(
     names = _class_names(class_names, metadata, fit.classes, path)
     network = loaded(fit)
     if ending := logits_only(network, fit.head_region):
-        notices.append(f"its last step, {ending}, was left out: what is explained are logits")
+        remarks.append(f"its last step, {ending}, was left out: what is explained are logits")
     if fit.classes == 1:
         two_outputs(network, fit.head)
         notices.append(f"one output with a sigmoid: its probability is that of {names[1]}")
@@ -162,6 +173,7 @@ def load_classifier(
         epoch=epoch_of(metadata),
         depthwise=is_depthwise(network),
         notices=tuple(notices),
+        remarks=tuple(remarks),
     )
 
 
@@ -174,7 +186,9 @@ def read_header(path: Path) -> CheckpointHeader:
 
 
 def header_of(path: Path, metadata: Mapping[str, object]) -> CheckpointHeader:
-    """The header of a checkpoint from what `scan` found in it."""
+    """The header of a checkpoint from what `scan` found in it, and what is beside it."""
+    said_beside, overruling = beside(path)
+    metadata = {**said_beside, **metadata, **overruling}
     said = model_names_of(metadata)
     known = (_known_name(name) for name in (*said, *_folder_guesses(path)))
     try:
@@ -212,7 +226,11 @@ def _read_and_digest(path: Path) -> tuple[CheckpointContents, str]:
         after = os.fstat(file.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise CheckpointInvalid(f"{path} was written to while it was read; try again")
-    return contents, sha256
+    return contents, digest_with(sha256, path)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _fitting(

@@ -13,7 +13,7 @@ from types import MappingProxyType
 import torch
 from torch import nn
 
-from cam_engine.models.module_records import ModuleRecord
+from cam_engine.models.files.module_records import ModuleRecord
 
 _LIBRARY = "torch.nn.modules."
 _SEQUENTIAL = "torch.nn.modules.container.Sequential"

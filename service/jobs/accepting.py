@@ -16,11 +16,12 @@ from functools import lru_cache
 import structlog
 from redis.exceptions import RedisError
 
-from cam_engine.errors import OutputBusy
+from cam_engine.errors import CheckpointInvalid, OutputBusy
 from cam_engine.experiments.finding import Experiment, ImageItem, ModelFolder
 from cam_engine.experiments.picking import pick_images
 from cam_engine.experiments.skipped import Skipped
 from cam_engine.images.decoding_pool import DecodingPool
+from cam_engine.models.files.companions import digest_with
 from service.http.problems import ServiceError
 from service.jobs.results import JobResults
 from service.jobs.threads import JobsThreads
@@ -370,8 +371,8 @@ def _candidates(
 
 def _job_model(places: Places, model: ModelFolder) -> JobModel:
     try:
-        sha256 = _digest(stamp_of(model.checkpoint))
-    except OSError as error:
+        sha256 = digest_with(_digest(stamp_of(model.checkpoint)), model.checkpoint)
+    except (OSError, CheckpointInvalid) as error:
         raise ServiceError("model-not-found", f"cannot read the file of {model.name}") from error
     folder = model.checkpoint.parent
     return JobModel(id=places.root.id_of(folder), name=model.name, checkpoint_sha256=sha256)

@@ -1,7 +1,7 @@
 """Checkpoint files as untrusted input: read without running anything that they say.
 
 A checkpoint is a pickle, and unpickling runs whatever the file names. Here nothing is unpickled:
-`checkpoint_scan` follows the file, and tensors are made of the numbers that it stores.
+`scan` follows the file, and tensors are made of the numbers that it stores.
 """
 
 from __future__ import annotations
@@ -12,12 +12,21 @@ from functools import partial
 from io import BufferedReader
 from pathlib import Path
 
+import safetensors.torch
 from torch import Tensor
 
-from cam_engine.models.checkpoint_scan import Saved, described, saved_in, sorted_out
-from cam_engine.models.module_records import ModuleRecord
-from cam_engine.models.pickle_reading import Stored
-from cam_engine.models.tensor_reading import TensorReader
+from cam_engine.models.files.module_records import ModuleRecord
+from cam_engine.models.files.pickle_reading import Stored
+from cam_engine.models.files.safetensors_headers import SUFFIX
+from cam_engine.models.files.scan import (
+    Saved,
+    described,
+    diagnosed,
+    said_in_safetensors,
+    saved_in,
+    sorted_out,
+)
+from cam_engine.models.files.tensor_reading import TensorReader
 from cam_engine.short_names import first
 
 
@@ -25,14 +34,14 @@ from cam_engine.short_names import first
 class CheckpointContents:
     """What a file holds: the state dict as saved, and the entries beside it as plain values.
 
-    record: where a whole network was saved, its modules. notices: what was left aside, as
+    record: where a whole network was saved, its modules. remarks: what was left aside, as
     sentences.
     """
 
     weights: Mapping[str, Tensor]
     metadata: Mapping[str, object]
     record: ModuleRecord | None = None
-    notices: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def read_contents(
@@ -43,21 +52,26 @@ def read_contents(
     Raises CheckpointUnsafe for a file that is made to run code, CheckpointInvalid for what is
     damaged, costs too much, or holds no weights.
     """
+    if path.suffix.lower() == SUFFIX:
+        metadata = said_in_safetensors(file, path, wanted, nested)
+        with diagnosed(path):
+            file.seek(0)
+            return CheckpointContents(safetensors.torch.load(file.read()), metadata)
     with saved_in(file, path) as saved:
         entries = sorted_out(saved.read.value, path)
         reader = TensorReader(partial(_numbers, saved))
         read = {key: reader.read(note) for key, note in entries.weights.items()}
         metadata = described(entries, saved, wanted, nested)
     weights = {key: tensor for key, tensor in read.items() if tensor is not None}
-    notices = []
+    remarks = []
     if unread := [key for key in read if key not in weights]:
         kinds = sorted({entries.weights[key].call.name[:80] for key in unread})
-        notices.append(f"tensors of kinds that are not read ({', '.join(kinds)}): {first(unread)}")
+        remarks.append(f"tensors of kinds that are not read ({', '.join(kinds)}): {first(unread)}")
     if entries.averaged:
-        notices.append(
+        remarks.append(
             f"averaged weights are in the file too, and not used: {', '.join(entries.averaged)}"
         )
-    return CheckpointContents(weights, metadata, entries.record, tuple(notices))
+    return CheckpointContents(weights, metadata, entries.record, tuple(remarks))
 
 
 def _numbers(saved: Saved, stored: Stored) -> bytes:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from cam_engine.models.pickle_reading import Call, Pairs, PickleRefused, Value
-from cam_engine.models.pickle_values import Budget, TensorNote, attributes, plain, shallow
+from cam_engine.models.files.pickle_reading import Call, Pairs, PickleRefused, Value
+from cam_engine.models.files.pickle_values import Budget, TensorNote, attributes, plain, shallow
 
 _INNER = frozenset({"_parameters", "_buffers", "_modules"})
 _NOT_SAVED = "_non_persistent_buffers_set"

@@ -20,8 +20,8 @@ from io import BufferedReader
 from pathlib import Path
 
 from cam_engine.errors import CheckpointInvalid, CheckpointNotFound, CheckpointUnsafe
-from cam_engine.models.module_records import ModuleRecord, module_record
-from cam_engine.models.pickle_reading import (
+from cam_engine.models.files.module_records import ModuleRecord, module_record
+from cam_engine.models.files.pickle_reading import (
     MOST_BYTES,
     TORCH_MAGIC,
     Call,
@@ -31,7 +31,8 @@ from cam_engine.models.pickle_reading import (
     Value,
     read_pickle,
 )
-from cam_engine.models.pickle_values import TensorNote, bytes_each, plain, shallow
+from cam_engine.models.files.pickle_values import TensorNote, bytes_each, plain, shallow
+from cam_engine.models.files.safetensors_headers import SUFFIX, read_said
 from cam_engine.short_names import printable
 
 WEIGHT_KEYS = (
@@ -106,8 +107,8 @@ def saved_in(file: BufferedReader, path: Path) -> Iterator[Saved]:
 
     Raises CheckpointUnsafe, or CheckpointInvalid also for what goes wrong in the block.
     """
-    with _diagnosed(path):
-        _check_size(file, path)
+    with diagnosed(path):
+        check_size(file, path)
         if not is_zip(file):
             yield _checked(_read_older(file, path), path)
             return
@@ -125,9 +126,22 @@ def scan(path: Path, wanted: Collection[str], nested: Collection[str]) -> dict[s
     nested; None, numbers, text, lists and dicts. Raises CheckpointNotFound, CheckpointInvalid or
     CheckpointUnsafe.
     """
-    with opened(path) as file, saved_in(file, path) as saved:
-        entries = sorted_out(saved.read.value, path)
-        return described(entries, saved, wanted, nested)
+    with opened(path) as file:
+        if path.suffix.lower() == SUFFIX:
+            return said_in_safetensors(file, path, wanted, nested)
+        with saved_in(file, path) as saved:
+            entries = sorted_out(saved.read.value, path)
+            return described(entries, saved, wanted, nested)
+
+
+def said_in_safetensors(
+    file: BufferedReader, path: Path, wanted: Collection[str], nested: Collection[str]
+) -> dict[str, object]:
+    """As `described`, of a file of that format. Raises CheckpointInvalid."""
+    with diagnosed(path):
+        check_size(file, path)
+        said = read_said(file)
+    return {key: value for key, value in said.items() if key in wanted or key in nested}
 
 
 def described(
@@ -223,7 +237,7 @@ def _checked(saved: Saved, path: Path) -> Saved:
     return saved
 
 
-def _check_size(file: BufferedReader, path: Path) -> None:
+def check_size(file: BufferedReader, path: Path) -> None:
     """What is no checkpoint at a glance, in a sentence. Raises CheckpointInvalid."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -237,7 +251,8 @@ def _check_size(file: BufferedReader, path: Path) -> None:
 
 
 @contextmanager
-def _diagnosed(path: Path) -> Iterator[None]:
+def diagnosed(path: Path) -> Iterator[None]:
+    """Turn what damaged bytes raise in the block, nearly anything, into CheckpointInvalid."""
     try:
         yield
     except (CheckpointInvalid, CheckpointUnsafe):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from cam_engine.models.pickle_reading import (
+from cam_engine.models.files.pickle_reading import (
     Call,
     Items,
     Pairs,
