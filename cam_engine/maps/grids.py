@@ -9,7 +9,8 @@ import torch
 from cam_engine.maps.taps import LayerTap
 from cam_engine.maps.targets import plan_layers, spatial
 from cam_engine.models.architectures import find_architecture
-from cam_engine.models.networks import build, timm_layout
+from cam_engine.models.networks import libraries_of, recorded_layout, skeleton_of
+from cam_engine.models.tracing import traced_layout
 from cam_engine.options import STAGES
 
 
@@ -27,15 +28,20 @@ def layer_grids(
 ) -> tuple[LayerGrid, ...]:
     """Early, mid and late of a network for images of (height, width) pixels.
 
-    The network is built and run on the meta device: no memory is filled, nothing is multiplied.
+    The network is built and run on the meta device where its code allows that: no memory is filled,
+    nothing is multiplied.
     Raises ArchitectureUnknown, or LayerNotSpatial where the images are too small for it.
     """
     row = find_architecture(architecture)
-    with torch.device("meta"):
-        network = build(architecture, "timm" if row is None else "torchvision", class_count).eval()
-    layout = timm_layout(network) if row is None else row.torchvision.layout
+    naming = libraries_of(architecture)[0] if row is None else "torchvision"
+    network = skeleton_of(architecture, naming, class_count, input_size).eval()
+    network.requires_grad_(requires_grad=False)
+    if row is None:
+        layout = traced_layout(network, input_size, recorded_layout(network))
+    else:
+        layout = row.torchvision.layout
     planned = plan_layers(STAGES, layout, network, "rectified")
-    image = torch.empty(1, 3, *input_size, device="meta")
+    image = torch.empty(1, 3, *input_size, device=next(network.parameters()).device)
     with torch.no_grad(), LayerTap(network, [layer.tap.module for layer in planned]) as tap:
         network(image)
     shapes = [

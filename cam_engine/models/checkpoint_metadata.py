@@ -125,6 +125,20 @@ def preprocessing_of(
     return _preprocessing(from_file, given)
 
 
+def said_size(
+    metadata: Mapping[str, object], path: Path, passed: int | tuple[int, int] | None
+) -> tuple[int, int] | None:
+    """(height, width) that was passed, else that the file says; None where neither does.
+
+    Raises as `preprocessing_of`.
+    """
+    known = preprocessing_of(metadata, path, _UNSAID, input_size=passed).input_size
+    return None if known == _UNSAID.input_size else known
+
+
+_UNSAID = Preprocessing((1, 1))
+
+
 def _preprocessing(base: Preprocessing, values: Mapping[str, object]) -> Preprocessing:
     kept = "mean" not in values and "std" not in values
     return Preprocessing(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -37,6 +38,7 @@ from cam_engine.models.checkpoint_metadata import (
     epoch_of,
     model_names_of,
     preprocessing_of,
+    said_size,
 )
 from cam_engine.models.files.companions import beside, digest_with, sidecar_of
 from cam_engine.models.files.contents import CheckpointContents, read_contents
@@ -44,17 +46,22 @@ from cam_engine.models.files.scan import opened, scan
 from cam_engine.models.fitting import Fit, Hints, Part, closest_row, compare, loaded, parts
 from cam_engine.models.heads import head_layers
 from cam_engine.models.networks import (
+    config_of,
     current_timm_name,
-    find_timm_model,
+    find_network,
     is_depthwise,
-    timm_config,
-    timm_layout,
+    libraries_of,
+    recorded_layout,
 )
+from cam_engine.models.tracing import traced_layout
 from cam_engine.short_names import first
 
 _log = logging.getLogger(__name__)
 
 _FOLDER_PREFIX = "cls_"
+_POSITIONS = ("pos_embed", "pos_embedding")
+_SHAPE_OF_POSITIONS = ("batch", "tokens", "channels")
+_PATCHES = (16, 14, 32, 8)  # pixels a side
 _USUAL_NAMES = ("best.pt", "best_model.pt")
 
 
@@ -133,7 +140,9 @@ def load_classifier(
     said, overruling = beside(path)
     contents = replace(contents, metadata={**said, **contents.metadata, **overruling})
     head = head or _text(overruling.get("head"))
-    fit, aside = _fitting(contents, path, head_layers(head) if head is not None else ())
+    layers = head_layers(head) if head is not None else ()
+    size = said_size(contents.metadata, path, input_size)
+    fit, aside = _fitting(contents, path, layers, size)
     remarks, notices = [*contents.remarks], []
     if aside:
         remarks.append(
@@ -146,9 +155,9 @@ def load_classifier(
     metadata = contents.metadata
     row = find_architecture(fit.name)
     preprocessing = preprocessing_of(
-        metadata, path, _default_preprocessing(fit.name), input_size=input_size, mean=mean, std=std
+        metadata, path, _default_preprocessing(fit), input_size=input_size, mean=mean, std=std
     )
-    _check_size(fit.name, preprocessing, path)
+    _check_size(fit, preprocessing, path)
     names = _class_names(class_names, metadata, fit.classes, path)
     network = loaded(fit)
     if ending := logits_only(network, fit.head_region):
@@ -163,7 +172,7 @@ def load_classifier(
         architecture=fit.name,
         family="timm" if row is None else row.family,
         naming=fit.naming,
-        layout=timm_layout(network) if row is None else row.variant(fit.naming).layout,
+        layout=_layout(network, fit, preprocessing.input_size),
         head=fit.head,
         class_names=names,
         preprocessing=preprocessing,
@@ -213,7 +222,7 @@ def _header_size(
     if known is None:
         return None
     try:
-        return preprocessing_of(metadata, path, _default_preprocessing(known)).input_size
+        return preprocessing_of(metadata, path, _recorded_preprocessing(known)).input_size
     except (ArchitectureUnknown, CheckpointInvalid):  # loading will say so
         return None
 
@@ -234,7 +243,10 @@ def _text(value: object) -> str | None:
 
 
 def _fitting(
-    contents: CheckpointContents, path: Path, layers: tuple[str, ...]
+    contents: CheckpointContents,
+    path: Path,
+    layers: tuple[str, ...],
+    size: tuple[int, int] | None,
 ) -> tuple[Fit, tuple[str, ...]]:
     """The network that the weights fit without a difference, and keys that were left aside."""
     said = model_names_of(contents.metadata)
@@ -244,18 +256,22 @@ def _fitting(
     found = parts(contents.weights, contents.record)
     first_part = next(found)
     try:
-        return _fitting_part(first_part, layers, sources, path), first_part.aside
+        return _fitting_part(first_part, layers, size, sources, path), first_part.aside
     except (ArchitectureUnknown, WeightsMismatch) as error:
         for part in found:
             with suppress(ArchitectureUnknown, WeightsMismatch):
-                return _fitting_part(part, layers, sources, path), part.aside
+                return _fitting_part(part, layers, size, sources, path), part.aside
         raise error from None
 
 
 def _fitting_part(
-    part: Part, layers: tuple[str, ...], sources: Sequence[tuple[str, str]], path: Path
+    part: Part,
+    layers: tuple[str, ...],
+    size: tuple[int, int] | None,
+    sources: Sequence[tuple[str, str]],
+    path: Path,
 ) -> Fit:
-    weights, hints = part.weights, Hints(part.record, layers)
+    weights, hints = part.weights, Hints(part.record, layers, size)
     for name, source in sources:
         known = _known_name(name)
         if known is not None:
@@ -275,10 +291,11 @@ def _fitting_as(
     name: str, source: str, weights: Mapping[str, Tensor], hints: Hints, path: Path
 ) -> Fit:
     fits = []
-    for fit in _comparisons(name, weights, hints):
-        if not fit.differences:
-            return fit
-        fits.append(fit)
+    for size in (None, *_sizes(weights, hints)):
+        for fit in _comparisons(name, weights, replace(hints, image_size=size)):
+            if not fit.differences:
+                return fit
+            fits.append(fit)
     nearest = min(fits, key=lambda fit: fit.differences)
     other = closest_row(weights, hints)
     hint = ""
@@ -290,10 +307,22 @@ def _fitting_as(
     )
 
 
+def _sizes(weights: Mapping[str, Tensor], hints: Hints) -> Iterator[tuple[int, int]]:
+    """(height, width) that a network may have been built for: as is said, or by its positions."""
+    if hints.image_size is not None:
+        yield hints.image_size
+    for key, tensor in weights.items():
+        if key.rpartition(".")[2] in _POSITIONS and tensor.ndim == len(_SHAPE_OF_POSITIONS):
+            for patch in _PATCHES:
+                side = math.isqrt(tensor.shape[1])
+                yield side * patch, side * patch
+
+
 def _comparisons(name: str, weights: Mapping[str, Tensor], hints: Hints) -> Iterator[Fit]:
     row = find_architecture(name)
     if row is None:
-        yield compare(name, "timm", timm_config(name).head, weights, hints)
+        for naming in libraries_of(name):
+            yield compare(name, naming, config_of(name, naming).head, weights, hints)
         return
     for naming in NAMINGS:
         yield compare(name, naming, row.variant(naming).head, weights, hints)
@@ -303,7 +332,7 @@ def _known_name(name: str) -> str | None:
     row = find_architecture(name)
     if row is not None:
         return row.name
-    current = find_timm_model(name)
+    current = find_network(name)
     row = None if current is None else find_architecture(current)
     return current if row is None else row.name
 
@@ -348,19 +377,35 @@ def _class_names(
     return names
 
 
-def _default_preprocessing(name: str) -> Preprocessing:
+def _layout(network: nn.Module, fit: Fit, input_size: tuple[int, int]) -> Layout:
+    """Of the table, of what timm records, or found by running the network once."""
+    row = find_architecture(fit.name)
+    if row is not None:
+        return row.variant(fit.naming).layout
+    return traced_layout(network, input_size, recorded_layout(network))
+
+
+def _default_preprocessing(fit: Fit) -> Preprocessing:
+    if find_architecture(fit.name) is not None:
+        return Preprocessing()
+    config = config_of(fit.name, fit.naming)
+    return Preprocessing(fit.image_size or config.input_size, config.mean, config.std)
+
+
+def _recorded_preprocessing(name: str) -> Preprocessing:
+    """As `_default_preprocessing`, where nothing is known but the name."""
     if find_architecture(name) is not None:
         return Preprocessing()
-    config = timm_config(name)
+    config = config_of(name, libraries_of(name)[0])
     return Preprocessing(config.input_size, config.mean, config.std)
 
 
-def _check_size(name: str, preprocessing: Preprocessing, path: Path) -> None:
-    row = find_architecture(name)
-    fixed = timm_config(name).fixed_size if row is None else row.fixed_size
-    default = _default_preprocessing(name).input_size
-    if fixed and preprocessing.input_size != default:
+def _check_size(fit: Fit, preprocessing: Preprocessing, path: Path) -> None:
+    row = find_architecture(fit.name)
+    fixed = config_of(fit.name, fit.naming).fixed_size if row is None else row.fixed_size
+    own = fit.image_size or _default_preprocessing(fit).input_size
+    if fixed and preprocessing.input_size != own:
         raise InvalidOption(
-            f"{path}: {name} takes images of {default[0]}x{default[1]} px only, input_size is "
+            f"{path}: {fit.name} takes images of {own[0]}x{own[1]} px only, input_size is "
             f"{preprocessing.input_size[0]}x{preprocessing.input_size[1]}"
         )
