@@ -132,7 +132,9 @@ def said_size(
 
     Raises as `preprocessing_of`.
     """
-    known = preprocessing_of(metadata, path, _UNSAID, input_size=passed).input_size
+    known = preprocessing_of(
+        metadata, path, _UNSAID, input_size=passed, mean=_UNSAID.mean, std=_UNSAID.std
+    ).input_size
     return None if known == _UNSAID.input_size else known
 
 
@@ -164,9 +166,8 @@ def _size(value: object) -> tuple[int, int]:
 
 def _channels(name: str, value: object) -> tuple[float, float, float]:
     """Of R, G and B; one number is that of all, and one of an alpha after them is left out."""
-    given = [value] if _is_number(value) else value
-    if isinstance(given, Sequence) and all(map(_is_number, given)):
-        numbers = [float(one) for one in given]
+    if isinstance(value, Sequence) and all(map(_is_number, value)):
+        numbers = [float(one) for one in value]
         if len(numbers) == 1:
             numbers *= 3
         if len(numbers) in (3, 4):

@@ -23,7 +23,13 @@ from cam_engine.models.architectures import (
 )
 from cam_engine.models.files.module_records import ModuleRecord
 from cam_engine.models.heads import headed, last_layer, outputs_of, suggested_head
-from cam_engine.models.networks import AUXILIARY, build, skeleton_of
+from cam_engine.models.networks import (
+    AUXILIARY,
+    build,
+    config_of,
+    skeleton_of,
+    torchvision_models,
+)
 from cam_engine.models.rebuilding import LayerUnknown, rebuilt
 
 _WRAPPERS = ("module", "_orig_mod", "model", "backbone", "net", "network", "base_model")
@@ -315,6 +321,23 @@ def closest_row(weights: Mapping[str, Tensor], hints: Hints = NO_HINTS) -> Fit |
     return compare(name, naming, variant.head, weights, hints)
 
 
+def of_torchvision(weights: Mapping[str, Tensor], hints: Hints = NO_HINTS) -> Fit | None:
+    """The network outside the table, of torchvision's registry, whose body has just these weights.
+
+    Each network of it is built once, without memory where that can be: some seconds.
+    """
+    module = hints.record.kind.rpartition(".")[0] if hints.record is not None else ""
+    for name in torchvision_models(module):
+        if find_architecture(name) is None:
+            head = config_of(name, "torchvision").head
+            own = {key for key, _ in _body_of(name, "torchvision", head)}
+            if own <= weights.keys():
+                fit = compare(name, "torchvision", head, weights, hints)
+                if not fit.differences:
+                    return fit
+    return None
+
+
 def loaded(fit: Fit) -> nn.Module:
     """The network with copies of the weights in its own dtypes, frozen, in eval mode, on the CPU.
 
@@ -336,7 +359,8 @@ def loaded(fit: Fit) -> nn.Module:
 
 @cache
 def _body_of(name: str, naming: Naming, head: str) -> frozenset[tuple[str, torch.Size]]:
-    return _body(skeleton_of(name, naming, 1).state_dict(), head)
+    network = skeleton_of(name, naming, 1)
+    return _body(_without_auxiliary(network, network.state_dict()), head)
 
 
 def _body(weights: Mapping[str, Tensor], head: str) -> frozenset[tuple[str, torch.Size]]:

@@ -43,7 +43,16 @@ from cam_engine.models.checkpoint_metadata import (
 from cam_engine.models.files.companions import beside, digest_with, sidecar_of
 from cam_engine.models.files.contents import CheckpointContents, read_contents
 from cam_engine.models.files.scan import opened, scan
-from cam_engine.models.fitting import Fit, Hints, Part, closest_row, compare, loaded, parts
+from cam_engine.models.fitting import (
+    Fit,
+    Hints,
+    Part,
+    closest_row,
+    compare,
+    loaded,
+    of_torchvision,
+    parts,
+)
 from cam_engine.models.heads import head_layers
 from cam_engine.models.networks import (
     config_of,
@@ -280,6 +289,8 @@ def _fitting_part(
     closest = closest_row(weights, hints)
     if closest is not None and not closest.differences:
         return closest
+    if (other := of_torchvision(weights, hints)) is not None:
+        return other
     tried = list(dict.fromkeys(source for _, source in sources)) or ["no name in file or folder"]
     raise ArchitectureUnknown(
         f"{path}: the architecture is unknown. Tried: {', '.join(tried)}, the weights' keys and "

@@ -60,6 +60,17 @@ def libraries_of(name: str) -> tuple[Naming, ...]:
     return ("torchvision", *timm) if find_torchvision_model(name) else timm
 
 
+def torchvision_models(module: str = "") -> list[str]:
+    """Names of all classifiers of torchvision.
+
+    module: only those of that module of it, "torchvision.models.vgg".
+    """
+    known = torchvision.models.list_models(module=torchvision.models)
+    if not module.startswith("torchvision.models."):
+        return list(known)
+    return [n for n in known if torchvision.models.get_model_builder(n).__module__ == module]
+
+
 def find_torchvision_model(name: str) -> str | None:
     """The name under which torchvision builds a classifier, or None."""
     last = name.strip().lower().removeprefix("torchvision.models.").removeprefix("tv_")
@@ -175,8 +186,9 @@ def recorded_layout(network: nn.Module) -> Layout | None:
     """The layout of a timm network from what timm records of it; None where that is too little.
 
     CNNs: the last modules that reduce the image by 8, 16 and 32; where all have one grid, those at
-    a third, two thirds and the end; else the last three recorded. Plain vision transformers: the first norm of blocks at a third, two thirds and the end, since
-    the last block's own output gets no gradient.
+    a third, two thirds and the end; else the last three recorded. Plain vision transformers: the
+    first norm of blocks at a third, two thirds and the end, since the last block's own output gets
+    no gradient.
     """
     tokens = getattr(network, "num_prefix_tokens", None)
     blocks = getattr(network, "blocks", None)
