@@ -40,6 +40,13 @@ def layer_grids(
         layout = traced_layout(network, input_size, recorded_layout(network))
     else:
         layout = row.torchvision.layout
+    return grids_of(network, layout, input_size)
+
+
+def grids_of(
+    network: nn.Module, layout: Layout, input_size: tuple[int, int]
+) -> tuple[LayerGrid, ...]:
+    """Early, mid and late of a network at hand, from one pass. Raises LayerNotSpatial."""
     planned = plan_layers(STAGES, layout, network, "rectified")
     image = torch.empty(1, 3, *input_size, device=next(network.parameters()).device)
     with torch.no_grad(), LayerTap(network, [layer.tap.module for layer in planned]) as tap:

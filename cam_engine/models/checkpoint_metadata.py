@@ -138,6 +138,22 @@ def said_size(
     return None if known == _UNSAID.input_size else known
 
 
+def sources_of_preprocessing(
+    metadata: Mapping[str, object], passed: Mapping[str, object], default: str
+) -> dict[str, str]:
+    """Where input_size, mean and std are from: passed, in the file, or the default's own words."""
+    keys = {"input_size": _INPUT_SIZE, "mean": _MEAN, "std": _STD}
+    found = {name: next(_found(metadata, names), None) for name, names in keys.items()}
+    return {
+        name: "passed"
+        if passed.get(name) is not None
+        else f"{entry[0]} in the file"
+        if entry is not None
+        else default
+        for name, entry in found.items()
+    }
+
+
 _UNSAID = Preprocessing((1, 1))
 
 

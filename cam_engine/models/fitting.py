@@ -53,6 +53,22 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
+class Hints:
+    """What is known of a network beside its weights.
+
+    record: its modules, where it was saved as a whole. layers: of its head, as a person says them.
+    image_size: (height, width) in pixels that it was built for.
+    """
+
+    record: ModuleRecord | None = None
+    layers: tuple[str, ...] = ()
+    image_size: tuple[int, int] | None = None
+
+
+NO_HINTS = Hints()
+
+
+@dataclass(frozen=True, slots=True)
 class Shaped:
     """A network as the weights need it, and the weights under its names; see `Fit`."""
 
@@ -70,8 +86,8 @@ class Fit:
 
     shaped: the network on the meta device (on the CPU if it can't be built there), its head and
     input replaced by the weights' own. head_region: dotted name of all that people replace together
-    with the head. shape: does the same to another network of that name. image_size: that it was
-    built for, where it is known.
+    with the head. shape: does the same to another network of that name. hints: what it was
+    compared with.
     """
 
     name: str
@@ -79,7 +95,12 @@ class Fit:
     shaped: Shaped
     head_region: str
     shape: Callable[[nn.Module], nn.Module]
-    image_size: tuple[int, int] | None = None
+    hints: Hints
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """(height, width) in pixels that it was built for, where it is known."""
+        return self.hints.image_size
 
     @property
     def skeleton(self) -> nn.Module:
@@ -169,22 +190,6 @@ class Fit:
         return [problem]
 
 
-@dataclass(frozen=True, slots=True)
-class Hints:
-    """What is known of a network beside its weights.
-
-    record: its modules, where it was saved as a whole. layers: of its head, as a person says them.
-    image_size: (height, width) in pixels that it was built for.
-    """
-
-    record: ModuleRecord | None = None
-    layers: tuple[str, ...] = ()
-    image_size: tuple[int, int] | None = None
-
-
-NO_HINTS = Hints()
-
-
 def without_prefixes(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights under their own names, without the wrappers that every key begins with."""
     stripped = dict(weights)
@@ -254,9 +259,7 @@ def compare(
     shape = partial(_shaped, head=head, weights=weights, hints=hints)
     shaped = shape(skeleton)
     region = _sites(head)[-1]
-    return Fit(
-        name, naming, shaped, region, lambda network: shape(network).network, hints.image_size
-    )
+    return Fit(name, naming, shaped, region, lambda network: shape(network).network, hints)
 
 
 def _shaped(network: nn.Module, head: str, weights: Mapping[str, Tensor], hints: Hints) -> Shaped:
