@@ -35,7 +35,7 @@ METHOD_FACTS: Mapping[Method, MethodFacts] = MappingProxyType(
     {
         "gradcam++": MethodFacts(
             "Grad-CAM++",
-            "as gradcam, but each channel's weight comes from the cells that speak for the class",
+            "as Grad-CAM, but each channel's weight comes from the cells that speak for the class",
             needs_rectified=True,
         ),
         "gradcam": MethodFacts(
@@ -46,11 +46,11 @@ METHOD_FACTS: Mapping[Method, MethodFacts] = MappingProxyType(
         ),
         "layercam": MethodFacts(
             "LayerCAM",
-            "as hirescam, but with positive gradients only; sharp in early layers too",
+            "as HiResCAM, but with positive gradients only; sharp in early layers too",
             needs_rectified=True,
         ),
         "xgradcam": MethodFacts(
-            "XGrad-CAM", "as gradcam, but the mean is weighted by the activations"
+            "XGrad-CAM", "as Grad-CAM, but the mean is weighted by the activations"
         ),
         "eigencam": MethodFacts(
             "Eigen-CAM",

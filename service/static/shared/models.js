@@ -2,9 +2,6 @@
 
 import { el } from "./api.js";
 
-/** How the service can explain. */
-export const METHODS = ["gradcam++", "gradcam", "hirescam", "layercam", "xgradcam", "eigencam"];
-
 /** A percentage in words, "96 %"; "" where unknown. */
 export const percent = (share) => (share == null ? "" : `${Math.round(share * 100)} %`);
 

@@ -4,8 +4,9 @@ import { keepAddress } from "../../shared/address.js";
 import { correlation, drawDifference, overlap } from "./agreement.js";
 import { announce, authHeaders, el, showProblem, signedIn } from "../../shared/api.js";
 import { imagesOf, leftOutText } from "../../shared/images.js";
-import { METHODS, fillModels, withoutModels } from "../../shared/models.js";
+import { fillModels, withoutModels } from "../../shared/models.js";
 import { patiently } from "../../shared/waiting.js";
+import { aboutMethod, methodOptions } from "../../viewer/methods.js";
 
 const $ = (id) => document.getElementById(id);
 const SIDES = ["a", "b"];
@@ -38,7 +39,7 @@ async function start() {
     for (const side of SIDES)
       $(`method_${side}`).replaceChildren(
         el("option", { value: "" }, "default"),
-        ...METHODS.map((name) => el("option", { value: name }, name)),
+        ...methodOptions(),
       );
     setView(viewOf(Object.fromEntries(query)));
     await useExperiment(query);
@@ -113,7 +114,10 @@ function show() {
   // The fused map is always LayerCAM's: methods differ in single layers only.
   const view = viewOf(viewers.a.state);
   if (SIDES.some((side) => $(`method_${side}`).value)) setView({ layer: "late", ...view });
-  for (const side of SIDES) explain(side);
+  for (const side of SIDES) {
+    $(`about_method_${side}`).textContent = aboutMethod($(`method_${side}`).value);
+    explain(side);
+  }
   if (awaited.size > 0) setMeasured(false);
   keepAddress(address());
 }

@@ -7,11 +7,11 @@ import { imagesOf } from "../../shared/images.js";
 import { fillModels, withoutModels } from "../../shared/models.js";
 import { Samples } from "./samples.js";
 import { patiently } from "../../shared/waiting.js";
+import { STAGES } from "../../viewer/facts.js";
 
 const $ = (id) => document.getElementById(id);
 const viewer = $("viewer");
 const MOST_TIMES = 6; // an image's side as large as the model's input; cells are lost beyond that
-const LAYERS = ["early", "mid", "late"];
 const OWN = ["experiment", "image", "model"]; // of the query; the rest is the view
 const COMPUTED = { method: null, target: null, clahe: null }; // views that a state must name to change
 const beginning = [...$("state").childNodes];
@@ -214,7 +214,7 @@ function sayShrunk({ picture_size: size, model }) {
 // ---- the layers beneath, each a button that shows it large
 
 function drawLayers({ layers }) {
-  const there = layers.filter((one) => LAYERS.includes(one.name));
+  const there = layers.filter((one) => STAGES.includes(one.name));
   $("layers").replaceChildren(...there.map(smallLayer));
   keepLayersInStep();
 }
