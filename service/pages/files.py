@@ -11,7 +11,7 @@ import gzip
 import hashlib
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -97,10 +97,10 @@ class StaticFiles:
         """The file of that path. Raises KeyError."""
         return self._files[path]
 
-    def modules(self, scripts: Iterable[str]) -> tuple[str, ...]:
-        """The scripts and all that they import, those first that are needed first."""
-        found = dict.fromkeys(scripts)
-        waiting = list(found)
+    def modules(self, script: str) -> tuple[str, ...]:
+        """The script and all that it imports, the nearest first. Raises KeyError."""
+        found = dict.fromkeys([script])
+        waiting = [script]
         for path in waiting:
             waiting += [one for one in self._imports[path] if one not in found]
             found |= dict.fromkeys(self._imports[path])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
@@ -12,14 +13,26 @@ from cam_engine.options import PICKS, STAGES, Pick
 from service.pages.files import ELEMENT, static_files
 from worker.jobs.contract import JobRequest
 
-# In the order in which they are loaded.
-SCRIPTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+
+@dataclass(frozen=True, slots=True)
+class Scripts:
+    """What a page loads: its own script, and later, where it has one, that of the viewer.
+
+    A page asks the API by its own script; the viewer, twice as many modules, is needed when there
+    is something to show. Browsers have six connections: what comes first matters.
+    """
+
+    own: str
+    later: str | None = None
+
+
+SCRIPTS: Mapping[str, Scripts] = MappingProxyType(
     {
-        "look.html": (ELEMENT, "pages/look/look.js"),
-        "experiment.html": (ELEMENT, "pages/experiment/experiment.js"),
-        "compare.html": (ELEMENT, "pages/compare/compare.js"),
-        "jobs.html": ("pages/jobs/jobs.js",),
-        "embed.html": ("pages/embed.js",),
+        "look.html": Scripts("pages/look/look.js", ELEMENT),
+        "experiment.html": Scripts("pages/experiment/experiment.js", ELEMENT),
+        "compare.html": Scripts("pages/compare/compare.js", ELEMENT),
+        "jobs.html": Scripts("pages/jobs/jobs.js"),
+        "embed.html": Scripts("pages/embed.js"),
     }
 )
 PICK_WORDS: Mapping[Pick, str] = MappingProxyType(
@@ -49,11 +62,14 @@ def page_text(template: str, base: str, **values: object) -> str:
     """The HTML of a page; base: what addresses begin with."""
     files = static_files()
     scripts = SCRIPTS[template]
+    modules = files.modules(scripts.own)
+    later = files.modules(scripts.later) if scripts.later else ()
     known = {
         "base": base,
         "static": f"{base}/static/{files.version}",
         "page": Path(template).stem,
         "scripts": scripts,
-        "modules": files.modules(scripts),
+        "modules": modules,
+        "later_modules": [one for one in later if one not in modules],
     }
     return _TEMPLATES.get_template(template).render(**known, **values)

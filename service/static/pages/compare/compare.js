@@ -26,6 +26,7 @@ async function start() {
     const answers = await Promise.all([
       patiently("/v1/models", { as: "json" }),
       patiently("/v1/experiments", { as: "json" }),
+      customElements.whenDefined("cam-viewer"),
     ]);
     models = answers[0].models;
     experiments = answers[1].experiments;

@@ -51,7 +51,7 @@ export class Viewing {
     this.#items = items;
     if (!$("viewing").open) $("viewing").showModal();
     this.#show(image);
-    $("viewer").focus();
+    customElements.whenDefined("cam-viewer").then(() => $("viewer").focus());
   }
 
   close() {

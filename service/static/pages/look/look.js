@@ -19,7 +19,7 @@ const samples = new Samples($("samples"), takeStored);
 const files = new Map(); // those shown, by what history.state says of their entries
 let experiments = [];
 let models = [];
-let isReady = false; // the models are there
+let isReady = false; // the models are there, and the viewer
 let isFailed = false;
 let shown = null; // {experiment, image} or {file}
 let awaited = null; // what is shown once the models are there
@@ -39,15 +39,17 @@ async function start() {
     const problem = withoutModels(models, experiments);
     if (problem) throw problem;
     fillModels($("model"), models, experiments, new URLSearchParams(location.search).get("model"));
+    const offering = samples.offer(experiments).catch(noSamples);
+    await customElements.whenDefined("cam-viewer");
     isReady = true;
     if (awaited) pick(awaited);
     else revisit();
+    await offering;
   } catch (problem) {
     fail(problem, start);
     if ($("model").disabled) $("model").replaceChildren(el("option", {}, "None"));
     return noSamples();
   }
-  await samples.offer(experiments).catch(noSamples);
   samples.mark(shown?.experiment, shown?.image);
 }
 
