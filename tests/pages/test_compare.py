@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from cam_engine.options import METHODS
+from cam_engine.method_facts import METHOD_FACTS
 from tests.pages.conftest import until
 from tests.pages.viewing import POST
 from tests.serving import running
@@ -212,7 +212,7 @@ def test_the_link_of_either_side_is_that_of_the_comparison(compared: Page) -> No
 def test_methods_and_classes_have_one_menu_a_side(compared: Page) -> None:
     for side in "ab":
         offered = compared.locator(f"#method_{side} option").all_inner_texts()
-        assert offered == ["default", *METHODS]
+        assert offered == ["default", *(facts.label for facts in METHOD_FACTS.values())]
         menus = compared.locator(f"#viewer-{side} select").all()
         assert len([one for one in menus if one.is_visible()]) == 1  # colours
 
