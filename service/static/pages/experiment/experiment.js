@@ -74,7 +74,7 @@ async function showOne(path) {
 
 function describe() {
   document.title = `${experiment.name} · Grad-CAM`;
-  $("name").textContent = experiment.name;
+  $("name").replaceChildren(...breakable(experiment.name));
   $("about").textContent =
     `${many(models.length, "model")}, ${many(testOf(experiment).images, "test image")}; ` +
     `classes ${experiment.classes.join(", ") || "unknown"}`;
