@@ -8,6 +8,9 @@ export const percent = (share) => (share == null ? "" : `${Math.round(share * 10
 /** A number with its word: "1 model", "1,200 images". */
 export const many = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
 
+/** A name that goes on in the next line after an underscore, rather than anywhere. */
+export const breakable = (name) => name.split(/(?<=_)/).flatMap((part) => [part, el("wbr")]);
+
 const collator = new Intl.Collator("en", { numeric: true });
 const byAccuracy = (a, b) =>
   (b.val_acc ?? -1) - (a.val_acc ?? -1) || collator.compare(a.name, b.name);

@@ -2,6 +2,7 @@
 
 import { el } from "../../shared/api.js";
 import { leftOutText, thumbnailOf } from "../../shared/images.js";
+import { breakable } from "../../shared/models.js";
 import { Pictures } from "../../shared/pictures.js";
 import { patiently } from "../../shared/waiting.js";
 
@@ -43,7 +44,7 @@ export class Samples {
   }
 
   async #experiment(experiment) {
-    const box = el("div", {}, el("h3", {}, experiment.name));
+    const box = el("div", {}, el("h3", {}, breakable(experiment.name)));
     const row = box.appendChild(el("div", { class: "samples" }));
     box.append(el("p", { class: "left-out soft" }, leftOutText(experiment.skipped)));
     const classes = experiment.classes.slice(0, MOST_CLASSES);
