@@ -277,3 +277,14 @@ def test_many_images_are_searched(
         page.get_by_label("Search in 1,203 images").press("Enter")
         until(page, "location.search.includes('cell_1201.jpg')")
         until(page, f"{viewer('b')}.facts.image.name.includes('1201')")
+
+
+def test_a_link_to_an_experiment_that_is_not_there_says_so(page: Page) -> None:
+    page.goto("/compare?experiment=experiments/gone&image=x.jpg")
+    expect(page.locator("#state")).to_contain_text("No such experiment")
+    expect(page.locator("#state")).to_contain_text("experiments/gone")
+    expect(page.locator("#shown")).to_be_hidden()
+    page.locator("#experiment").select_option(index=1)
+    expect(page.locator("#state")).to_be_hidden()
+    page.locator("#measured").wait_for()
+    assert page.locator("#method_a option").count() > 2

@@ -36,18 +36,25 @@ async function start() {
       ...experiments.map((one) => el("option", { value: one.path }, one.name)),
     );
     $("experiment").disabled = false;
-    choose($("experiment"), query.get("experiment"));
+    if (query.has("experiment")) $("experiment").value = query.get("experiment");
     for (const side of SIDES)
       $(`method_${side}`).replaceChildren(
         el("option", { value: "" }, "default"),
         ...methodOptions(),
       );
     setView(viewOf(Object.fromEntries(query)));
-    await useExperiment(query);
+    if ($("experiment").value) await useExperiment(query);
+    else fail(unknown(query.get("experiment")));
   } catch (problem) {
     fail(problem);
   }
 }
+
+/** What is said of a link to an experiment that is not there. */
+const unknown = (path) => ({
+  title: "No such experiment",
+  detail: `There is no ${path || "experiment without a name"}. Choose another one above.`,
+});
 
 /** Set a menu to a value that it offers. */
 function choose(select, value) {

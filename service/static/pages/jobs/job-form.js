@@ -3,7 +3,7 @@
 import { base, el, showProblem } from "../../shared/api.js";
 import { leftOutText } from "../../shared/images.js";
 import { sentence } from "./job-words.js";
-import { many, percent } from "../../shared/models.js";
+import { breakable, many, percent } from "../../shared/models.js";
 import { patiently, pause } from "../../shared/waiting.js";
 import { COLORMAPS } from "../../viewer/colours.js";
 import { DEFAULTS, DEFAULT_METHOD, FUSED } from "../../viewer/facts.js";
@@ -150,7 +150,7 @@ async function askPlan(wanted) {
 /** Where the pictures go, what becomes of those that are there, and what is left out. */
 function sayWhere({ usual, destination, left_out: leftOut }) {
   $("form-left-out").textContent = leftOutText(leftOut);
-  const folder = el("code", {}, destination.output);
+  const folder = el("code", {}, breakable(destination.output));
   const below = { data: "", output: " below the output root", store: " in the output store" }[destination.output_below];
   const apart = usual.output !== destination.output;
   $("replace-field").hidden = !(apart || (usual.holds === "other" && $("replace").checked));

@@ -73,7 +73,7 @@ function take(now) {
   $("job-about").textContent =
     `${many(job.models.length, "model")} × ${many(images, "image")}${all}, ${recipeOf(job)}, ` +
     `submitted ${when(job.created_at)}`;
-  $("job-output").replaceChildren("Pictures in ", el("code", {}, job.output), BELOW[job.output_below]);
+  $("job-output").replaceChildren("Pictures in ", el("code", {}, breakable(job.output)), BELOW[job.output_below]);
   $("job-left-out").textContent = leftOutText(job.left_out);
   $("job-status").textContent = stateOf(job);
   $("job-count").textContent = countOf(job);
