@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable
+from typing import get_args
 
 from cam_engine.method_facts import DEFAULT_METHOD, FUSED_METHOD, METHOD_FACTS, MethodFacts
-from cam_engine.options import COLORMAPS, STAGES, Colormap
+from cam_engine.options import STAGES, Colormap
 from cam_engine.pictures.rendering import colour_table
 from service.explanations.requests import FUSED, ExplanationOptions
 
@@ -19,8 +20,7 @@ _ABOUT = "/** What the service knows of methods, layers, colours and defaults; w
 
 
 def facts_script(
-    methods: Mapping[str, MethodFacts] = METHOD_FACTS,
-    colormaps: tuple[Colormap, ...] = COLORMAPS,
+    methods: Iterable[tuple[str, MethodFacts]] = tuple(METHOD_FACTS.items()),
 ) -> str:
     """The module's text.
 
@@ -31,14 +31,14 @@ def facts_script(
     constants = {
         "METHODS": [
             {"name": name, "label": facts.label, "sentence": facts.sentence}
-            for name, facts in methods.items()
+            for name, facts in methods
         ],
         "DEFAULT_METHOD": DEFAULT_METHOD,
         "FUSED_METHOD": FUSED_METHOD,
         "STAGES": STAGES,
         "FUSED": FUSED,
         "DEFAULTS": {name: fields[name].default for name in ("alpha", "colormap")},
-        "COLOURS": {name: _as_base64(name) for name in colormaps},
+        "COLOURS": {name: _as_base64(name) for name in get_args(Colormap)},
     }
     lines = [f"export const {name} = {json.dumps(value)};" for name, value in constants.items()]
     return "\n".join([_ABOUT, "", *lines, ""])

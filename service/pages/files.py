@@ -89,9 +89,9 @@ class StaticFiles:
         named = _VERSIONED.fullmatch(address)
         if named is None:
             found = self._entrance if address == ELEMENT else self._files.get(address)
-            return found and (found, False)
+            return None if found is None else (found, False)
         found = self._files.get(named["path"])
-        return found and (found, named["version"] == self.version)
+        return None if found is None else (found, named["version"] == self.version)
 
     def named(self, path: str) -> StaticFile:
         """The file of that path. Raises KeyError."""

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import jinja2
 
-from cam_engine.options import PICKS, STAGES, Pick
+from cam_engine.options import STAGES, Pick
 from service.pages.files import ELEMENT, static_files
 from worker.jobs.contract import JobRequest
 
@@ -53,7 +53,7 @@ _TEMPLATES = jinja2.Environment(
 )
 _TEMPLATES.globals |= {
     "stages": STAGES,
-    "picks": [(pick, PICK_WORDS[pick]) for pick in PICKS],
+    "picks": tuple(PICK_WORDS.items()),
     "job_defaults": {name: field.default for name, field in JobRequest.model_fields.items()},
 }
 

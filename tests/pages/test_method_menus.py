@@ -78,7 +78,7 @@ def test_a_menu_has_each_method_by_its_name_and_says_what_it_does(opened_menu: A
 
 
 def test_a_method_that_is_added_in_python_is_on_offer(opened_menu: Any) -> None:
-    menu = opened_menu(facts_script(ADDED))
+    menu = opened_menu(facts_script(ADDED.items()))
     assert offered(menu) == rows(ADDED)
 
 
