@@ -9,11 +9,12 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import get_args
 
 from cam_engine.method_facts import DEFAULT_METHOD, FUSED_METHOD, METHOD_FACTS, MethodFacts
 from cam_engine.options import STAGES, Colormap
-from cam_engine.pictures.rendering import colour_table
+from cam_engine.pictures.rendering import SMOOTHING, colour_table
 from service.explanations.requests import FUSED, ExplanationOptions
 
 _ABOUT = "/** What the service knows of methods, layers, colours and defaults; written by it. */"
@@ -25,7 +26,8 @@ def facts_script(
     """The module's text.
 
     METHODS: [{name, label, sentence}]. COLOURS: of each colour map, base64 of (256, 3) bytes RGB.
-    DEFAULTS: of the fields that a view sets. All in the order of menus.
+    DEFAULTS: of the fields that a view sets. SMOOTHING: as the class of that name. All that menus
+    offer is in their order.
     """
     fields = ExplanationOptions.model_fields
     constants = {
@@ -38,6 +40,7 @@ def facts_script(
         "STAGES": STAGES,
         "FUSED": FUSED,
         "DEFAULTS": {name: fields[name].default for name in ("alpha", "colormap")},
+        "SMOOTHING": asdict(SMOOTHING),
         "COLOURS": {name: _as_base64(name) for name in get_args(Colormap)},
     }
     lines = [f"export const {name} = {json.dumps(value)};" for name, value in constants.items()]

@@ -11,7 +11,7 @@ import pytest
 
 from cam_engine.method_facts import DEFAULT_METHOD, FUSED_METHOD, METHOD_FACTS, MethodFacts
 from cam_engine.options import COLORMAPS, STAGES, CamOptions, Colormap
-from cam_engine.pictures.rendering import colour_table
+from cam_engine.pictures.rendering import SMOOTHING, Smoothing, colour_table
 from service.pages.facts import facts_script
 from service.pages.files import STATIC
 
@@ -44,6 +44,7 @@ def test_defaults_are_the_engines() -> None:
     assert found["DEFAULTS"] == {"alpha": options.alpha, "colormap": options.colormap}
     assert (found["DEFAULT_METHOD"], found["FUSED_METHOD"]) == (DEFAULT_METHOD, FUSED_METHOD)
     assert tuple(found["STAGES"]) == STAGES
+    assert Smoothing(**found["SMOOTHING"]) == SMOOTHING
 
 
 @pytest.mark.parametrize("name", COLORMAPS)
