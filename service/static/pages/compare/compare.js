@@ -5,6 +5,7 @@ import { correlation, drawDifference, overlap } from "./agreement.js";
 import { announce, authHeaders, el, showProblem, signedIn } from "../../shared/api.js";
 import { imagesOf, leftOutText } from "../../shared/images.js";
 import { fillModels, withoutModels } from "../../shared/models.js";
+import { viewerThere } from "../../shared/viewer.js";
 import { patiently } from "../../shared/waiting.js";
 import { aboutMethod, methodOptions } from "../../viewer/methods.js";
 
@@ -26,7 +27,7 @@ async function start() {
     const answers = await Promise.all([
       patiently("/v1/models", { as: "json" }),
       patiently("/v1/experiments", { as: "json" }),
-      customElements.whenDefined("cam-viewer"),
+      viewerThere,
     ]);
     models = answers[0].models;
     experiments = answers[1].experiments;

@@ -6,6 +6,7 @@ import { brought, selected } from "./bringing.js";
 import { imagesOf } from "../../shared/images.js";
 import { fillModels, withoutModels } from "../../shared/models.js";
 import { Samples } from "./samples.js";
+import { viewerThere } from "../../shared/viewer.js";
 import { patiently } from "../../shared/waiting.js";
 import { STAGES } from "../../viewer/facts.js";
 
@@ -40,7 +41,7 @@ async function start() {
     if (problem) throw problem;
     fillModels($("model"), models, experiments, new URLSearchParams(location.search).get("model"));
     const offering = samples.offer(experiments).catch(noSamples);
-    await customElements.whenDefined("cam-viewer");
+    await viewerThere;
     isReady = true;
     if (awaited) pick(awaited);
     else revisit();
