@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from cam_engine.maps.taps import LayerTap
 from cam_engine.maps.targets import plan_layers, spatial
-from cam_engine.models.architectures import find_architecture
+from cam_engine.models.architectures import Layout, find_architecture
 from cam_engine.models.networks import libraries_of, recorded_layout, skeleton_of
 from cam_engine.models.tracing import traced_layout
 from cam_engine.options import STAGES
@@ -29,8 +30,7 @@ def layer_grids(
     """Early, mid and late of a network for images of (height, width) pixels.
 
     The network is built and run on the meta device where its code allows that: no memory is filled,
-    nothing is multiplied.
-    Raises ArchitectureUnknown, or LayerNotSpatial where the images are too small for it.
+    nothing is multiplied. Raises ArchitectureUnknown, or LayerNotSpatial where the images are too small for it.
     """
     row = find_architecture(architecture)
     naming = libraries_of(architecture)[0] if row is None else "torchvision"
