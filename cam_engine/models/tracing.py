@@ -2,8 +2,9 @@
 
 One pass keeps the output of every module; the graph that autograd builds says which of them reach
 the logits, which of them all that is known of the image goes through, and whether a ReLU made them
-or comes next. Early, mid and late are the last modules whose grids have about an eighth, a
-sixteenth and a thirty-second of the image's sides.
+or comes next. A second pass, with one part of the image changed, says whose cells lie where their
+part of the image lies: tokens may be in any order. Early, mid and late are the last modules whose
+grids have about an eighth, a sixteenth and a thirty-second of the image's sides.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,6 +28,9 @@ _FINEST, _COARSEST = 3, 64  # pixels a cell of what may be tapped
 _MOST_PREFIX_TOKENS = 16
 _LEAST_BLOCKS = 4
 _RGB = 3
+_CHANGED = (0.3, 0.7)  # where the middle of the part of the image that is changed is, (y, x) of 1
+_CHANGED_SIDE = 1 / 8  # of the image's
+_IN_ORDER = 0.75  # of 1; by chance it is 0.5
 _PASSED_THROUGH = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d)
 _NODES_OF_RELU = frozenset({"ReluBackward0", "ThresholdBackward0", "HardtanhBackward0"})
 _NODES_OF_COPIES = frozenset({"CloneBackward0", "AliasBackward0"})
@@ -61,19 +66,20 @@ def traced_layout(
     recorded: what its library records of its stages, which is taken where early, mid and late have
     a grid and reach the logits. Raises ArchitectureUnknown where nothing does.
     """
-    logits, outputs = _run(network, input_size)
-    reached = list(_reached(logits, outputs))
+    image = _noise(network, input_size, seed=0)
+    logits, outputs = _run(network, image)
+    reached = _in_order(network, image, [*_reached(logits, outputs)])
     graph = _Graph(logits)
     passed = [one for one in reached if graph.is_passed_by_all(one.tensor.grad_fn)]
     by_module = {one.module: one for one in reached}
     if recorded is not None and _holds(recorded, by_module):
         return _confirmed(recorded, by_module, graph)
     chosen = _by_level(passed, input_size) or _by_level(reached, input_size)
-    chosen = chosen or _by_depth(passed) or _by_depth(reached)
+    chosen = chosen or _by_grid(passed) or _by_depth(passed) or _by_depth(reached)
     if chosen is None:
         raise ArchitectureUnknown(
-            f"{type(network).__name__} has no three modules with a grid of cells whose outputs "
-            "reach the logits: nothing can be mapped onto the image"
+            f"{type(network).__name__} has no three modules whose outputs reach the logits and "
+            "are a grid of cells that lie as in the image: nothing can be mapped onto it"
         )
     stages = tuple(_stage(one, graph) for one in chosen)
     return Layout(stages, *(stage.label for stage in stages))
@@ -95,42 +101,65 @@ def _confirmed(layout: Layout, outputs: Mapping[str, _Output], graph: _Graph) ->
     return replace(layout, stages=tuple(seen))
 
 
-def _run(network: nn.Module, input_size: tuple[int, int]) -> tuple[Tensor, list[_Output]]:
-    """Logits (1, classes) of noise, and the outputs that have a grid, as they were finished."""
-    kept: dict[str, Tensor] = {}
-    handles = []
+def _noise(network: nn.Module, input_size: tuple[int, int], seed: int) -> Tensor:
+    """One image (1, 3, h, w), on the network's device."""
+    device = next((one.device for one in network.parameters()), torch.device("cpu"))
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(1, _RGB, *input_size, generator=generator).to(device)
 
-    def keep(name: str, output: object) -> Tensor | None:
-        if not isinstance(output, Tensor) or output.ndim not in (3, 4):
-            return None
+
+def _run(network: nn.Module, image: Tensor) -> tuple[Tensor, list[_Output]]:
+    """Logits (1, classes) of the image, and the outputs with a grid, as they were finished."""
+    kept: dict[str, Tensor] = {}
+
+    def keep(name: str, output: Tensor) -> Tensor:
         kept.pop(name, None)
         kept[name] = output
         return output.clone()  # what comes next may write into it
 
-    for name, module in network.named_modules():
-        if name and not isinstance(module, _PASSED_THROUGH):
-            hook = module.register_forward_hook(
-                lambda _module, _inputs, output, name=name: keep(name, output)
-            )
-            handles.append(hook)
-    device = next((one.device for one in network.parameters()), torch.device("cpu"))
-    noise = torch.randn(1, _RGB, *input_size, generator=torch.Generator().manual_seed(0))
-    try:
-        with torch.enable_grad():
-            image = noise.to(device).requires_grad_()
-            logits: object = network(image)
-    finally:
-        for handle in handles:
-            handle.remove()
+    names = [
+        name
+        for name, module in network.named_modules()
+        if name and not isinstance(module, _PASSED_THROUGH)
+    ]
+    with _watched(network, names, keep), torch.enable_grad():
+        logits: object = network(image.clone().requires_grad_())
     if not isinstance(logits, Tensor) or logits.ndim != len(("image", "class")):
         raise ArchitectureUnknown(
             f"{type(network).__name__} does not answer with logits (images, classes)"
         )
+    input_size = image.shape[2], image.shape[3]
     found = (_output(name, tensor, input_size) for name, tensor in kept.items())
     containers = {name for name, module in network.named_modules() if [*module.children()]}
     return logits, [
         replace(one, is_container=one.module in containers) for one in found if one is not None
     ]
+
+
+@contextmanager
+def _watched(
+    network: nn.Module, names: Sequence[str], watch: Callable[[str, Tensor], Tensor | None]
+) -> Iterator[None]:
+    """Calls watch(name, output) for each of the modules that answers with a grid or tokens.
+
+    What it returns, if anything, goes on in place of the output.
+    """
+
+    def hook(name: str, output: object) -> Tensor | None:
+        is_kept = isinstance(output, Tensor) and output.ndim in (3, 4)
+        return watch(name, output) if is_kept else None
+
+    handles = [
+        network.get_submodule(name).register_forward_hook(
+            lambda _module, _inputs, output, name=name: hook(name, output)
+        )
+        for name in names
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _reached(logits: Tensor, outputs: Sequence[_Output]) -> Iterator[_Output]:
@@ -146,6 +175,67 @@ def _reached(logits: Tensor, outputs: Sequence[_Output]) -> Iterator[_Output]:
         cells = gradient if one.tokens is None else gradient[:, one.tokens :]
         if cells.is_meta or bool(cells.count_nonzero()):  # without numbers nobody can tell
             yield one
+
+
+def _in_order(
+    network: nn.Module, image: Tensor, outputs: Sequence[_Output]
+) -> list[_Output]:
+    """Those that change where the image is changed, seen in one more pass.
+
+    Tokens that were sorted into windows are as many as those of a grid, but do not lie as in it.
+    """
+    if image.is_meta:  # without numbers nobody can tell
+        return [*outputs]
+    height, width = image.shape[2:]
+    rows, columns = (
+        _span(at, length) for at, length in zip(_CHANGED, (height, width), strict=True)
+    )
+    changed = image.clone()
+    changed[..., rows, columns] = _noise(network, (height, width), seed=1)[..., rows, columns]
+    changes: dict[str, Tensor] = {}
+    by_module = {one.module: one for one in outputs}
+
+    def compare(name: str, output: Tensor) -> None:
+        before = by_module[name].tensor
+        if output.shape == before.shape:
+            changes[name] = (output - before.detach()).float().square()
+
+    with _watched(network, [*by_module], compare), torch.no_grad():
+        network(changed)
+    return [
+        one
+        for one in outputs
+        if one.module in changes and _changes_in_place(_cells(changes[one.module], one))
+    ]
+
+
+def _span(at: float, length: int) -> slice:
+    """Of the part that is changed, along a side of so many pixels or cells; at least one."""
+    start = math.floor((at - _CHANGED_SIDE / 2) * length)
+    return slice(start, max(math.ceil((at + _CHANGED_SIDE / 2) * length), start + 1))
+
+
+def _cells(values: Tensor, output: _Output) -> Tensor:
+    """(1, ...) as the output is laid out -> (h, w), summed over channels."""
+    if output.tokens is not None:
+        return values[0, output.tokens :].sum(1).unflatten(0, output.grid)
+    return values[0].sum(0 if output.channels is None else 2)
+
+
+def _changes_in_place(changes: Tensor) -> bool:
+    """Whether cells (h, w) in that part have changed more than others; True if none has changed.
+
+    It is how often one of them has changed more than one elsewhere, which no few cells can spoil,
+    however much they have changed.
+    """
+    height, width = changes.shape
+    inside = torch.zeros_like(changes, dtype=torch.bool)
+    inside[_span(_CHANGED[0], height), _span(_CHANGED[1], width)] = True
+    if not bool(changes.any()):
+        return True
+    here, elsewhere = changes[inside][:, None], changes[~inside][None]
+    more = (here > elsewhere).float().mean() + (here == elsewhere).float().mean() / 2
+    return float(more) >= _IN_ORDER
 
 
 def _output(module: str, tensor: Tensor, input_size: tuple[int, int]) -> _Output | None:
@@ -201,6 +291,16 @@ def _by_level(outputs: Sequence[_Output], input_size: tuple[int, int]) -> list[_
         whole = min(one.rank for one in here)
         chosen.append([one for one in here if one.rank == whole][-1])
     return chosen if len({one.grid for one in chosen}) == len(chosen) else None
+
+
+def _by_grid(outputs: Sequence[_Output]) -> list[_Output] | None:
+    """The last of each of the three coarsest grids; None where there are fewer."""
+    whole: dict[tuple[int, int], _Output] = {}
+    for one in outputs:
+        if one.grid not in whole or one.rank <= whole[one.grid].rank:
+            whole[one.grid] = one
+    coarsest = sorted(whole, key=math.prod)[: len(_LEVELS)]
+    return [whole[grid] for grid in coarsest[::-1]] if len(coarsest) == len(_LEVELS) else None
 
 
 def _distance(output: _Output, input_size: tuple[int, int], pixels: int) -> float:
