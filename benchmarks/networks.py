@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -31,6 +32,7 @@ from benchmarks.networks_check import (
 from benchmarks.networks_report import report
 
 MILLION = 1_000_000
+FIRST_OF_FAMILY = 2
 Key = tuple[str, str]  # library, name
 
 
@@ -79,7 +81,10 @@ def _sized(library: str, name: str) -> Outcome:
 
 
 def chosen(sizes: dict[Key, Outcome], arguments: argparse.Namespace) -> list[Outcome]:
-    """Those to be tried: torchvision's first, each library's smallest first."""
+    """Those to be tried: torchvision's first; of each library two of each family, then the rest.
+
+    Smallest first: a run that ends early has been through all families.
+    """
     done = read(arguments.log)
     wanted = [
         one
@@ -87,7 +92,16 @@ def chosen(sizes: dict[Key, Outcome], arguments: argparse.Namespace) -> list[Out
         if (one.name in arguments.names if arguments.names else key not in done)
         and one.parameters <= arguments.most_parameters * MILLION
     ]
-    return sorted(wanted, key=lambda one: (LIBRARIES.index(one.library), one.parameters, one.name))
+    in_turn = sorted(wanted, key=lambda one: (one.parameters, one.name))
+    seen = Counter((one.library, one.family) for one in done.values())
+    is_first: dict[Key, bool] = {}
+    for one in in_turn:
+        seen[one.library, one.family] += 1
+        is_first[one.library, one.name] = seen[one.library, one.family] <= FIRST_OF_FAMILY
+    return sorted(
+        in_turn,
+        key=lambda one: (LIBRARIES.index(one.library), not is_first[one.library, one.name]),
+    )
 
 
 def run(todo: Sequence[Outcome], arguments: argparse.Namespace, until: float | None) -> None:
@@ -120,18 +134,22 @@ def _work(part: Sequence[Outcome], log: Path, number: int, until: float | None) 
 
 
 def read(log: Path) -> dict[Key, Outcome]:
-    """The latest outcome of each network; one that ended its process has that for a reason."""
+    """The latest outcome of each network; one that twice ended its process has that for a reason.
+
+    Once may have been somebody who ended it.
+    """
     found: dict[Key, Outcome] = {}
+    begun: Counter[Key] = Counter()
     sizes = dict(_records(log / "sizes.jsonl"))
     for path in sorted(log.glob("outcomes-*.jsonl")):
-        began: Key | None = None
         for key, outcome in _records(path):
-            if began is not None and began != key:
-                found[began] = _ended(sizes[began])
-            began = key if outcome is None else None
-            if outcome is not None:
+            if outcome is None:
+                begun[key] += 1
+            else:
                 found[key] = outcome
-    return found
+                del begun[key]
+    twice = (key for key, times in begun.items() if times > 1)
+    return {**found, **{key: _ended(sizes[key]) for key in twice}}
 
 
 def _ended(size: Outcome | None) -> Outcome:

@@ -31,15 +31,16 @@ PEER_CLASSES = {"gradcam": "GradCAM", "layercam": "LayerCAM"}
 
 # What a network is held to: relative to the largest logit, and of maps that go from 0 to 1.
 LOGITS_WITHIN = 1e-4
-MAPS_WITHIN = 1e-3
-CELLS_WITHIN = 2
+MAPS_WITHIN = 1e-2
+ELSEWHERE_WITHIN = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class LayerFact:
     """Early, mid or late: its module, `Sign`, grid (h, w), and how its output is laid out.
 
-    displaced: cells between one cell of it and the place in the image that it depends on most.
+    elsewhere: 0..1, how much of what one cell depends on lies elsewhere in the image (see
+    `_elsewhere`).
     """
 
     name: str
@@ -47,7 +48,7 @@ class LayerFact:
     sign: str
     grid: tuple[int, int]
     layout: str
-    displaced: int
+    elsewhere: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +83,8 @@ class Outcome:
         if not _within(self.map_difference, MAPS_WITHIN):
             return f"maps differ from pytorch-grad-cam's by {self.map_difference:.1e}"
         for layer in self.layers:
-            if layer.displaced > CELLS_WITHIN:
-                return (
-                    f"a cell of {layer.module} depends most on what lies {layer.displaced} cells "
-                    "away from it in the image"
-                )
+            if layer.elsewhere > ELSEWHERE_WITHIN:
+                return f"cells of {layer.module} depend most on other places in the image"
         return None
 
     def as_json(self) -> dict[str, Any]:
@@ -198,8 +196,7 @@ def _wake(network: nn.Module) -> None:
 class _Tapped:
     """One pass of the library's network under pytorch-grad-cam's hooks, its graph kept.
 
-    arrays: activations and gradients of each layer, (1, C, h, w). origins: how many cells lie
-    between one cell of a layer and where the image matters to it most.
+    arrays: activations and gradients of each layer, (1, C, h, w). elsewhere: see `LayerFact`.
     """
 
     def __init__(
@@ -233,8 +230,8 @@ class _Tapped:
                 spatial(output, tap).shape for output, tap in zip(self.raw, taps, strict=True)
             )
         ]
-        self.origins = [
-            _displaced(spatial(output, tap), image)
+        self.elsewhere = [
+            _elsewhere(spatial(output, tap), image)
             for output, tap in zip(self.raw, taps, strict=True)
         ]
 
@@ -242,16 +239,25 @@ class _Tapped:
         self.outputs[module] = output.clone()  # as it is now, whatever is written into it later
 
 
-def _displaced(activations: Tensor, image: Tensor) -> int:
-    """For a cell off the middle: cells to where the image matters to it most."""
+def _elsewhere(activations: Tensor, image: Tensor) -> float:
+    """For a cell off the middle: how far its place in the image is from mattering to it most, 0..1.
+
+    The lesser of two shares: of the cells elsewhere that matter more than the middle one of those
+    within a cell's distance, and of what the cells that matter most have more than those.
+    """
     _, channels, height, width = activations.shape
-    cell = height // 4, 3 * width // 4
+    row, column = height // 4, 3 * width // 4
     mixture = torch.randn(channels, generator=torch.Generator().manual_seed(1))
-    score = (activations[0, :, cell[0], cell[1]] * mixture).sum()
+    score = (activations[0, :, row, column] * mixture).sum()
     (gradient,) = torch.autograd.grad(score, image, retain_graph=True)
     energy = nn.functional.adaptive_avg_pool2d(gradient.square().sum(1), (height, width))[0]
-    row, column = divmod(int(energy.argmax()), width)
-    return max(abs(row - cell[0]), abs(column - cell[1]))
+    inside = torch.zeros_like(energy, dtype=torch.bool)
+    inside[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = True
+    here, others = energy[inside], energy[~inside]
+    more = float((others > here.median()).float().mean()) if others.numel() else 0.0
+    most = energy.flatten().topk(len(here)).values.sum()
+    lacking = 1 - float(here.sum() / most) if float(most) > 0 else 0.0
+    return round(min(more, lacking), 3)
 
 
 def _reshape(taps: Sequence[Tap]) -> Callable[[Tensor], Tensor]:
@@ -304,15 +310,15 @@ def _facts(
     classifier: Classifier, planned: Sequence[PlannedLayer], tapped: _Tapped
 ) -> Iterator[LayerFact]:
     rectified = plan_layers(STAGES, classifier.layout, classifier.network, "rectified")
-    layers = zip(rectified, planned, tapped.raw, tapped.grids, tapped.origins, strict=True)
-    for layer, raw, output, grid, displaced in layers:
+    layers = zip(rectified, planned, tapped.raw, tapped.grids, tapped.elsewhere, strict=True)
+    for layer, raw, output, grid, elsewhere in layers:
         yield LayerFact(
             layer.name,
             layer.tap.module,
             layer.tap.sign.value,
             grid,
             _laid_out(raw.tap, output, grid),
-            displaced,
+            elsewhere,
         )
 
 

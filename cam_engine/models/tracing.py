@@ -30,7 +30,8 @@ _LEAST_BLOCKS = 4
 _RGB = 3
 _CHANGED = (0.3, 0.7)  # where the middle of the part of the image that is changed is, (y, x) of 1
 _CHANGED_SIDE = 1 / 8  # of the image's
-_IN_ORDER = 0.75  # of 1; by chance it is 0.5
+_IN_ORDER = 0.75  # of pairs of cells; by chance it is half of them
+_ALIKE = 0.5  # of what the cells that changed most have changed
 _PASSED_THROUGH = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d)
 _NODES_OF_RELU = frozenset({"ReluBackward0", "ThresholdBackward0", "HardtanhBackward0"})
 _NODES_OF_COPIES = frozenset({"CloneBackward0", "AliasBackward0"})
@@ -223,19 +224,18 @@ def _cells(values: Tensor, output: _Output) -> Tensor:
 
 
 def _changes_in_place(changes: Tensor) -> bool:
-    """Whether cells (h, w) in that part have changed more than others; True if none has changed.
+    """Whether cells (h, w) of that part have changed more than others, or all have alike, or NaN.
 
-    It is how often one of them has changed more than one elsewhere, which no few cells can spoil,
-    however much they have changed.
+    They have changed more if most of them did than most others, which no few cells can spoil,
+    however much those have changed. Where attention looks everywhere, all change alike.
     """
     height, width = changes.shape
     inside = torch.zeros_like(changes, dtype=torch.bool)
     inside[_span(_CHANGED[0], height), _span(_CHANGED[1], width)] = True
-    if not bool(changes.any()):
-        return True
-    here, elsewhere = changes[inside][:, None], changes[~inside][None]
-    more = (here > elsewhere).float().mean() + (here == elsewhere).float().mean() / 2
-    return float(more) >= _IN_ORDER
+    here, elsewhere = changes[inside], changes[~inside]
+    more = (here[:, None] > elsewhere[None]).float().mean()
+    most = changes.flatten().topk(len(here)).values.sum()
+    return not (bool(more < _IN_ORDER) and bool(here.sum() < _ALIKE * most))
 
 
 def _output(module: str, tensor: Tensor, input_size: tuple[int, int]) -> _Output | None:
