@@ -76,7 +76,7 @@ def _sized(library: str, name: str) -> Outcome:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return Outcome(library, name, family, parameters_of(library, name))
-    except Exception:  # noqa: BLE001 (why will be said when it is tried)
+    except Exception:
         return Outcome(library, name, family, 0)
 
 

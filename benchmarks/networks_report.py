@@ -11,6 +11,7 @@ import torch
 import torchvision
 
 from benchmarks.networks_check import (
+    CANCELLED,
     LIBRARIES,
     LOGITS_WITHIN,
     MAPS_WITHIN,
@@ -26,30 +27,39 @@ Outcomes = Mapping[tuple[str, str], Outcome]
 INTRODUCTION = """\
 # Networks
 
-Every classifier in the registries of torchvision and timm, tried one by one. Each was built by its library with random
-weights and four classes, saved as a state dict with its name, loaded with `load_classifier`, and explained at the input size
-that its library records of it. It counts as explained if
+Every classifier in the registries of torchvision and timm, tried one by one. Each was built by
+its library with random weights and four classes, saved as a state dict with its name, loaded with
+`load_classifier`, and explained at the input size that its library records of it. It counts as
+explained if
 
 - its logits are the library's own, within {logits} of the largest;
-- early, mid and late each have a grid of cells, and what one cell depends on most lies at its place in the image;
-- Grad-CAM and LayerCAM maps, from 0 to 1, are those of [pytorch-grad-cam](https://github.com/jacobgil/pytorch-grad-cam) on
-  the same modules of the library's own network, within {maps}. Small differences are float32's rounding: in networks with
-  random weights much of a Grad-CAM map cancels out.
+- early, mid and late each have a grid of cells, and what a cell depends on most lies at its place
+  in the image;
+- Grad-CAM and LayerCAM maps are those of
+  [pytorch-grad-cam](https://github.com/jacobgil/pytorch-grad-cam) on the same modules of the
+  library's own network, within {maps} of the map's maximum, for one of three images of noise.
+  (Where rounding turns a ReLU's input of nearly 0 positive or negative, a part of a map differs.
+  Where positive and negative channels cancel, so that the maximum is less than {cancelled:.0%} of
+  what was summed up, the difference is relative to that share.)
 
-Random weights say nothing about what the maps of a trained network are worth: [trust](trust.md) does.
+Random weights say nothing about what the maps of a trained network are worth: [trust](trust.md)
+does.
 
-Where the network has a row in the engine's table, its layers are from there. Of all others they are found by running the
-network: the modules that all of the image's information passes through, of about 8, 16 and 32 pixels a cell. Where there are
-none of those sizes, they are the three coarsest grids, or, where all grids are alike, a third, two thirds and the end of the
-way. `gradcam inspect` says which they are for a file at hand.
+Where the network has a row in the engine's table, its layers are from there. Of all others they
+are found by running the network: the modules that all of the image's information passes through,
+of about 8, 16 and 32 pixels a cell. Where there are none of those sizes, they are the three
+coarsest grids, or, where all grids are alike, a third, two thirds and the end of the way.
+`gradcam inspect` says which they are for a file at hand.
 
-This page is written by `make networks`, which takes hours on a small machine and goes on where it was ended."""
+This page is written by `make networks`, which takes hours on a small machine and goes on where it
+was ended."""
 
 
 def report(sizes: Outcomes, outcomes: Outcomes, most_parameters: int) -> list[str]:
     """The page's lines. sizes: of all networks; outcomes: of those that were tried."""
     versions = f"torchvision {torchvision.__version__}, timm {timm.__version__}"
-    lines = INTRODUCTION.format(logits=LOGITS_WITHIN, maps=MAPS_WITHIN).splitlines()
+    said = INTRODUCTION.format(logits=LOGITS_WITHIN, maps=MAPS_WITHIN, cancelled=CANCELLED)
+    lines = said.splitlines()
     lines += ["", f"Made with {versions}, torch {torch.__version__}, on a CPU.", ""]
     lines += ["## Shares", "", *_shares(sizes, outcomes, most_parameters), ""]
     for library in LIBRARIES:

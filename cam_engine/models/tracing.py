@@ -32,6 +32,7 @@ _CHANGED = (0.3, 0.7)  # where the middle of the part of the image that is chang
 _CHANGED_SIDE = 1 / 8  # of the image's
 _IN_ORDER = 0.75  # of pairs of cells; by chance it is half of them
 _ALIKE = 0.5  # of what the cells that changed most have changed
+_FEWEST_CELLS = 4  # a side: of fewer, each lies where the image was changed, or next to it
 _PASSED_THROUGH = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d)
 _NODES_OF_RELU = frozenset({"ReluBackward0", "ThresholdBackward0", "HardtanhBackward0"})
 _NODES_OF_COPIES = frozenset({"CloneBackward0", "AliasBackward0"})
@@ -69,7 +70,7 @@ def traced_layout(
     """
     image = _noise(network, input_size, seed=0)
     logits, outputs = _run(network, image)
-    reached = _in_order(network, image, [*_reached(logits, outputs)])
+    reached = _in_order(network, image, _reached(logits, outputs))
     graph = _Graph(logits)
     passed = [one for one in reached if graph.is_passed_by_all(one.tensor.grad_fn)]
     by_module = {one.module: one for one in reached}
@@ -163,24 +164,30 @@ def _watched(
             handle.remove()
 
 
-def _reached(logits: Tensor, outputs: Sequence[_Output]) -> Iterator[_Output]:
-    """Those whose cells the logits depend on: a class token's block may leave all others out."""
+def _reached(logits: Tensor, outputs: Sequence[_Output]) -> list[_Output]:
+    """Those whose cells the logits depend on: a class token's block may leave all others out.
+
+    Where no gradient has a number, as of a head of zeros, or all have none: what the graph says.
+    """
     wanted = [one for one in outputs if one.tensor.requires_grad]
+    if not wanted or logits.grad_fn is None:
+        return []
     score = (logits * torch.linspace(1, 2, logits.shape[1], device=logits.device)).sum()
     gradients: Sequence[Tensor | None] = torch.autograd.grad(
         score, [one.tensor for one in wanted], allow_unused=True, retain_graph=True
     )
-    for one, gradient in zip(wanted, gradients, strict=True):
-        if gradient is None:
-            continue
-        cells = gradient if one.tokens is None else gradient[:, one.tokens :]
-        if cells.is_meta or bool(cells.count_nonzero()):  # without numbers nobody can tell
-            yield one
+    connected = [
+        (one, gradient if one.tokens is None else gradient[:, one.tokens :])
+        for one, gradient in zip(wanted, gradients, strict=True)
+        if gradient is not None
+    ]
+    if logits.is_meta:
+        return [one for one, _ in connected]
+    reached = [one for one, cells in connected if bool(cells.count_nonzero())]
+    return reached or [one for one, _ in connected]
 
 
-def _in_order(
-    network: nn.Module, image: Tensor, outputs: Sequence[_Output]
-) -> list[_Output]:
+def _in_order(network: nn.Module, image: Tensor, outputs: Sequence[_Output]) -> list[_Output]:
     """Those that change where the image is changed, seen in one more pass.
 
     Tokens that were sorted into windows are as many as those of a grid, but do not lie as in it.
@@ -230,6 +237,8 @@ def _changes_in_place(changes: Tensor) -> bool:
     however much those have changed. Where attention looks everywhere, all change alike.
     """
     height, width = changes.shape
+    if min(height, width) < _FEWEST_CELLS:
+        return True
     inside = torch.zeros_like(changes, dtype=torch.bool)
     inside[_span(_CHANGED[0], height), _span(_CHANGED[1], width)] = True
     here, elsewhere = changes[inside], changes[~inside]
