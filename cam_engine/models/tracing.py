@@ -68,10 +68,10 @@ def traced_layout(
     recorded: what its library records of its stages, which is taken where early, mid and late have
     a grid and reach the logits. Raises ArchitectureUnknown where nothing does.
     """
-    image = _noise(network, input_size, seed=0)
+    image = _noise(network, input_size, seed=0).requires_grad_()
     logits, outputs = _run(network, image)
     reached = _in_order(network, image, _reached(logits, outputs))
-    graph = _Graph(logits)
+    graph = _Graph(logits, image)
     passed = [one for one in reached if graph.is_passed_by_all(one.tensor.grad_fn)]
     by_module = {one.module: one for one in reached}
     if recorded is not None and _holds(recorded, by_module):
@@ -125,7 +125,7 @@ def _run(network: nn.Module, image: Tensor) -> tuple[Tensor, list[_Output]]:
         if name and not isinstance(module, _PASSED_THROUGH)
     ]
     with _watched(network, names, keep), torch.enable_grad():
-        logits: object = network(image.clone().requires_grad_())
+        logits: object = network(image)
     if not isinstance(logits, Tensor) or logits.ndim != len(("image", "class")):
         raise ArchitectureUnknown(
             f"{type(network).__name__} does not answer with logits (images, classes)"
@@ -198,7 +198,7 @@ def _in_order(network: nn.Module, image: Tensor, outputs: Sequence[_Output]) -> 
     rows, columns = (
         _span(at, length) for at, length in zip(_CHANGED, (height, width), strict=True)
     )
-    changed = image.clone()
+    changed = image.detach().clone()
     changed[..., rows, columns] = _noise(network, (height, width), seed=1)[..., rows, columns]
     changes: dict[str, Tensor] = {}
     by_module = {one.module: one for one in outputs}
@@ -217,10 +217,11 @@ def _in_order(network: nn.Module, image: Tensor, outputs: Sequence[_Output]) -> 
     ]
 
 
-def _span(at: float, length: int) -> slice:
+def _span(at: float, length: int, around: int = 0) -> slice:
     """Of the part that is changed, along a side of so many pixels or cells; at least one."""
     start = math.floor((at - _CHANGED_SIDE / 2) * length)
-    return slice(start, max(math.ceil((at + _CHANGED_SIDE / 2) * length), start + 1))
+    stop = max(math.ceil((at + _CHANGED_SIDE / 2) * length), start + 1)
+    return slice(max(start - around, 0), stop + around)
 
 
 def _cells(values: Tensor, output: _Output) -> Tensor:
@@ -234,17 +235,21 @@ def _changes_in_place(changes: Tensor) -> bool:
     """Whether cells (h, w) of that part have changed more than others, or all have alike, or NaN.
 
     They have changed more if most of them did than most others, which no few cells can spoil,
-    however much those have changed. Where attention looks everywhere, all change alike.
+    however much those have changed. Where attention looks everywhere, all change alike; padding may
+    have moved what has changed by a cell.
     """
-    height, width = changes.shape
-    if min(height, width) < _FEWEST_CELLS:
+    if min(changes.shape) < _FEWEST_CELLS:
         return True
-    inside = torch.zeros_like(changes, dtype=torch.bool)
-    inside[_span(_CHANGED[0], height), _span(_CHANGED[1], width)] = True
-    here, elsewhere = changes[inside], changes[~inside]
-    more = (here[:, None] > elsewhere[None]).float().mean()
-    most = changes.flatten().topk(len(here)).values.sum()
-    return not (bool(more < _IN_ORDER) and bool(here.sum() < _ALIKE * most))
+    rows, columns = (_span(at, side) for at, side in zip(_CHANGED, changes.shape, strict=True))
+    is_inside = torch.zeros_like(changes, dtype=torch.bool)
+    is_inside[rows, columns] = True
+    inside, elsewhere = changes[is_inside], changes[~is_inside].sort().values
+    outranked = torch.searchsorted(elsewhere, inside).float().mean()
+    rows, columns = (_span(at, side, 1) for at, side in zip(_CHANGED, changes.shape, strict=True))
+    around = changes[rows, columns]
+    most = changes.flatten().topk(around.numel()).values.sum()
+    is_elsewhere = bool(outranked < _IN_ORDER * len(elsewhere))
+    return not (is_elsewhere and bool(around.sum() < _ALIKE * most))
 
 
 def _output(module: str, tensor: Tensor, input_size: tuple[int, int]) -> _Output | None:
@@ -352,7 +357,7 @@ def _of_block(block: str, outputs: Sequence[_Output]) -> _Output:
 class _Graph:
     """What autograd has recorded of one pass."""
 
-    def __init__(self, logits: Tensor) -> None:
+    def __init__(self, logits: Tensor, image: Tensor) -> None:
         self.consumers: dict[object, list[object]] = defaultdict(list)
         order = self._in_order(logits.grad_fn)
         self._to_logits: dict[object, int] = defaultdict(int, {logits.grad_fn: 1})
@@ -363,9 +368,9 @@ class _Graph:
                 self._to_logits[source] %= _PRIME
         self._from_image: dict[object, int] = defaultdict(int)
         for node in reversed(order):
-            sources = _sources(node)
-            ways = sum(self._from_image[source] for source in sources) if sources else 1
-            self._from_image[node] = ways % _PRIME
+            ways = sum(self._from_image[source] for source in _sources(node))
+            is_image = getattr(node, "variable", None) is image
+            self._from_image[node] = (ways + is_image) % _PRIME
         self._ways = self._from_image[logits.grad_fn]
 
     def is_passed_by_all(self, node: object) -> bool:

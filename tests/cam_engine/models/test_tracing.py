@@ -246,18 +246,26 @@ def test_tokens_of_an_image_that_is_not_square(size: tuple[int, int], grid: tupl
     assert [one.grid for one in grids_of(network, layout, size)] == [grid] * 3
 
 
-def test_where_the_class_token_is_read_the_last_block_is_tapped_at_its_norm():
+def test_where_the_class_token_is_read_the_last_block_is_left_out():
     """Nothing flows from the logits to the other tokens that the last block has made."""
     layout = traced_layout(seeded(lambda: Tokens(1, pool="first")), SQUARE)
-    assert modules(layout) == ["blocks.1", "blocks.3", "blocks.5.norm1"]
+    assert modules(layout) == ["blocks.0", "blocks.2", "blocks.4"]
+
+
+def windows(side: int, window: int) -> Tensor:
+    """Where each token of a grid is from, window by window."""
+    count = side // window
+    cells = torch.arange(side**2).reshape(count, window, count, window)
+    return cells.transpose(1, 2).flatten()
 
 
 def test_tokens_that_do_not_lie_as_in_the_image_are_not_tapped():
-    """As windows keep them: a fold to the grid would show each cell in another's place."""
-    order = torch.arange(64).reshape(2, 4, 2, 4).permute(0, 2, 1, 3).flatten()
-    with pytest.raises(ArchitectureUnknown, match="lie as in the image"):
-        traced_layout(seeded(lambda: Tokens(0, order=order)), SQUARE)
-    in_order = traced_layout(seeded(lambda: Tokens(0, order=torch.arange(64))), SQUARE)
+    """A fold of them to the grid would show each cell in another's place."""
+    for order in (windows(16, 4), windows(16, 2), torch.arange(256).flip(0)):
+        sorted_anew = seeded(lambda order=order: Tokens(0, patch=4, order=order))
+        with pytest.raises(ArchitectureUnknown, match="lie as in the image"):
+            traced_layout(sorted_anew, SQUARE)
+    in_order = traced_layout(seeded(lambda: Tokens(0, patch=4, order=windows(16, 1))), SQUARE)
     assert modules(in_order)[-1] == "blocks.5"
 
 
@@ -312,7 +320,7 @@ def test_a_record_that_does_not_reach_the_logits_is_not_taken():
     network = seeded(lambda: Tokens(1, pool="first"))
     stages = tuple(Stage(f"b{n}", f"blocks.{n}", Tap(f"blocks.{n}", SIGNED)) for n in (1, 3, 5))
     layout = traced_layout(network, SQUARE, Layout(stages, "b1", "b3", "b5"))
-    assert modules(layout)[-1] == "blocks.5.norm1"
+    assert modules(layout)[-1] == "blocks.4"
 
 
 class Auxiliary(Pooled):
@@ -380,8 +388,12 @@ REAL = {
         ("blocks.15.norm1", 14),
         ("blocks.23.norm1", 14),
     ),
-    ("timm", "tnt_s_patch16_224"): (("blocks.3", 14), ("blocks.7", 14), ("blocks.11", 14)),
-    ("timm", "xception"): (("block4", 37), ("block12", 10), ("act4", 10)),
+    ("timm", "tnt_s_patch16_224"): (
+        ("blocks.3.norm1_proj", 14),
+        ("blocks.7.norm1_proj", 14),
+        ("blocks.11.norm1_proj", 14),
+    ),
+    ("timm", "xception"): (("block3.rep.0", 37), ("block12.rep.0", 19), ("act4", 10)),
     ("timm", "hiera_tiny_224"): (("patch_embed.proj", 56), ("patch_embed", 56), ("blocks.11", 7)),
 }
 
