@@ -32,7 +32,7 @@ from benchmarks.networks_check import (
 from benchmarks.networks_report import report
 
 MILLION = 1_000_000
-FIRST_OF_FAMILY = 2
+FIRST_OF_FAMILY = 1
 Key = tuple[str, str]  # library, name
 
 
@@ -81,7 +81,7 @@ def _sized(library: str, name: str) -> Outcome:
 
 
 def chosen(sizes: dict[Key, Outcome], arguments: argparse.Namespace) -> list[Outcome]:
-    """Those to be tried: torchvision's first; of each library two of each family, then the rest.
+    """Those to be tried: torchvision's first; of each library one of each family, then the rest.
 
     Smallest first: a run that ends early has been through all families.
     """

@@ -31,7 +31,7 @@ PEER_CLASSES = {"gradcam": "GradCAM", "layercam": "LayerCAM"}
 
 # What a network is held to: relative to the largest logit, and of maps that go from 0 to 1.
 LOGITS_WITHIN = 1e-4
-MAPS_WITHIN = 1e-3
+MAPS_WITHIN = 1e-2
 CANCELLED = 0.05  # a map whose maximum is less of what was summed up is compared on that scale
 ELSEWHERE_WITHIN = 0.5
 

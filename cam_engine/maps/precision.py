@@ -116,7 +116,7 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
 
 def _mind_gradient(_module: nn.Module, _inputs: object, output: Tensor) -> None:
     if output.requires_grad and len(output) == 1:
-        output.register_hook(_of_whole_image)
+        output.register_hook(_of_whole_image)  # type: ignore[no-untyped-call]
 
 
 def _of_whole_image(gradient: Tensor) -> Tensor:

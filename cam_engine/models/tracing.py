@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from cam_engine.errors import ArchitectureUnknown
+from cam_engine.errors import ArchitectureUnknown, InvalidOption
 from cam_engine.models.architectures import Layout, Sign, Stage, Tap
 
 _LEVELS = {"early": 8, "mid": 16, "late": 32}  # pixels a cell
@@ -66,7 +66,8 @@ def traced_layout(
     """The layout of a network in eval mode, for images of (height, width) pixels.
 
     recorded: what its library records of its stages, which is taken where early, mid and late have
-    a grid and reach the logits. Raises ArchitectureUnknown where nothing does.
+    a grid and reach the logits. Raises ArchitectureUnknown where nothing does, and InvalidOption
+    where the network does not run on images of that size.
     """
     image = _noise(network, input_size, seed=0).requires_grad_()
     logits, outputs = _run(network, image)
@@ -124,13 +125,19 @@ def _run(network: nn.Module, image: Tensor) -> tuple[Tensor, list[_Output]]:
         for name, module in network.named_modules()
         if name and not isinstance(module, _PASSED_THROUGH)
     ]
-    with _watched(network, names, keep), torch.enable_grad():
-        logits: object = network(image)
+    input_size = image.shape[2], image.shape[3]
+    try:
+        with _watched(network, names, keep), torch.enable_grad():
+            logits: object = network(image)
+    except (AssertionError, IndexError, RuntimeError, ValueError) as error:
+        said = str(error).partition("\n")[0] or type(error).__name__
+        raise InvalidOption(
+            f"{type(network).__name__} takes no images of {input_size[0]}x{input_size[1]} px: {said}"
+        ) from error
     if not isinstance(logits, Tensor) or logits.ndim != len(("image", "class")):
         raise ArchitectureUnknown(
             f"{type(network).__name__} does not answer with logits (images, classes)"
         )
-    input_size = image.shape[2], image.shape[3]
     found = (_output(name, tensor, input_size) for name, tensor in kept.items())
     containers = {name for name, module in network.named_modules() if [*module.children()]}
     return logits, [
@@ -148,8 +155,9 @@ def _watched(
     """
 
     def hook(name: str, output: object) -> Tensor | None:
-        is_kept = isinstance(output, Tensor) and output.ndim in (3, 4)
-        return watch(name, output) if is_kept else None
+        if isinstance(output, Tensor) and output.ndim in (3, 4):
+            return watch(name, output)
+        return None
 
     handles = [
         network.get_submodule(name).register_forward_hook(
@@ -227,7 +235,7 @@ def _span(at: float, length: int, around: int = 0) -> slice:
 def _cells(values: Tensor, output: _Output) -> Tensor:
     """(1, ...) as the output is laid out -> (h, w), summed over channels."""
     if output.tokens is not None:
-        return values[0, output.tokens :].sum(1).unflatten(0, output.grid)
+        return values[0, output.tokens :].sum(1).reshape(output.grid)
     return values[0].sum(0 if output.channels is None else 2)
 
 

@@ -13,7 +13,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from cam_engine.errors import ArchitectureUnknown
+from cam_engine.errors import ArchitectureUnknown, InvalidOption
 from cam_engine.maps.explainer import Explainer
 from cam_engine.maps.grids import grids_of
 from cam_engine.models.architectures import Layout, Sign, Stage, Tap
@@ -416,3 +416,49 @@ def test_real_networks_from_a_file_to_their_maps(library: str, name: str, tmp_pa
     expected = REAL[library, name]
     assert modules(classifier.layout) == [module for module, _ in expected]
     assert [layer.grid for layer in explanation.layers] == [(side, side) for _, side in expected]
+
+
+def saved(folder: Path, network: nn.Module, name: str, size: tuple[int, int]) -> Path:
+    content = {"model_name": name, "state_dict": network.state_dict(), "input_size": list(size)}
+    torch.save(content, folder / "best.pt")
+    return folder / "best.pt"
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "grids"),
+    [
+        ("resnet26", (96, 96), [(12, 12), (6, 6), (3, 3)]),
+        ("convnext_atto", (600, 448), [(75, 56), (37, 28), (18, 14)]),
+        ("vit_tiny_patch16_224", (160, 224), [(10, 14)] * 3),
+        ("swin_tiny_patch4_window7_224", (320, 448), [(40, 56), (20, 28), (10, 14)]),
+        ("maxvit_nano_rw_256", (160, 224), [(20, 28), (10, 14), (5, 7)]),
+    ],
+)
+def test_sizes_that_networks_are_not_made_for_at_first(
+    name: str, size: tuple[int, int], grids: list[tuple[int, int]], tmp_path: Path
+):
+    torch.manual_seed(0)
+    own = timm.get_pretrained_cfg(name)
+    options = {"img_size": size} if own.fixed_input_size else {}
+    network = timm.create_model(name, num_classes=3, **options).eval()
+    classifier = load_classifier(saved(tmp_path, network, name, size))
+    image = torch.randn(1, 3, *size)
+    with torch.no_grad():
+        torch.testing.assert_close(classifier.network(image), network(image))
+    found = grids_of(classifier.network, classifier.layout, size)
+    assert [one.grid for one in found] == grids
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "said"),
+    [
+        ("hrnet_w18_small", (600, 448), "takes no images of 600x448 px: The size of tensor a"),
+        ("levit_128s", (160, 224), "takes images of 224x224 px only"),
+    ],
+)
+def test_sizes_that_a_network_cannot_take_are_said_in_a_sentence(
+    name: str, size: tuple[int, int], said: str, tmp_path: Path
+):
+    path = saved(tmp_path, timm.create_model(name, num_classes=3), name, size)
+    with pytest.raises(InvalidOption, match=said):
+        load_classifier(path)
