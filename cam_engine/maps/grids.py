@@ -30,7 +30,8 @@ def layer_grids(
     """Early, mid and late of a network for images of (height, width) pixels.
 
     The network is built and run on the meta device where its code allows that: no memory is filled,
-    nothing is multiplied. Raises ArchitectureUnknown, or LayerNotSpatial where the images are too small for it.
+    nothing is multiplied. Raises ArchitectureUnknown, or LayerNotSpatial where the images are too
+    small for it.
     """
     row = find_architecture(architecture)
     naming = libraries_of(architecture)[0] if row is None else "torchvision"

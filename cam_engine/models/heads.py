@@ -112,10 +112,13 @@ def headed(
 
 
 def last_layer(network: nn.Module, region: str) -> str | None:
-    """Dotted name of the last linear layer, or convolution, of the region; None without one."""
+    """Dotted name of the last linear layer, or convolution, of the region; None without one.
+
+    region: dotted name, "" for the whole network.
+    """
     within = network.get_submodule(region)
     names = [
-        f"{region}.{name}" if name else region
+        ".".join(part for part in (region, name) if part)
         for name, module in within.named_modules()
         if isinstance(module, nn.Linear | nn.Conv2d)
     ]
