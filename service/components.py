@@ -160,6 +160,7 @@ class Components:
 def build(settings: Settings) -> Components:
     """The parts, wired together; nothing is loaded yet. Raises InvalidOption."""
     resolve_device(settings.device)
+    register(settings.networks)
     reuse_large_blocks()
     keep_opencv_to_its_thread()
     metrics = Metrics()

@@ -1,15 +1,15 @@
 """Networks of a lab's own: code that the operator installs and names, never what a file names.
 
-A factory is found by `package.module:factory`, or by the name of an entry point in the group
-`gradcam.networks` (https://packaging.python.org/en/latest/specifications/entry-points/). It is
-called with the number of classes, and answers with the network or with an `OwnNetwork`.
+A factory is found by `package.module:factory`, by a name that was registered, or by that of an
+entry point in the group `gradcam.networks`
+(https://packaging.python.org/en/latest/specifications/entry-points/). It is called with the number
+of classes, and answers with the network or with an `OwnNetwork`.
 """
 
 from __future__ import annotations
 
 import importlib
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 
@@ -19,7 +19,8 @@ from cam_engine.errors import ArchitectureUnknown, InvalidOption
 from cam_engine.images.preparing import IMAGENET_MEAN, IMAGENET_STD, Channels
 
 GROUP = "gradcam.networks"
-VARIABLE = "GRADCAM_NETWORKS"  # "name=package.module:factory", several with commas between
+
+_registered: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +43,23 @@ class OwnNetwork:
 Factory = Callable[[int], nn.Module | OwnNetwork]
 
 
-def find_factory(name: str) -> Factory | None:
-    """The factory of that name, or None: one that is named in the environment, or installed.
+def register(networks: Sequence[str]) -> None:
+    """Make factories known to this process by the names that files have in `model_name`.
 
-    "package.module:factory" is only looked up where `named_factory` is asked. Raises InvalidOption
-    for one that cannot be imported.
+    networks: "name=package.module:factory" each. Raises InvalidOption where one is not there.
     """
-    named = _in_environment().get(name)
+    for one in networks:
+        name, _, place = (part.strip() for part in one.partition("="))
+        named_factory(place)
+        _registered[name] = place
+
+
+def find_factory(name: str) -> Factory | None:
+    """The factory of that name, or None: one that was registered, or is installed.
+
+    Raises InvalidOption for one that cannot be imported.
+    """
+    named = _registered.get(name)
     if named is not None:
         return named_factory(named)
     found = next(iter(entry_points(group=GROUP, name=name)), None)
@@ -94,8 +105,3 @@ def made(name: str, factory: Factory, num_classes: int) -> OwnNetwork:
             f"network {name}: its factory answered with {type(answer).__name__}, not with a module"
         )
     return answer
-
-
-def _in_environment() -> dict[str, str]:
-    pairs = (one.partition("=") for one in os.environ.get(VARIABLE, "").split(",") if one.strip())
-    return {name.strip(): place.strip() for name, _, place in pairs}
