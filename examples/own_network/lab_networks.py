@@ -1,4 +1,6 @@
-"""A network of a lab's own, installed beside gradcam-service so that its checkpoints can be read."""
+"""A network of a lab's own, installed beside gradcam-service, which then reads its checkpoints."""
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +13,12 @@ class ParasiteNet(nn.Module):
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        sides = (3, 16, 32, 64, 128)
-        for number, (before, after) in enumerate(zip(sides, sides[1:]), start=1):
+        widths = (3, 16, 32, 64, 128)
+        for number, (before, after) in enumerate(pairwise(widths), start=1):
             stride = 4 if number == 1 else 2
             layers = [nn.Conv2d(before, after, 3, stride, 1), nn.BatchNorm2d(after), nn.ReLU()]
             self.add_module(f"block{number}", nn.Sequential(*layers))
-        self.head = nn.Linear(2 * sides[-1], classes)
+        self.head = nn.Linear(2 * widths[-1], classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, h, w) -> logits (N, classes)."""

@@ -9,7 +9,6 @@ import pickletools
 import resource
 import struct
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +84,9 @@ def test_plain_values_are_what_unpickling_makes_of_them(protocol: int) -> None:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS[2:])
 @pytest.mark.parametrize("make", [Slots, NewArguments, object])
-def test_objects_are_records(protocol: int, make: Callable[[], object]) -> None:
+def test_objects_are_records(protocol: int, make: type) -> None:
+    if make is NewArguments and protocol < 4:
+        pytest.skip("written as a call of a call, which has no name")
     value = read_pickle(io.BytesIO(pickle.dumps(make(), protocol))).value
     assert isinstance(value, Call)
     assert value.name.endswith(make.__name__)
@@ -188,15 +189,7 @@ def test_any_opcodes_in_any_order_read_or_are_refused(pieces: list[bytes]) -> No
         value = read_pickle(io.BytesIO(data)).value
         plain(value, None, Budget(1000))
         shallow(value)
-    except (
-        ValueError,
-        KeyError,
-        IndexError,
-        TypeError,
-        RecursionError,
-        UnicodeError,
-        OverflowError,
-    ):
+    except (ValueError, LookupError, TypeError, RecursionError, OverflowError):
         return
 
 
