@@ -30,7 +30,7 @@ from benchmarks.load_engine import BATCH_SIZE, Engine, engine
 from benchmarks.load_processes import Cores, Peer, ServedModel, missing_packages, peer, service
 from benchmarks.speed import checkpoint_of
 from cam_engine.images.decoding import IMAGE_SUFFIXES
-from tests.serving import Server
+from processes.serving import Server
 
 MODELS = ("densenet121", "efficientnet_b1")
 SAMPLE = Path(__file__).parents[1] / "sample/results"

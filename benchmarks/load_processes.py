@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.serving import Server, running
+from processes.eventually import eventually
+from processes.serving import Server, running
 
 PEER_PACKAGES = ("litserve", "torchcam")
 _START_SECONDS = 120.0
@@ -124,12 +124,16 @@ def peer(model: ServedModel, cores: Cores, scratch: Path) -> Iterator[Peer]:
 
 
 def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log_file: Path) -> None:
-    until = time.monotonic() + _START_SECONDS
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            if httpx.get(f"{url}/health").status_code == httpx.codes.OK:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
-    raise RuntimeError(f"LitServe did not start:\n{log_file.read_text()}")
+    def look() -> bool:
+        if process.poll() is not None:
+            raise RuntimeError(f"LitServe did not start:\n{log_file.read_text()}")
+        return httpx.get(f"{url}/health").is_success
+
+    eventually(
+        "LitServe answers",
+        look,
+        seconds=_START_SECONDS,
+        pause=0.2,
+        not_yet=httpx.TransportError,
+        evidence=log_file.read_text,
+    )

@@ -14,7 +14,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from benchmarks.documents import replace_block
-from tests.serving import Server, running
+from processes.serving import Server, running
 
 SAMPLE = Path(__file__).resolve().parent.parent / "sample/results"
 SIDE = 1024

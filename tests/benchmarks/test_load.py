@@ -20,7 +20,7 @@ import pytest
 from benchmarks import load_client as client
 from benchmarks import load_report as report
 from benchmarks.load_processes import Cores, ServedModel, missing_packages, peer
-from tests.serving import running
+from processes.serving import running
 
 PNG = b"\x89PNG\r\n\x1a\n..."
 

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import pytest
 from PIL import Image
 
-from tests.serving import running
+from processes.serving import running
 
 pytestmark = pytest.mark.system
 

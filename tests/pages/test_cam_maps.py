@@ -11,8 +11,8 @@ from playwright.sync_api import Browser, Page
 
 from cam_engine.pictures.rendering import full_size_map
 from cam_engine.results import FloatMap, LayerMap
+from processes.serving import Server
 from tests.pages.conftest import opened
-from tests.serving import Server
 
 _MOST_DIFFERENCE = 2e-4  # of 1; a grey level is 4e-3
 _DRAWN = """async ([cells, grid, height, width]) => {

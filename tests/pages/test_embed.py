@@ -18,9 +18,9 @@ import pytest
 from playwright.sync_api import Browser, Frame, Locator, Page, expect
 
 from cam_engine.images.png import read_png_text
+from processes.redis_server import free_port
+from processes.serving import Server, running
 from tests.pages.conftest import until
-from tests.redis_server import free_port
-from tests.serving import Server, running
 
 pytestmark = pytest.mark.system
 

@@ -9,10 +9,10 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
+from processes.serving import Server
 from tests.pages.conftest import until
 from tests.pages.holding import Holding
 from tests.pages.test_experiment import IMAGES, LIFECYCLE, open_experiment
-from tests.serving import Server
 
 pytestmark = pytest.mark.system
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from processes.serving import Server
 from tests.pages.conftest import until
 from tests.pages.holding import Holding
 from tests.pages.test_experiment import CB, LIFECYCLE
 from tests.pages.test_signin import KEY, locked, sign_in
-from tests.serving import Server
 
 pytestmark = pytest.mark.system
 

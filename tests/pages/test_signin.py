@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from processes.serving import Server, running
 from tests.pages.conftest import until
-from tests.serving import Server, running
 
 pytestmark = pytest.mark.system
 

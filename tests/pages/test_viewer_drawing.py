@@ -15,8 +15,8 @@ from playwright.sync_api import Page
 
 from cam_engine.options import COLORMAPS
 from cam_engine.pictures.rendering import colour_table
+from processes.serving import Server
 from tests.pages.viewing import CELL, decoded, drawn, experiment_of, noise, show, upload
-from tests.serving import Server
 
 _COLOURS = Path(__file__).resolve().parents[2] / "service/static/viewer/colours.js"
 _EXPLANATIONS = "/v1/explanations"

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
+from processes.serving import Server
 from service.http.problems import MEDIA_TYPE, PROBLEMS
-from tests.serving import Server
 
 EXPLANATIONS = "/v1/explanations"
 JSON = {"Accept": "application/json"}

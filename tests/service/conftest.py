@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from processes.serving import Server, running
 from service.http.security import new_key
 from tests.service.odd_root import OddRoot, build_odd_root
-from tests.serving import Server, running
 
 PLAIN_KEY = "plain-key-of-the-tests"
 BURNT_KEY = "key-for-the-rate-limit"

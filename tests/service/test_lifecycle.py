@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from processes.serving import Server, running
 from tests.service.asking import (
     CB,
     EXPLANATIONS,
@@ -26,7 +27,6 @@ from tests.service.asking import (
 )
 from tests.service.odd_root import OddRoot
 from tests.service.raw_http import connected, read_answer, upload_body, upload_head
-from tests.serving import Server, running
 
 pytestmark = pytest.mark.system
 

@@ -19,7 +19,7 @@ import numpy as np
 import redis
 
 from cam_engine.images.png import encode_png, read_png_text
-from tests.jobs import Stack, stack
+from processes.jobs import Stack, stack
 
 OUTPUT = "gradcam_visualizations"
 KEY = "a key of the version before"

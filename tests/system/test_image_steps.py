@@ -28,8 +28,8 @@ import pytest
 import yaml
 from dockerfile_parse import DockerfileParser
 
-from tests.jobs import FINAL
-from tests.redis_server import free_port, running_redis
+from processes.jobs import FINAL
+from processes.redis_server import free_port, running_redis
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 from standardwebhooks import Webhook
 
-from tests.jobs import Stack, stack
+from processes.jobs import Stack, stack
 from tests.webhook_receiver import SECRET, Receiver, receiving
 
 pytestmark = pytest.mark.system

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 from cam_engine.images.png import encode_png, read_png_text
-from tests.jobs import Stack, copy_experiment, stack_on
-from tests.redis_server import running_redis
-from tests.serving import running
+from processes.jobs import Stack, copy_experiment, stack_on
+from processes.redis_server import running_redis
+from processes.serving import running
 from tests.system import previous_version
 
 pytestmark = pytest.mark.system

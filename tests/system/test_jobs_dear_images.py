@@ -8,8 +8,8 @@ import httpx
 import psutil
 import pytest
 
+from processes.jobs import Stack, stack
 from tests.hostile_images import png
-from tests.jobs import Stack, stack
 
 pytestmark = pytest.mark.system
 

@@ -19,8 +19,8 @@ import torch
 from PIL import Image
 
 from cam_engine.images.png import is_whole_png
-from tests.jobs import Stack, Worker, stack
-from tests.serving import running
+from processes.jobs import Stack, Worker, stack
+from processes.serving import running
 from tests.tcp_proxy import Proxy
 from worker.jobs.contract import Chunk
 from worker.jobs.coordination.queue import CHUNKS, ChunkQueue, make_celery

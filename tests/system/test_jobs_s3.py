@@ -18,7 +18,7 @@ import pytest
 import redis
 from PIL import Image
 
-from tests.jobs import Stack, stack
+from processes.jobs import Stack, stack
 from tests.s3_server import BUCKET, S3Server, running_s3
 from tests.service.asking import assert_problem
 

@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from cam_engine.images.png import is_whole_png
-from tests.jobs import Stack, copy_experiment, stack_on
-from tests.redis_server import running_redis
+from processes.jobs import Stack, copy_experiment, stack_on
+from processes.redis_server import running_redis
 from tests.system import previous_version
 
 pytestmark = pytest.mark.system

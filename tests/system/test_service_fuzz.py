@@ -18,9 +18,9 @@ import httpx
 import psutil
 import pytest
 
+from processes.serving import Server, running
 from service.http.problems import PROBLEMS
 from tests.hostile_images import HOSTILE
-from tests.serving import Server, running
 from tests.system.mangling import Mangled, dear, mangled, picture
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]

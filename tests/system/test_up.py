@@ -16,8 +16,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.jobs import copy_experiment
-from tests.redis_server import free_port
+from processes.jobs import copy_experiment
+from processes.redis_server import free_port
 
 pytestmark = pytest.mark.system
 

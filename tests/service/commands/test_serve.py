@@ -14,9 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from processes.serving import Server
 from tests.service.asking import assert_problem, facts, post_image, sound
 from tests.service.raw_http import connected, has_answered, read_answer, upload_head
-from tests.serving import Server
 
 pytestmark = pytest.mark.system
 

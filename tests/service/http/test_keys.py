@@ -9,9 +9,9 @@ import pytest
 from starlette.requests import Request
 
 from cam_engine.errors import InvalidOption
+from processes.redis_server import free_port
 from service.http.problems import ServiceError
 from service.http.security import OPEN, ApiKeys, RateLimit, is_loopback, new_key
-from tests.redis_server import free_port
 
 
 def request(server: tuple[str, int | None] | None = ("127.0.0.1", 8000), **headers: str) -> Request:

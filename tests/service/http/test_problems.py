@@ -18,6 +18,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from cam_engine.errors import CamError, OutOfMemory, OutputNotWritable
+from processes.serving import Server
 from service.app import create_app
 from service.http.problems import PROBLEMS, ServiceError, of_cam_error
 from service.settings import Settings
@@ -32,7 +33,6 @@ from tests.service.asking import (
 from tests.service.conftest import BURNT_KEY
 from tests.service.odd_root import CROPS, OddRoot
 from tests.service.raw_http import connected, has_answered, read_answer, upload_body, upload_head
-from tests.serving import Server
 
 MULTIPART = {"Content-Type": "multipart/form-data; boundary=b"}
 JSON_BODY = {"Content-Type": "application/json"}

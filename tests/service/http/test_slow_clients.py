@@ -13,6 +13,7 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp
 
+from processes.serving import Server
 from service.app import create_app
 from service.http import bodies as uploads
 from service.http.admission import Arrivals
@@ -22,7 +23,6 @@ from service.settings import Settings
 from service.watching.metrics import Metrics
 from tests.service.asking import post_image, sound, until
 from tests.service.raw_http import connected, read_answer, upload_body, upload_head
-from tests.serving import Server
 
 _HALF = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 _POST = (

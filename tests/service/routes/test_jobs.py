@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.jobs import Stack, stack
+from processes.jobs import Stack, stack
+from processes.serving import running
 from tests.service.asking import assert_problem, documented_body, until
-from tests.serving import running
 
 JOBS = "/v1/jobs"
 

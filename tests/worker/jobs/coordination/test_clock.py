@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from processes.redis_server import running_redis
 from tests.fake_clock import SetClock, fake_clock
-from tests.redis_server import running_redis
 from worker.jobs.contract import JobImage, JobModel, JobRecord, JobRequest
 from worker.jobs.redis.job_store import JobStore, connect
 from worker.jobs.settings import JobSettings

@@ -18,7 +18,7 @@ import pytest
 from pydantic import SecretStr
 from standardwebhooks import Webhook
 
-from tests.redis_server import free_port
+from processes.redis_server import free_port
 from worker.jobs.contract import JobImage, JobModel, JobRecord, JobRequest
 from worker.jobs.coordination.webhooks import Webhooks
 from worker.jobs.redis.job_store import JobStore

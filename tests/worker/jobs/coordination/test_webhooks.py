@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from standardwebhooks import Webhook
 
 from cam_engine.errors import InvalidOption
-from tests.redis_server import free_port
+from processes.redis_server import free_port
 from tests.webhook_receiver import SECRET, Receiver, receiving
 from worker.jobs.contract import JobImage, JobModel, JobRecord, JobRequest
 from worker.jobs.coordination.webhooks import Webhooks

@@ -25,7 +25,7 @@ from cam_engine.options import CamOptions, FigureStyle
 from cam_engine.outputs.files import PicturePaths
 from cam_engine.outputs.summaries import ModelSummary
 from cam_engine.pictures.recipes import Failed, RunFacts
-from tests.redis_server import free_port
+from processes.redis_server import free_port
 from tests.s3_server import BUCKET, S3Server, running_s3, serving
 from worker.jobs.contract import JobRequest
 from worker.jobs.outputs.objects import Objects
