@@ -13,9 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
-from processes.eventually import eventually
+from processes.eventually import eventually_answers
 from processes.serving import Server, running
 
 PEER_PACKAGES = ("litserve", "torchcam")
@@ -114,26 +112,12 @@ def peer(model: ServedModel, cores: Cores, scratch: Path) -> Iterator[Peer]:
         )
     try:
         url = f"http://127.0.0.1:{port}"
-        _wait_until_healthy(url, process, log_file)
+        eventually_answers(
+            f"{url}/health", process, seconds=_START_SECONDS, evidence=log_file.read_text
+        )
         started = Peer(f"{url}/predict", process.pid)
         os.killpg(process.pid, signal.SIGSTOP)
         yield started
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log_file: Path) -> None:
-    def look() -> bool:
-        if process.poll() is not None:
-            raise RuntimeError(f"LitServe did not start:\n{log_file.read_text()}")
-        return httpx.get(f"{url}/health").is_success
-
-    eventually(
-        "LitServe answers",
-        look,
-        seconds=_START_SECONDS,
-        pause=0.2,
-        not_yet=httpx.TransportError,
-        evidence=log_file.read_text,
-    )

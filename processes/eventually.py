@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import httpx
 
 _T = TypeVar("_T")
 
@@ -38,3 +41,25 @@ def eventually(
             more = f"\n{evidence()}" if evidence is not None else ""
             raise TimeoutError(f"not within {seconds:g} s: {awaited}; last seen: {seen!r}{more}")
         time.sleep(pause)
+
+
+def eventually_answers(
+    url: str,
+    process: subprocess.Popen[Any],
+    *,
+    seconds: float = 60.0,
+    evidence: Callable[[], object] | None = None,
+) -> None:
+    """Until a process that was just started answers there, whatever its status is below 400.
+
+    Raises AssertionError where the process ends, else as `eventually`.
+    """
+
+    def look() -> bool:
+        said = evidence() if evidence is not None and process.poll() is not None else ""
+        assert process.poll() is None, f"ended with {process.returncode}\n{said}"
+        return not httpx.get(url).is_error
+
+    eventually(
+        f"{url} answers", look, seconds=seconds, not_yet=httpx.TransportError, evidence=evidence
+    )

@@ -137,6 +137,16 @@ class Stack:
             evidence=lambda: self._evidence(id_),
         )
 
+    def wait_until_known(self, id_: str) -> None:
+        """Until the service knows the job, whose record was lost."""
+        address = f"{self.server.url}/v1/jobs/{id_}"
+        eventually(
+            f"job {id_} is known",
+            lambda: httpx.get(address).status_code != 404,
+            seconds=90,
+            pause=0.2,
+        )
+
     def _evidence(self, id_: str) -> str:
         logs = [worker.log_file.read_text()[-3000:] for worker in self.workers]
         return "\n".join([str(self.job(id_)), *logs])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
+from processes.eventually import eventually
 from processes.serving import Server
 from service.http.problems import MEDIA_TYPE, PROBLEMS
 
@@ -119,18 +119,9 @@ def together(calls: Sequence[Callable[[], _Answer]]) -> list[_Answer]:
         return [future.result() for future in [pool.submit(call) for call in calls]]
 
 
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait for what must come to pass."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.02)
-
-
 def logged(server: Server, **wanted: object) -> dict[str, Any]:
     """The one line of the log that holds these entries; it may come after the answer."""
-    until(lambda: bool(log_lines(server, **wanted)))
-    [line] = log_lines(server, **wanted)
+    [line] = eventually(f"{wanted} are logged", lambda: log_lines(server, **wanted))
     return line
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from processes.eventually import eventually
 from worker.jobs.contract import Chunk, ItemFailure, JobImage, JobModel, JobRecord, JobRequest
 from worker.jobs.redis.job_store import JobStore
 from worker.jobs.redis.shared_state import CLAIM_SECONDS, Claim
@@ -290,8 +290,7 @@ def test_what_is_forgotten_leaves_nothing(store: JobStore) -> None:
     store.remember_choice(JOB, 1, [0])
     store.end(JOB, "partial", None, SOON)
     store.forget(JOB)
-    time.sleep(1.1)  # the lease runs out by itself
-    assert store.client.keys("*job*") == []
+    eventually("the lease runs out by itself", lambda: store.client.keys("*job*") == [])
 
 
 def test_jobs_that_are_over_expire(store: JobStore) -> None:
