@@ -53,9 +53,7 @@ class Jobs:
             id=f"{number:032x}",
             created_at=datetime.now(UTC),
             request=JobRequest(experiment=self.experiment, name=f"set{number}", **options),
-            models=(
-                JobModel(id=f"{self.experiment}/{MODEL}", name=MODEL, checkpoint_sha256=SHA),
-            ),
+            models=(JobModel(id=f"{self.experiment}/{MODEL}", name=MODEL, checkpoint_sha256=SHA),),
             image_count=images,
             output=f"{self.experiment}/gradcam_visualizations",
         )
@@ -224,7 +222,7 @@ def finish(jobs: Jobs, job: str, succeeded: list[int], failed: dict[int, ItemFai
 def test_a_job_ends_by_how_its_images_went(jobs: Jobs, failed: int, status: str) -> None:
     job = jobs.accept(images=4)
     jobs.coordinator.round()
-    whys = {i: UNREADABLE for i in range(4 - failed, 4)}
+    whys = dict.fromkeys(range(4 - failed, 4), UNREADABLE)
     finish(jobs, job, list(range(4 - failed)), whys)
     assert jobs.state(job).status == "running"
     jobs.coordinator.advance(job)

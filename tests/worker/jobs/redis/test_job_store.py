@@ -183,16 +183,6 @@ def test_a_retry_gives_out_what_did_not_succeed(store: JobStore) -> None:
     assert counts(store) == ("queued", 4, 0, 0)
 
 
-def test_a_key_belongs_to_whoever_came_first(store: JobStore) -> None:
-    first = Claim("d1", JOB, accepting=True)
-    assert store.claim_key("k", "d1", JOB) == first
-    assert store.claim_key("k", "d2", OTHER) == first
-    store.release_key("k", "d2", OTHER)  # not theirs
-    assert store.claim_key("k", "d2", OTHER) == first
-    store.release_key("k", "d1", JOB)
-    assert store.claim_key("k", "d2", OTHER) == Claim("d2", OTHER, accepting=True)
-
-
 def test_a_claim_lasts_only_once_its_job_is_there(store: JobStore) -> None:
     store.claim_key("k", "d", JOB)
     name = store.key_name("k")
