@@ -126,7 +126,7 @@ def read_outcomes(copy: Path) -> dict[str, str]:
     """Mutmut's word for each change, by its name."""
     lines = mutmut(copy, "results", "--all", "true", quiet=True).splitlines()
     pairs = (line.strip().rsplit(": ", 1) for line in lines if ": " in line)
-    return {key: word for key, word in pairs}
+    return dict(pairs)
 
 
 if __name__ == "__main__":

@@ -259,7 +259,7 @@ def test_a_canceled_job_that_nobody_works_on_ends(jobs: Jobs) -> None:
     assert (state.status, state.progress.skipped) == ("canceled", 4)
     assert jobs.manifest_status(job) == "canceled"
     assert jobs.out(job) == []
-    jobs.places.output(state.record).acquire(MODEL, "f" * 32)  # its folder is free
+    assert not (jobs.output(job) / MODEL / ".gradcam.lock").exists()
 
 
 def test_a_canceled_job_ends_once_its_worker_has_let_go(jobs: Jobs) -> None:
