@@ -311,7 +311,7 @@ def loaded_models(worker: Worker) -> list[str]:
 def span(work: Sequence[dict[str, Any]]) -> float:
     """Seconds from the start of a worker's first chunk to the end of its last."""
     ends = [datetime.fromisoformat(one["timestamp"]).timestamp() for one in work]
-    return ends[-1] - (ends[0] - work[0]["seconds"])
+    return ends[-1] - (ends[0] - float(work[0]["seconds"]))
 
 
 def child_mib(worker: Worker) -> float:

@@ -33,7 +33,8 @@ class Worker:
     log_file: Path
 
     def children(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
+        found: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
+        return found
 
     def kill_child(self) -> None:
         """SIGKILL to whatever computes; the helper that tracks semaphores stays."""

@@ -46,13 +46,16 @@ class Server:
 
 
 @contextmanager
-def running(
-    data: Path, scratch: Path, *arguments: str, ready: bool = True, **settings: str
-) -> Iterator[Server]:
-    """`gradcam serve` on a free port; settings become GRADCAM_ variables.
+def running(data: Path, scratch: Path, *arguments: str, **settings: str) -> Iterator[Server]:
+    """`gradcam serve` on a free port, ready; settings become GRADCAM_ variables."""
+    with listening(data, scratch, *arguments, **settings) as server:
+        _wait_until_ready(server)
+        yield server
 
-    ready: wait until /readyz says yes, not only until it listens.
-    """
+
+@contextmanager
+def listening(data: Path, scratch: Path, *arguments: str, **settings: str) -> Iterator[Server]:
+    """The same as soon as it takes connections: its models may not be loaded yet."""
     log_file = scratch / f"service-{time.monotonic_ns()}.log"
     variables = {f"GRADCAM_{name.upper()}": value for name, value in settings.items()}
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("GRADCAM_")}
@@ -65,10 +68,7 @@ def running(
             env=environment,
         )
     try:
-        server = Server(_address(process, log_file), process, log_file)
-        if ready:
-            _wait_until_ready(server)
-        yield server
+        yield Server(_address(process, log_file), process, log_file)
     finally:
         process.send_signal(signal.SIGTERM)
         try:

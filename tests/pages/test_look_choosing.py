@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FilePayload, Page, expect
 
 from processes.serving import Server
 from tests.pages.conftest import until
@@ -63,7 +63,7 @@ def expect_shown(page: Page, stem: str) -> None:
 
 
 def choose(page: Page, file: Path, name: str) -> None:
-    given = {"name": name, "mimeType": "image/jpeg", "buffer": file.read_bytes()}
+    given: FilePayload = {"name": name, "mimeType": "image/jpeg", "buffer": file.read_bytes()}
     page.locator("#file").set_input_files(files=[given])
 
 

@@ -8,10 +8,11 @@ import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import httpx
 import numpy as np
+from fastapi.testclient import TestClient
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -46,6 +47,11 @@ def post_image(
     text = {key: str(value) for key, value in fields.items()}
     files = {"image": (name, data)}
     return client.post(EXPLANATIONS, files=files, data=text, headers=headers or {})
+
+
+def as_client(client: TestClient) -> httpx.Client:
+    """An application's own test client, which has the same methods."""
+    return cast("httpx.Client", client)
 
 
 def sound(response: httpx.Response) -> httpx.Response:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from processes.eventually import eventually
-from processes.serving import Server, running
+from processes.serving import Server, listening
 from tests.service.asking import (
     CB,
     EXPLANATIONS,
@@ -37,7 +37,7 @@ def test_from_warming_up_to_the_end_no_request_is_lost(
     sample_run: Path, tmp_path: Path, cell: Path
 ) -> None:
     pinned = f"{CB},{FOCAL} {SPECIES}/cls_mobilenetv3_small_050_focal"
-    with running(sample_run, tmp_path, ready=False, pinned_models=pinned) as server:
+    with listening(sample_run, tmp_path, pinned_models=pinned) as server:
         with server.client() as client:
             early = client.get("/readyz")
             body = assert_problem(early, "warming-up")

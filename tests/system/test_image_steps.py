@@ -92,7 +92,7 @@ class Image:
 
     def other_user(self) -> dict[str, Any]:
         """Options for `Popen`, where the command can run as nobody."""
-        nobody = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+        nobody: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
         if os.geteuid() != 0:
             return {}
         try:

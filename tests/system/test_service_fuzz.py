@@ -152,7 +152,7 @@ def cpu_seconds(server: Server) -> float:
     """Of a processor, that the service and all its processes have taken, ended ones included."""
     service = psutil.Process(server.process.pid)
     times = service.cpu_times()
-    own = times.user + times.system + times.children_user + times.children_system
+    own = float(times.user + times.system + times.children_user + times.children_system)
     return own + sum(sum(one.cpu_times()[:2]) for one in decoders(server))
 
 

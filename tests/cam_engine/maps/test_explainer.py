@@ -26,9 +26,10 @@ from cam_engine.errors import (
 from cam_engine.images.preparing import enhance
 from cam_engine.maps.explainer import Explainer, resolve_device
 from cam_engine.maps.precision import prepare
+from cam_engine.method_facts import METHOD_FACTS, Method
 from cam_engine.options import METHODS, CamOptions
 from cam_engine.results import Explanation
-from tests.networks import SIDE, classifier_of, small_network
+from tests.networks import SIDE, ThreeStages, classifier_of, small_network
 
 PLAIN = CamOptions(clahe=False)
 
@@ -43,6 +44,11 @@ def explainer() -> Explainer:
     return Explainer(classifier_of(small_network()), device="cpu", precision="float32")
 
 
+def three_stages(network: nn.Module) -> ThreeStages:
+    assert isinstance(network, ThreeStages)
+    return network
+
+
 def values(explanations: list[Explanation], layer: str) -> np.ndarray:
     return np.stack([one.layer(layer).values for one in explanations])
 
@@ -55,7 +61,7 @@ def hook_count(network: nn.Module) -> int:
 
 
 @pytest.mark.parametrize("method", ["gradcam", "hirescam", "layercam"])
-def test_late_map_is_the_classical_cam(method: str) -> None:
+def test_late_map_is_the_classical_cam(method: Method) -> None:
     """With pooling and a linear head the CAM of Zhou et al. (2016) is known without a gradient."""
     network = small_network()
     with torch.no_grad():
@@ -76,7 +82,7 @@ def test_late_map_is_the_classical_cam(method: str) -> None:
 def test_gradients_equal_finite_differences(explainer: Explainer) -> None:
     """HiResCAM is sum_k g A: nudge each value of the mid activation and see what the logit does."""
     images = pictures(1)
-    network = copy.deepcopy(explainer.classifier.network).double()
+    network = three_stages(copy.deepcopy(explainer.classifier.network).double())
     batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).double() / 255
     with torch.no_grad():
         activation = network.mid(network.early(batch))
@@ -93,8 +99,11 @@ def test_gradients_equal_finite_differences(explainer: Explainer) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_batch_equals_its_singles_with_mixed_targets(explainer: Explainer, method: str) -> None:
-    images, targets = pictures(5), ["ring", 0, None, 2, "Gametocyte"]
+def test_a_batch_equals_its_singles_with_mixed_targets(
+    explainer: Explainer, method: Method
+) -> None:
+    images = pictures(5)
+    targets: list[int | str | None] = ["ring", 0, None, 2, "Gametocyte"]
     options = CamOptions(method=method, clahe=False, fused=True)
     batch = explainer.explain(images, options, targets)
     singles = [
@@ -170,7 +179,7 @@ def test_an_empty_map_stays_empty_and_empties_the_fused_one() -> None:
 
 def test_raw_taps_take_the_block_before_its_relu(explainer: Explainer) -> None:
     images = pictures(1)
-    network = explainer.classifier.network
+    network = three_stages(explainer.classifier.network)
     batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255
     block = network.early[0](batch).detach().requires_grad_()
     features = network.early[2](network.early[1](block))
@@ -215,7 +224,7 @@ def test_clahe_that_changes_the_class_is_reported() -> None:
     with torch.no_grad():
         logits = network(batch)
         margins = logits[:, 0] - logits[:, 1]
-        network.head.bias += torch.tensor([0.0, float(margins.mean()), -100.0])
+        network.head.bias.data += torch.tensor([0.0, float(margins.mean()), -100.0])
     explainer = Explainer(classifier_of(network), device="cpu", precision="float32")
     with_clahe = explainer.explain([image], CamOptions())[0]
     without = explainer.explain([image], PLAIN)[0]
@@ -246,7 +255,7 @@ def test_bad_requests_name_what_there_is(
 def test_damaged_weights_are_an_error_not_a_picture() -> None:
     network = small_network()
     with torch.no_grad():
-        network.mid[0].weight[0, 0, 0, 0] = float("nan")
+        network.get_parameter("mid.0.weight")[0, 0, 0, 0] = float("nan")
     explainer = Explainer(classifier_of(network), device="cpu", precision="float32")
     with pytest.raises(NonFiniteOutput):
         explainer.explain(pictures(1), PLAIN)
@@ -294,8 +303,9 @@ def test_the_callers_network_is_not_changed() -> None:
 
 
 def test_threads_get_what_one_thread_gets(explainer: Explainer) -> None:
+    methods = list(METHOD_FACTS)
     jobs = [
-        (pictures(2, seed), CamOptions(method=METHODS[seed % 6], clahe=False, fused=seed % 2 == 0))
+        (pictures(2, seed), CamOptions(method=methods[seed % 6], clahe=False, fused=seed % 2 == 0))
         for seed in range(24)
     ]
     # Two explainers of one network: hooks of one must not see the passes of the other.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cam_engine.maps import methods as cam
 from cam_engine.maps.methods import METHOD_FUNCTIONS
+from cam_engine.method_facts import Method
 
 GRADIENT_METHODS = [name for name in METHOD_FUNCTIONS if name != "eigencam"]
 
@@ -92,7 +93,7 @@ def test_eigen_cam_wide_and_tall_agree() -> None:
 
 
 @pytest.mark.parametrize("method", METHOD_FUNCTIONS)
-def test_nothing_in_nothing_out(method: str) -> None:
+def test_nothing_in_nothing_out(method: Method) -> None:
     nothing = torch.zeros(2, 3, 4, 5)
     answer = METHOD_FUNCTIONS[method](nothing, nothing)
     assert answer.shape == (2, 4, 5)
@@ -100,14 +101,14 @@ def test_nothing_in_nothing_out(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", GRADIENT_METHODS)
-def test_evidence_against_the_class_leaves_the_map_empty(method: str) -> None:
+def test_evidence_against_the_class_leaves_the_map_empty(method: Method) -> None:
     torch.manual_seed(1)
     answer = METHOD_FUNCTIONS[method](torch.rand(1, 8, 5, 5), -torch.rand(1, 8, 5, 5))
     assert float(answer.max()) == 0.0
 
 
 @pytest.mark.parametrize("method", METHOD_FUNCTIONS)
-def test_inputs_are_left_alone_and_a_batch_equals_its_singles(method: str) -> None:
+def test_inputs_are_left_alone_and_a_batch_equals_its_singles(method: Method) -> None:
     torch.manual_seed(2)
     activations, gradients = torch.randn(4, 6, 5, 7), torch.randn(4, 6, 5, 7)
     before = activations.clone(), gradients.clone()
@@ -121,7 +122,7 @@ def test_inputs_are_left_alone_and_a_batch_equals_its_singles(method: str) -> No
 
 
 @pytest.mark.parametrize("method", METHOD_FUNCTIONS)
-def test_half_precision_inputs_give_finite_float32_maps(method: str) -> None:
+def test_half_precision_inputs_give_finite_float32_maps(method: Method) -> None:
     torch.manual_seed(3)
     activations = torch.rand(1, 6, 5, 5).bfloat16()
     gradients = (torch.randn(1, 6, 5, 5) * 1e-5).bfloat16()
@@ -157,7 +158,7 @@ def test_the_pole_is_guarded_where_only_some_channels_are_signed() -> None:
 
 
 @pytest.mark.parametrize("method", ["gradcam", "hirescam", "layercam", "xgradcam"])
-def test_global_average_pooling_and_a_linear_head_give_the_scaled_cam(method: str) -> None:
+def test_global_average_pooling_and_a_linear_head_give_the_scaled_cam(method: Method) -> None:
     """Zhou et al. 2016: with GAP + linear, dY/dA_k = w_k / (h w), so the map is CAM / (h w)."""
     torch.manual_seed(5)
     body, head = nn.Conv2d(3, 8, 3, padding=1), nn.Linear(8, 4)
@@ -209,7 +210,10 @@ class ScaledLogit:
 def peer() -> ModuleType:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return pytest.importorskip("pytorch_grad_cam", reason="the dev extra is not installed")
+        found: ModuleType = pytest.importorskip(
+            "pytorch_grad_cam", reason="the dev extra is not installed"
+        )
+        return found
 
 
 @dataclass(frozen=True)
@@ -250,11 +254,11 @@ def take(peer: ModuleType, model: nn.Module, layer: str) -> Taken:
 
 def unit(raw: np.ndarray) -> np.ndarray:
     positive = np.maximum(raw, 0)
-    return positive / np.maximum(positive.max(axis=(1, 2), keepdims=True), 1e-30)
+    return np.asarray(positive / np.maximum(positive.max(axis=(1, 2), keepdims=True), 1e-30))
 
 
 @pytest.mark.parametrize("method", PEER_CLASSES)
-def test_maps_equal_pytorch_grad_cam(peer: ModuleType, taken: list[Taken], method: str) -> None:
+def test_maps_equal_pytorch_grad_cam(peer: ModuleType, taken: list[Taken], method: Method) -> None:
     formula = getattr(peer, PEER_CLASSES[method])
     for layer in taken:
         sizes = layer.gradients.abs()

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from cam_engine.maps.precision import PrecisionName, choose_precision, multiplies_bfloat16
 
+CONVOLUTIONS: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 DENSE = {"depthwise": False, "transformer": False}
 DEPTHWISE = {"depthwise": True, "transformer": False}
@@ -16,11 +18,10 @@ TRANSFORMER = {"depthwise": False, "transformer": True}
 
 @pytest.fixture
 def torch_default() -> Iterator[None]:
-    convolutions = torch.backends.cudnn.conv
-    before = convolutions.fp32_precision
-    convolutions.fp32_precision = "tf32"
+    before = CONVOLUTIONS.fp32_precision
+    CONVOLUTIONS.fp32_precision = "tf32"
     yield
-    convolutions.fp32_precision = before
+    CONVOLUTIONS.fp32_precision = before
 
 
 @pytest.fixture
@@ -69,8 +70,8 @@ def test_an_older_gpu_has_no_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("ampere")
 def test_tf32_switched_off_is_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.backends.cudnn.conv.fp32_precision = "ieee"
+    CONVOLUTIONS.fp32_precision = "ieee"
     assert "TF32" not in chosen(DENSE, GPU)
-    torch.backends.cudnn.conv.fp32_precision = "tf32"
+    CONVOLUTIONS.fp32_precision = "tf32"
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
     assert "TF32" not in chosen(DENSE, GPU)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from cam_engine.maps.targets import rectified
+from cam_engine.method_facts import Method
 from cam_engine.models.architectures import Sign
 from cam_engine.options import METHODS
 
@@ -13,7 +14,7 @@ ACTIVATIONS = torch.tensor([[[[-1.0, 2.0]]]])
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_signed_activations_are_rectified_for_formulas_that_were_derived_so(method: str) -> None:
+def test_signed_activations_are_rectified_for_formulas_that_were_derived_so(method: Method) -> None:
     """Grad-CAM++ (Chattopadhay et al. 2018, sec. 3.2) and LayerCAM (Jiang et al. 2021, eq. 5)."""
     answer = rectified(ACTIVATIONS, Sign.SIGNED, method)
     needs = method in {"gradcam++", "layercam"}

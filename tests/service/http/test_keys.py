@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from typing import Any
 
 import pytest
 from starlette.requests import Request
@@ -65,7 +66,7 @@ def test_every_key_has_a_label_of_its_own() -> None:
         ({"x_api_key": "wrong", "authorization": "Bearer one"}, "api-key-invalid"),
     ],
 )
-def test_others_are_refused(headers: dict[str, str], code: str) -> None:
+def test_others_are_refused(headers: dict[str, Any], code: str) -> None:
     with pytest.raises(ServiceError) as refused:
         ApiKeys(["one", "two"], off=True).caller(request(**headers))
     assert refused.value.code == code

@@ -58,7 +58,8 @@ def assert_near(left: object, right: object, most: float) -> None:
 
 def inferno(values: np.ndarray[tuple[int, ...], Any]) -> np.ndarray[tuple[int, ...], Any]:
     """(H, W) in 0..1 to (H, W, 3) in 0..255: Matplotlib's colours."""
-    return 255 * mpl.colormaps["inferno"](np.round(255 * values).astype(int))[..., :3]
+    colours = mpl.colormaps["inferno"](np.round(255 * values).astype(int))
+    return 255 * np.asarray(colours)[..., :3]
 
 
 def test_the_overlay_is_the_engines_map_in_colour_over_the_image(
@@ -146,7 +147,7 @@ def test_the_panel_shows_all_layers_at_once(http: httpx.Client, cell: Path, trut
     ],
 )
 def test_every_answer_names_the_layer_and_method_really_used(
-    http: httpx.Client, cell: Path, fields: dict[str, str], layer: str, method: str, grid: str
+    http: httpx.Client, cell: Path, fields: dict[str, Any], layer: str, method: str, grid: str
 ) -> None:
     response = sound(post_image(http, cell, model=CB, **fields))
     headers = response.headers

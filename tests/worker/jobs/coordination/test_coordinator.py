@@ -8,6 +8,7 @@ import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ class Jobs:
     places: Places
     experiment: str
 
-    def accept(self, number: int = 1, images: int = 4, **options: str) -> str:
+    def accept(self, number: int = 1, images: int = 4, **options: Any) -> str:
         """A job of one model, its manifest written and its folder taken."""
         record = JobRecord(
             id=f"{number:032x}",
