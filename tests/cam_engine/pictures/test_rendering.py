@@ -281,3 +281,46 @@ def test_an_image_that_grows_on_one_side_is_not_averaged() -> None:
     image = picture((40, 12))
     expected = cv2.resize(image, (36, 30), interpolation=cv2.INTER_CUBIC)
     np.testing.assert_array_equal(resize_image(image, (30, 36)), expected)
+
+
+@pytest.mark.parametrize(
+    ("size", "target"), [((40, 12), (40, 6)), ((12, 40), (6, 40))], ids=["narrower", "lower"]
+)
+def test_an_image_that_shrinks_on_one_side_alone_is_averaged(
+    size: tuple[int, int], target: tuple[int, int]
+) -> None:
+    image = picture(size)
+    expected = cv2.resize(image, target[::-1], interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(resize_image(image, target), expected)
+
+
+def test_a_wide_image_that_grows_in_height_is_bicubic() -> None:
+    image = picture((10, 40))
+    expected = cv2.resize(image, (30, 20), interpolation=cv2.INTER_CUBIC)
+    np.testing.assert_array_equal(resize_image(image, (20, 30)), expected)
+
+
+@pytest.mark.parametrize(
+    ("cells", "samples"),
+    [(7, 8), (16, 8), (17, 4), (128, 4), (129, 3), (256, 2), (300, 1), (600, 1)],
+)
+def test_smoothing_has_so_many_samples_a_cell_and_works_on_few_pixels(
+    monkeypatch: pytest.MonkeyPatch, cells: int, samples: int
+) -> None:
+    smoothed: list[tuple[int, ...]] = []
+    smooth: Any = cv2.bilateralFilter
+
+    def counted(pixels: FloatMap, diameter: int, *sigmas: float) -> Any:
+        smoothed.append((*pixels.shape, diameter))
+        return smooth(pixels, diameter, *sigmas)
+
+    monkeypatch.setattr(cv2, "bilateralFilter", counted)
+    full_size_map(layer(one_hot((3, cells), 1, 2)), (30, 30))
+    assert smoothed == [(3 * samples, cells * samples, samples + 1)]
+
+
+def test_maps_and_pictures_have_the_types_that_are_promised() -> None:
+    nothing = np.zeros((3, 3), np.float32)
+    empty = LayerMap("late", "layer4", "gradcam++", nothing, 0.0)
+    assert full_size_map(empty, (9, 9)).dtype == np.float32
+    assert full_size_map(layer(one_hot((3, 3), 1, 1)), (9, 9)).dtype == np.float32
