@@ -57,7 +57,9 @@ format: $(STAMP) ## Format the code and mend what can be mended by itself
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
-mutants: $(STAMP) ## Which small changes of the code do the tests not notice? (AREA="maps rendering jobs http", hours)
+mutants: $(STAMP) ## Which small changes of the code do the tests not notice? (AREA="maps --tenth"; all: hours)
+	@$(BIN)/python -c 'import mutmut' 2>/dev/null || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[mutants]'
 	@$(BIN)/python scripts/mutants.py $(AREA)
 
 bench: $(STAMP) ## Measure speed and write docs/performance.md (EXPERIMENT=folder, DEVICE=cuda)

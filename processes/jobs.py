@@ -38,8 +38,8 @@ class Worker:
 
     def kill_child(self) -> None:
         """SIGKILL to whatever computes; the helper that tracks semaphores stays."""
-        for child in self.children():
-            if any("spawn_main" in word for word in child.cmdline()):
+        for child in psutil.Process(self.process.pid).children():
+            if "semaphore_tracker" not in " ".join(child.cmdline()):
                 child.kill()
 
     def kill_group(self) -> None:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Changes the code a little at a time, and says which changes the tests do not notice (mutmut).
 
-    python scripts/mutants.py [AREA ...]
+    python scripts/mutants.py [--tenth] [AREA ...]
 
 Each area is run by itself, in a copy of the project, with those tests alone that are about it.
 Tests in processes of their own do not count: mutmut learns from calls in one process which tests
@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,19 +66,22 @@ def main() -> int:
     """Run the areas that are named, all by default; 1 where one stays below the goal."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("areas", nargs="*", metavar="AREA", help=", ".join(AREAS))
-    names = parser.parse_args().areas or list(AREAS)
+    parser.add_argument("--tenth", action="store_true", help="only every tenth change")
+    arguments = parser.parse_args()
+    names = arguments.areas or list(AREAS)
     if unknown := sorted(set(names) - set(AREAS)):
         parser.error(f"no such area: {', '.join(unknown)}; there are {', '.join(AREAS)}")
-    reached = [run_area(name, AREAS[name]) for name in names]
+    wanted = ["*7"] if arguments.tenth else []  # changes of a function are numbered
+    reached = [run_area(name, AREAS[name], wanted) for name in names]
     return 0 if all(reached) else 1
 
 
-def run_area(name: str, area: Area) -> bool:
+def run_area(name: str, area: Area, wanted: Sequence[str]) -> bool:
     """Print the share that is noticed, and each change that is not; whether the goal is reached."""
     with tempfile.TemporaryDirectory(prefix="gradcam-mutants-") as scratch:
         copy = Path(scratch)
         copy_project(copy, area)
-        mutmut(copy, "run", "--max-children", "1")
+        mutmut(copy, "run", "--max-children", "1", *wanted)
         outcomes = read_outcomes(copy)
         counted = {key: word for key, word in outcomes.items() if word not in _LEFT_OUT}
         unnoticed = [key for key, word in counted.items() if word in _UNNOTICED]
@@ -105,6 +109,7 @@ def copy_project(copy: Path, area: Area) -> None:
         "only_mutate": list(area.files),
         "also_copy": list(BESIDE),
         "pytest_add_cli_args_test_selection": list(area.tests),
+        "use_setproctitle": False,
         "pytest_add_cli_args": ["-m", "not system", "-p", "no:cacheprovider"],
     }
     lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]

@@ -32,7 +32,12 @@ class Up:
 
     def children(self) -> dict[str, psutil.Process]:
         """By what they are."""
-        kinds = {"redis-server": "redis", "service worker": "worker", "service serve": "service"}
+        kinds = {
+            "redis-server": "redis",
+            "service worker": "worker",
+            "celeryd": "worker",  # as Celery calls itself where setproctitle is installed
+            "service serve": "service",
+        }
         return {
             kind: child
             for child in psutil.Process(self.process.pid).children()

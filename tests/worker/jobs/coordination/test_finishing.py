@@ -89,6 +89,21 @@ def test_a_job_of_which_nothing_was_made_writes_no_summary(setting: Setting) -> 
     assert set(left(setting)) == {f"runs/{job}/manifest.json"}
 
 
+def test_a_model_that_was_loaded_and_made_nothing_has_no_summary(setting: Setting) -> None:
+    earlier = accept(setting)
+    work(setting, earlier)
+    facts = setting.jobs.store.facts(earlier, 0)
+    assert facts is not None
+    before = left(setting)
+    job = accept(setting)
+    setting.jobs.store.remember_facts(job, 0, facts, "r")
+    setting.jobs.store.cancel(job)
+    setting.jobs.coordinator.round()
+    after = left(setting)
+    assert set(after) - set(before) == {f"runs/{job}/manifest.json"}
+    assert after[f"{MODEL}/summary.json"] == before[f"{MODEL}/summary.json"]
+
+
 def raise_killed(*_arguments: object, **_more: object) -> None:
     raise Killed
 
