@@ -6,6 +6,7 @@ import warnings
 from dataclasses import dataclass
 from types import ModuleType
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -175,6 +176,37 @@ def test_fuse_is_the_geometric_mean_on_the_finest_grid() -> None:
     fine = torch.tensor([[[0.0, 0.25], [0.5, 1.0]]])
     coarse = torch.tensor([[[0.25]]])
     torch.testing.assert_close(cam.fuse([coarse, fine]), (fine * 0.25).sqrt())
+
+
+def test_fuse_interpolates_between_the_centres_of_cells() -> None:
+    """As OpenCV does by INTER_LINEAR; the finest grid is the one of most cells."""
+    generator = np.random.default_rng(6)
+    arrays = [generator.random(shape, dtype=np.float32) for shape in ((3, 4), (6, 8), (2, 9))]
+    fine = [cv2.resize(one, (8, 6), interpolation=cv2.INTER_LINEAR) for one in arrays[:2]]
+    fine.append(bilinear(arrays[2], (6, 8)))
+    expected = np.cbrt(fine[0] * fine[1] * fine[2])
+    answer = cam.fuse([torch.from_numpy(one)[None] for one in arrays])
+    np.testing.assert_allclose(answer[0].numpy(), expected, atol=1e-5)
+
+
+def bilinear(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Spelled out: centres of cells are at half numbers; beyond the last ones it is constant."""
+    found = np.zeros(size)
+    (height, width), (rows, columns) = values.shape, size
+    for row, column in np.ndindex(size):
+        y = min(max((row + 0.5) * height / rows - 0.5, 0), height - 1)
+        x = min(max((column + 0.5) * width / columns - 0.5, 0), width - 1)
+        top, left = int(y), int(x)
+        below, right = min(top + 1, height - 1), min(left + 1, width - 1)
+        upper = values[top, left] * (1 - x + left) + values[top, right] * (x - left)
+        lower = values[below, left] * (1 - x + left) + values[below, right] * (x - left)
+        found[row, column] = upper * (1 - y + top) + lower * (y - top)
+    return found
+
+
+def test_nothing_cannot_be_fused() -> None:
+    with pytest.raises(ValueError, match="no maps to fuse"):
+        cam.fuse([])
 
 
 def test_fuse_with_an_empty_map_is_empty() -> None:
