@@ -48,16 +48,16 @@ AREAS = {
         ("tests/cam_engine/pictures/test_rendering.py",),
     ),
     "jobs": Area(
-        ("worker/jobs/*",),
+        ("worker/jobs/coordination/*", "worker/jobs/redis/*"),
         (
-            "tests/worker/jobs/test_contract.py",
             "tests/worker/jobs/coordination/test_coordinator.py",
             "tests/worker/jobs/coordination/test_finishing.py",
+            "tests/worker/jobs/coordination/test_queue.py",
             "tests/worker/jobs/coordination/test_webhooks.py",
-            "tests/worker/jobs/outputs",
             "tests/worker/jobs/redis",
         ),
     ),
+    "outputs": Area(("worker/jobs/outputs/*",), ("tests/worker/jobs/outputs",)),
     "http": Area(("service/http/*",), ("tests/service/http",)),
 }
 

@@ -430,7 +430,7 @@ def test_a_store_that_comes_back_is_waited_for(
     late = output_of(storage, "here")
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(late.write_run, ONE, RUNNING, finished=False)
-        time.sleep(2)
+        time.sleep(2)  # refused meanwhile, which nobody can count
         assert not writing.done()
         with serving(port):  # of one process, all servers have the same buckets
             writing.result(timeout=30)
