@@ -524,3 +524,33 @@ def test_a_device_that_is_not_here_is_refused_in_words(monkeypatch: pytest.Monke
     assert str(further.value) == (
         "device cuda:2 was asked for, but there are only 2 GPUs here, counted from cuda:0"
     )
+
+
+def test_a_prepared_image_keeps_what_pictures_are_drawn_of(explainer: Explainer) -> None:
+    (image,) = pictures(1)
+    with_clahe = explainer.prepare_image(image, CamOptions())
+    np.testing.assert_array_equal(with_clahe.original, image)
+    assert with_clahe.enhanced is not None
+    np.testing.assert_array_equal(with_clahe.enhanced, enhance(image))
+    plain = explainer.prepare_image(image, PLAIN)
+    assert (plain.enhanced, plain.plain_input) == (None, None)
+
+
+def test_raw_taps_of_half_precision_are_near_those_of_float32(explainer: Explainer) -> None:
+    """A tapped convolution has a network of its own, whose norms are not folded."""
+    half = Explainer(classifier_of(small_network()), device="cpu", precision="bfloat16")
+    options = CamOptions(taps="raw", clahe=False)
+    images = pictures(2)
+    coarse, exact = half.explain(images, options), explainer.explain(images, options)
+    for layer in ("early", "mid", "late"):
+        assert np.abs(values(coarse, layer) - values(exact, layer)).mean() < 0.05
+
+
+def test_what_damaged_weights_answer_is_said_in_words(fragile: Explainer) -> None:
+    white = np.full((SIDE, SIDE, 3), 255, np.uint8)
+    with pytest.raises(NonFiniteOutput) as failed:
+        fragile.explain([white], PLAIN)
+    assert str(failed.value) == (
+        "the network answered with NaN or infinity; its weights are damaged, "
+        "or were trained with another preprocessing"
+    )

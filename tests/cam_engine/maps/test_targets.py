@@ -8,7 +8,7 @@ import torch
 from cam_engine.errors import ClassNotFound, LayerNotFound, LayerNotSpatial
 from cam_engine.maps.targets import plan_layers, rectified, resolve_class, spatial
 from cam_engine.method_facts import Method
-from cam_engine.models.architectures import Sign, Tap
+from cam_engine.models.architectures import Layout, Sign, Stage, Tap
 from cam_engine.options import METHODS
 from tests.networks import classifier_of, small_network
 
@@ -129,3 +129,14 @@ def test_what_has_no_grid_is_refused(shape: tuple[int, ...]) -> None:
         "name a layer before pooling and flattening"
     )
     assert spatial(torch.zeros(1, 4, 1, 2), Tap("strip", Sign.SIGNED)).shape == (1, 4, 1, 2)
+
+
+def test_a_raw_tap_is_read_as_the_stages_own() -> None:
+    """Tokens and channels are where the network has them, whichever module is tapped."""
+    tap = Tap("block", Sign.RELU_NEXT, tokens=1, channels=6)
+    layout = Layout((Stage("stage", "block.raw", tap),), "stage", "stage", "stage")
+    network = torch.nn.Sequential()
+    (planned,) = plan_layers(["late"], layout, network, "raw")
+    assert planned.tap == Tap("block.raw", Sign.NONNEGATIVE, tokens=1, channels=6)
+    (planned,) = plan_layers(["late"], layout, network, "rectified")
+    assert planned.tap == tap
