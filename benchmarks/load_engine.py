@@ -86,8 +86,8 @@ class Drawer:
         decoded = [decode(data) for data, _ in files]
         prepared = [self._explainer.prepare_image(image.pixels, self._options) for image in decoded]
         # As for the service's overlays: nobody asks for the class without CLAHE.
-        inputs = [replace(image, plain_input=None) for image in prepared]
-        explanations = self._explainer.explain_prepared(inputs, self._options)
+        inputs = [replace(image.network_input, plain=None) for image in prepared]
+        explanations = self._explainer.explain_inputs(inputs, self._options)
         return [
             self._overlay(file, image, ready, explanation)
             for file, image, ready, explanation in zip(
@@ -108,7 +108,7 @@ class Drawer:
             self._recipes,
             self._options,
             PictureSource(name, name, digest, None, decoded.facts),
-            ShownImage(image.original, image.enhanced),
+            ShownImage(decoded.pixels, image.enhanced),
             explanation,
         )
         return pictures.overlay(explanation.layer(self._layer))

@@ -43,7 +43,7 @@ from benchmarks.localisation_report import (
 )
 from cam_engine.errors import CamError
 from cam_engine.images.preparing import read_image
-from cam_engine.maps.explainer import Explainer, PreparedImage
+from cam_engine.maps.explainer import Explainer, NetworkInput
 from cam_engine.models.loading import Classifier, load_classifier
 from cam_engine.options import METHODS, STAGES, CamOptions, Taps
 from cam_engine.pictures.rendering import full_size_map
@@ -86,7 +86,7 @@ def measure(
     """
     explainer = Explainer(classifier, device=args.device)
     reference = Explainer(classifier, device=args.device, precision="float32")
-    prepared = [explainer.prepare_image(crop.image, CamOptions()) for crop in crops]
+    prepared = [explainer.prepare_image(crop.image, CamOptions()).network_input for crop in crops]
     right = _right(explainer, reference, crops, prepared)
     if not right:
         raise SystemExit(f"{args.name(classifier)} gets none of the {len(crops)} crops right")
@@ -122,12 +122,12 @@ def _right(
     explainer: Explainer,
     reference: Explainer,
     crops: Sequence[LabelledCrop],
-    prepared: Sequence[PreparedImage],
+    prepared: Sequence[NetworkInput],
 ) -> list[int]:
     """Indices of the crops whose class is named in every pass that is compared."""
-    plain = [image.plain_input for image in prepared if image.plain_input is not None]
+    plain = [image.plain for image in prepared if image.plain is not None]
     passes = [
-        explainer.probabilities([image.network_input for image in prepared]),
+        explainer.probabilities([image.pixels for image in prepared]),
         explainer.probabilities(plain),
         reference.probabilities(plain),
     ]
@@ -142,16 +142,16 @@ def _right(
 def _delivered(
     explainer: Explainer,
     crops: Sequence[LabelledCrop],
-    prepared: Sequence[PreparedImage],
+    prepared: Sequence[NetworkInput],
     taps: Taps,
 ) -> Iterator[tuple[Row, LabelledCrop, Map]]:
     """The maps as a user gets them: CLAHE, the rule's precision, smoothed to the image's size."""
     # The class without CLAHE is known by now: no second forward pass for it.
-    inputs = [replace(image, plain_input=None) for image in prepared]
+    inputs = [replace(image, plain=None) for image in prepared]
     targets = [crop.label for crop in crops]
     for method in METHODS:
         options = CamOptions(method=method, fused=method == "layercam", taps=taps)  # type: ignore[arg-type]
-        explained = explainer.explain_prepared(inputs, options, targets)
+        explained = explainer.explain_inputs(inputs, options, targets)
         for crop, explanation in zip(crops, explained, strict=True):
             for layer in explanation.layers:
                 shown = "fused" if layer.name == "fused" else method

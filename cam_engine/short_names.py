@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Sequence
 
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _DIGEST_CHARACTERS = 12
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED_BYTE = 0xDC00  # what Python adds to a byte of a file's name that is not UTF-8
@@ -38,3 +40,23 @@ def start_of(name: str, most_bytes: int) -> str:
     while len(os.fsencode(name)) > most_bytes:
         name = name[: min(len(name) - 1, most_bytes)]
     return name
+
+
+def printable(text: str) -> str:
+    r"""Text of a file or a library for a message: no control characters, such as ANSI codes.
+
+    >>> printable("\x1b[31mred\x1b[0m\ttext")
+    'red text'
+    """
+    plain = _ANSI.sub("", text)
+    return "".join(one if one.isprintable() else " " for one in plain)
+
+
+def first(texts: Sequence[str], count: int = 3) -> str:
+    """The first few, and how many more there are.
+
+    >>> first(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    more = f" and {len(texts) - count} more" if len(texts) > count else ""
+    return ", ".join(printable(one[:200]) for one in texts[:count]) + more

@@ -11,11 +11,11 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import httpx
 
 _START_SECONDS = 180.0
 _STOP_SECONDS = 120.0
@@ -141,12 +141,11 @@ def _address_in(log_file: Path) -> str | None:
 
 
 def _is_ready(address: str) -> bool:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"{address}/readyz", timeout=10) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+        answer = httpx.get(f"{address}/readyz", timeout=10, trust_env=False)
+    except httpx.TransportError:
         return False
+    return answer.status_code == httpx.codes.OK
 
 
 def _last_lines(log_file: Path, count: int = 15) -> str:

@@ -40,7 +40,7 @@ from worker.jobs.contract import Chunk, ItemFailure, JobImage, JobRecord, JobReq
 from worker.jobs.coordination.coordinator import Coordinator
 from worker.jobs.outputs.places import Places
 from worker.jobs.outputs.storage import Workspace
-from worker.jobs.redis.job_store import JobStore, Verdict
+from worker.jobs.redis.job_store import JobStore, LeaseAnswer
 from worker.settings import WorkerSettings
 
 _log = structlog.get_logger(__name__)
@@ -106,24 +106,26 @@ class ChunkRunner:
     def run(self, chunk: Chunk) -> None:
         """Do the chunk, as far as nobody says stop; then see to it that the job goes on."""
         start = time.perf_counter()
-        verdict = self._store.take(chunk, self._worker, self._settings.lease_seconds)
-        if verdict == "go":
+        answer = self._store.take(chunk, self._worker, self._settings.lease_seconds)
+        if answer == "go":
             self._computing_seconds = 0.0
             rest_from = self._work(chunk)
+            seconds = time.perf_counter() - start
+            self._store.add_seconds(chunk.job, chunk.model, seconds)
             self._store.hand_in(chunk, self._worker, rest_from)
             _log.info(
                 "chunk done" if rest_from is None else "chunk handed back",
                 job=chunk.job,
                 chunk=chunk.key,
                 attempt=chunk.attempt,
-                seconds=round(time.perf_counter() - start, 3),
+                seconds=round(seconds, 3),
                 computing_seconds=round(self._computing_seconds, 3),
             )
             trim()  # the worker may now be idle for long
-        elif verdict == "cancel":
+        elif answer == "cancel":
             self._store.hand_in(chunk, self._worker)
         else:
-            _log.info("chunk left alone", job=chunk.job, chunk=chunk.key, why=verdict)
+            _log.info("chunk left alone", job=chunk.job, chunk=chunk.key, why=answer)
         self._coordinator.advance(chunk.job)
 
     def _work(self, chunk: Chunk) -> int | None:
@@ -138,7 +140,7 @@ class ChunkRunner:
             try:
                 self._explain(chunk, state, report)
             except _Stopped as stopped:
-                return None if stopped.verdict != "go" else report.rest_from
+                return None if stopped.answer != "go" else report.rest_from
             except _SYSTEM_ERRORS as error:
                 report.flush()
                 self._coordinator.fail(chunk.job, error)
@@ -262,9 +264,9 @@ class ChunkRunner:
 class _Stopped(Exception):
     """Work on a chunk is to end: handed back ("go"), or not wanted any more."""
 
-    def __init__(self, verdict: Verdict) -> None:
-        super().__init__(verdict)
-        self.verdict = verdict
+    def __init__(self, answer: LeaseAnswer) -> None:
+        super().__init__(answer)
+        self.answer = answer
 
 
 class _Report:
@@ -290,7 +292,7 @@ class _Report:
         self._succeeded: list[int] = []
         self._failed: dict[int, ItemFailure] = {}
         self._told = time.monotonic()
-        self._verdict: Verdict = "go"
+        self._answer: LeaseAnswer = "go"
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep_lease, daemon=True)
 
@@ -318,8 +320,8 @@ class _Report:
                 self._succeeded.append(index)
         if time.monotonic() - self._told >= _REPORT_SECONDS:
             self.flush()
-        if self._verdict != "go":
-            raise _Stopped(self._verdict)
+        if self._answer != "go":
+            raise _Stopped(self._answer)
 
     @property
     def rest_from(self) -> int | None:
@@ -348,7 +350,7 @@ class _Report:
             succeeded, failed = self._succeeded, self._failed
             self._succeeded, self._failed = [], {}
         self._told = time.monotonic()
-        self._verdict = self._store.mark(
+        self._answer = self._store.mark(
             self._chunk, self._worker, self._lease_seconds, succeeded, failed
         )
 

@@ -34,7 +34,12 @@ __all__ = [
     "look_for_images",
 ]
 
-CHECKPOINT_NAMES = ("best.pt", "best_model.pt")
+# The first of these that a folder has is its classifier.
+CHECKPOINT_NAMES = (
+    *("best.pt", "best_model.pt", "best.pth", "best_model.pth", "best.safetensors"),
+    *("model.safetensors", "pytorch_model.bin", "best.ckpt"),
+    *("best_val_acc.pt", "best_val_loss.pt", "last.pt", "last.pth", "last.ckpt"),
+)
 SPLITS = ("test", "train", "val")
 CROP_FOLDERS = ("crops_gt_crops/crops", "crops_gt_crops")
 

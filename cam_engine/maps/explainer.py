@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -39,19 +39,26 @@ _Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
-class PreparedImage:
-    """One image on its way into the network.
+class NetworkInput:
+    """What the network gets of one image.
 
-    original: (H, W, 3) uint8 as decoded. enhanced: the same after CLAHE, None where it is off.
-    network_input: (h, w, 3) uint8 at the network's input size, enhanced where CLAHE is on.
-    plain_input: the same without CLAHE, for the class that the network would name then; None where
-    CLAHE is off or nobody asks, which saves a forward pass.
+    pixels: (h, w, 3) uint8 at the network's input size, after CLAHE where it is on. plain: the same
+    without CLAHE, for the class that the network would name then; None where CLAHE is off or nobody
+    asks, which saves a forward pass.
     """
 
-    original: RgbImage
+    pixels: RgbImage
+    plain: RgbImage | None = None
+
+
+class PreparedImage(NamedTuple):
+    """An image ready for the network, and what it was made of.
+
+    enhanced: the image's (H, W, 3) uint8 pixels after CLAHE; None where it is off.
+    """
+
+    network_input: NetworkInput
     enhanced: RgbImage | None
-    network_input: RgbImage
-    plain_input: RgbImage | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +152,10 @@ class Explainer:
         preprocessing = self.classifier.preprocessing
         plain = resize_for_network(image, preprocessing)
         if not options.clahe:
-            return PreparedImage(image, None, plain, None)
+            return PreparedImage(NetworkInput(plain), None)
         enhanced = enhance(image)
-        return PreparedImage(image, enhanced, resize_for_network(enhanced, preprocessing), plain)
+        pixels = resize_for_network(enhanced, preprocessing)
+        return PreparedImage(NetworkInput(pixels, plain), enhanced)
 
     def explain(
         self,
@@ -162,44 +170,43 @@ class Explainer:
         NonFiniteOutput or OutOfMemory.
         """
         options = options or CamOptions()
-        return self.explain_prepared(
-            [self.prepare_image(image, options) for image in images], options, targets
-        )
+        inputs = [self.prepare_image(image, options).network_input for image in images]
+        return self.explain_inputs(inputs, options, targets)
 
-    def explain_prepared(
+    def explain_inputs(
         self,
-        images: Sequence[PreparedImage],
+        inputs: Sequence[NetworkInput],
         options: CamOptions,
         targets: Sequence[Target] | None = None,
     ) -> list[Explanation]:
         """As `explain`, for images that `prepare_image` has been through."""
         plan = self.plan(options)
-        indices = self._target_indices(len(images), options, targets)
+        indices = self._target_indices(len(inputs), options, targets)
         return self._in_batches(
-            list(zip(images, indices, strict=True)), lambda part: self._explain_part(part, plan)
+            list(zip(inputs, indices, strict=True)), lambda part: self._explain_part(part, plan)
         )
 
     def explain_each(
         self,
-        images: Sequence[PreparedImage],
+        inputs: Sequence[NetworkInput],
         options: CamOptions,
         targets: Sequence[Target] | None = None,
     ) -> list[Explanation | NonFiniteOutput]:
-        """As `explain_prepared`, but an image that the network fails on does not fail the others.
+        """As `explain_inputs`, but an image that the network fails on does not fail the others.
 
         A batch that holds such an image is computed again one by one.
         """
-        if not images:
+        if not inputs:
             return []
         try:
-            return list(self.explain_prepared(images, options, targets))
+            return list(self.explain_inputs(inputs, options, targets))
         except NonFiniteOutput as error:
-            if len(images) == 1:
+            if len(inputs) == 1:
                 return [error]
-            chosen = [None] * len(images) if targets is None else [[one] for one in targets]
+            chosen = [None] * len(inputs) if targets is None else [[one] for one in targets]
             return [
                 answer
-                for image, target in zip(images, chosen, strict=True)
+                for image, target in zip(inputs, chosen, strict=True)
                 for answer in self.explain_each([image], options, target)
             ]
 
@@ -238,17 +245,18 @@ class Explainer:
         return [None if one is None else resolve_class(one, names) for one in wanted]
 
     def _explain_part(
-        self, part: Sequence[tuple[PreparedImage, int | None]], plan: _Plan
+        self, part: Sequence[tuple[NetworkInput, int | None]], plan: _Plan
     ) -> list[Explanation]:
-        inputs = [image.network_input for image, _ in part]
-        batch = to_batch(inputs, self.classifier.preprocessing, self.device)
+        batch = to_batch(
+            [image.pixels for image, _ in part], self.classifier.preprocessing, self.device
+        )
         explanations = self._explain_tensor(batch, [index for _, index in part], plan)
-        plain = [image.plain_input for image, _ in part if image.plain_input is not None]
+        plain = [image.plain for image, _ in part if image.plain is not None]
         if not plain:
             return explanations
         rows = iter(self._predict_part(plain))
         return [
-            one if image.plain_input is None else replace(one, unenhanced=self._top(next(rows))[0])
+            one if image.plain is None else replace(one, unenhanced=self._top(next(rows))[0])
             for one, (image, _) in zip(explanations, part, strict=True)
         ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 import reprlib
 from collections import Counter
@@ -14,13 +13,12 @@ from unicodedata import category
 
 from cam_engine.errors import CamError, CheckpointInvalid, InvalidOption
 from cam_engine.images.preparing import Preprocessing
-from cam_engine.models.checkpoint_files import plain
 
 _NOT_SHOWN = frozenset({"Cc", "Cs"})  # control characters and lone surrogates
 _MODEL_NAME = ("model_name", "arch", "architecture", "model_arch", "model", "backbone", "network")
 _CLASS_NAMES = (
     *("class_names", "classes", "categories", "idx_to_class", "class_to_idx"),
-    *("idx2class", "class2idx", "id2label", "label2id"),
+    *("idx2class", "class2idx", "id2label", "label2id", "label_names"),
 )
 _ACCURACY = ("val_acc", "val_accuracy", "best_val_acc", "best_acc", "accuracy")
 _EPOCH = ("epoch", "best_epoch")
@@ -151,9 +149,14 @@ def _size(value: object) -> tuple[int, int]:
 
 
 def _channels(name: str, value: object) -> tuple[float, float, float]:
-    if isinstance(value, Sequence) and len(value) == 3 and all(map(_is_number, value)):
-        red, green, blue = map(float, value)
-        return red, green, blue
+    """Of R, G and B; one number is that of all, and one of an alpha after them is left out."""
+    given = [value] if _is_number(value) else value
+    if isinstance(given, Sequence) and all(map(_is_number, given)):
+        numbers = [float(one) for one in given]
+        if len(numbers) == 1:
+            numbers *= 3
+        if len(numbers) in (3, 4):
+            return numbers[0], numbers[1], numbers[2]
     raise InvalidOption(f"{name} must be three numbers, one a channel, got {_shown(value)}")
 
 
@@ -162,18 +165,17 @@ def _found(metadata: Mapping[str, object], keys: Sequence[str]) -> Iterator[tupl
     sources = [metadata]
     for name in _NESTED:
         nested = metadata.get(name)
-        nested = vars(nested) if isinstance(nested, argparse.Namespace) else nested
         sources += [nested] if isinstance(nested, Mapping) else []
     for source in sources:
         for key in keys:
-            value = plain(source.get(key))
+            value = source.get(key)
             if value is not None:
                 yield key, value
 
 
 def _by_index(names: Mapping[object, object], where: str) -> list[object]:
     """Names in the order of their indices, of {index: name} or {name: index}."""
-    pairs = [(plain(key), plain(value)) for key, value in names.items()]
+    pairs = list(names.items())
     if all(isinstance(value, int) for _, value in pairs):
         pairs = [(value, key) for key, value in pairs]
     indexed = {_index(index, where): name for index, name in pairs}

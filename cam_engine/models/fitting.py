@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 
 import torch
 from torch import Tensor, nn
 
 from cam_engine.errors import ArchitectureUnknown
+from cam_engine.models.adapting import input_channels, with_channels
 from cam_engine.models.architectures import (
     ARCHITECTURES,
     NAMINGS,
@@ -19,11 +21,15 @@ from cam_engine.models.architectures import (
     find_architecture,
     supported,
 )
+from cam_engine.models.files.module_records import ModuleRecord
+from cam_engine.models.heads import headed, last_layer, outputs_of, suggested_head
 from cam_engine.models.networks import build
+from cam_engine.models.rebuilding import LayerUnknown, rebuilt
 
 _WRAPPERS = ("module", "_orig_mod", "model", "backbone", "net", "network", "base_model")
 _COUNTER = "num_batches_tracked"  # absent from old checkpoints, and without a part in inference
 _SHOWN = 3
+_DEEPEST_ATTRIBUTE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +46,62 @@ class Head:
     features: int
 
 
+@dataclass(frozen=True, slots=True)
+class Shaped:
+    """A network as the weights need it, and the weights under its names; see `Fit`."""
+
+    network: nn.Module
+    weights: Mapping[str, Tensor]
+    head: str
+    classes: int
+    problem: str | None = None
+    first_layer: tuple[str, int] | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Fit:
     """How weights compare with one network.
 
-    skeleton: the network on the meta device (on the CPU if it can't be built there), its head
-    replaced by the weights' own. weights: under the skeleton's keys. head: dotted name of the
-    last layer. head_region: of all that people replace together with it. classes: its rows.
+    shaped: the network on the meta device (on the CPU if it can't be built there), its head and
+    input replaced by the weights' own. head_region: dotted name of all that people replace together
+    with the head. shape: does the same to another network of that name.
     """
 
     name: str
     naming: Naming
-    skeleton: nn.Module
-    head: str
+    shaped: Shaped
     head_region: str
-    classes: int
-    weights: Mapping[str, Tensor]
+    shape: Callable[[nn.Module], nn.Module]
+
+    @property
+    def skeleton(self) -> nn.Module:
+        """The network without its weights."""
+        return self.shaped.network
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """The weights under the skeleton's keys."""
+        return self.shaped.weights
+
+    @property
+    def head(self) -> str:
+        """Dotted name of the last layer."""
+        return self.shaped.head
+
+    @property
+    def classes(self) -> int:
+        """The last layer's outputs."""
+        return self.shaped.classes
+
+    @property
+    def problem(self) -> str | None:
+        """What is in the way beside keys that do not fit, in words."""
+        return self.shaped.problem
+
+    @property
+    def first_layer(self) -> tuple[str, int] | None:
+        """Name and channels of the first convolution, where it takes other than three."""
+        return self.shaped.first_layer
 
     @cached_property
     def missing(self) -> tuple[str, ...]:
@@ -83,8 +129,9 @@ class Fit:
 
     @property
     def differences(self) -> int:
-        """Number of keys that do not fit."""
-        return len(self.missing) + len(self.unexpected) + len(self.misshapen)
+        """Number of keys that do not fit, and of problems."""
+        keys = len(self.missing) + len(self.unexpected) + len(self.misshapen)
+        return keys + (self.problem is not None)
 
     def describe(self) -> str:
         """The first keys that differ, for a message."""
@@ -94,7 +141,8 @@ class Fit:
             "wrong shape": self.misshapen,
         }
         parts = [f"{what}: {_first(keys)}" for what, keys in different.items() if keys]
-        return "; ".join([*self._custom_head(), *parts])
+        said = [self.problem] if self.problem else self._custom_head()
+        return "; ".join([*said, *parts])
 
     def _custom_head(self) -> list[str]:
         """What is odd about the head, where nothing else is."""
@@ -105,11 +153,26 @@ class Fit:
             return []
         if not layers:
             return [f"there is no classifier head ({self.head})"]
+        likely = suggested_head(self.head_region, self.weights)
         problem = (
             f"its head has several layers ({_first(layers)}), and what lies between them is not "
-            "recorded in weights: only one Linear, alone or behind dropout, can be loaded"
+            f'recorded in weights: say it, all layers in their order, such as --head "{likely}"'
         )
         return [problem]
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What is known of a network beside its weights.
+
+    record: its modules, where it was saved as a whole. layers: of its head, as a person says them.
+    """
+
+    record: ModuleRecord | None = None
+    layers: tuple[str, ...] = ()
+
+
+NO_HINTS = Hints()
 
 
 def without_prefixes(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -120,28 +183,97 @@ def without_prefixes(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return stripped
 
 
-def compare(name: str, naming: Naming, head: str, weights: Mapping[str, Tensor]) -> Fit:
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Weights that may be those of the network, under its own names, and what is left aside."""
+
+    weights: Mapping[str, Tensor]
+    record: ModuleRecord | None = None
+    aside: tuple[str, ...] = ()
+
+
+def parts(weights: Mapping[str, Tensor], record: ModuleRecord | None) -> Iterator[Part]:
+    """All of it, then what lies under an attribute that holds most of it, such as `net.`.
+
+    Training frameworks keep the network as one attribute of a larger module, beside losses and
+    metrics that have weights too.
+    """
+    yield Part(without_prefixes(weights), _unwrapped(record))
+    within = dict(weights)
+    aside: tuple[str, ...] = ()
+    for _ in range(_DEEPEST_ATTRIBUTE):
+        groups = Counter(key.split(".", 1)[0] for key in within if "." in key)
+        name, count = groups.most_common(1)[0] if groups else ("", 0)
+        if 2 * count <= len(within):
+            return
+        aside += tuple(key for key in within if not key.startswith(f"{name}."))
+        within = {k.split(".", 1)[1]: v for k, v in within.items() if k.startswith(f"{name}.")}
+        record = None if record is None else record.children.get(name)
+        yield Part(within, record, aside)
+
+
+def _unwrapped(record: ModuleRecord | None) -> ModuleRecord | None:
+    """What `without_prefixes` does, of a network that was saved whole."""
+    while record is not None and not record.tensors and len(record.children) == 1:
+        name, child = next(iter(record.children.items()))
+        if name not in _WRAPPERS:
+            break
+        record = child
+    return record
+
+
+def compare(
+    name: str,
+    naming: Naming,
+    head: str,
+    weights: Mapping[str, Tensor],
+    hints: Hints = NO_HINTS,
+) -> Fit:
     """Compare weights (without prefixes) with a network.
 
     name: as `build` takes it. head: dotted name of the network's own last layer. Raises
-    ArchitectureUnknown if there is no such network, or it has no such head.
+    ArchitectureUnknown if there is no such network, or it has no such head; InvalidOption for
+    layers of a head that the weights contradict.
     """
-    sites = _sites(head)
-    found = _find_head(sites, weights)
-    classes = found.classes if found else 1
-    skeleton = _skeleton(name, naming, classes)
+    found = _find_head(_sites(head), weights)
+    skeleton = _skeleton(name, naming, found.classes if found else 1)
     if head not in dict(skeleton.named_modules()):
         raise ArchitectureUnknown(
             f"{name} has no module {head} that classifies; supported are {supported()}"
         )
-    if found and _place(skeleton, head, found):
+    shape = partial(_shaped, head=head, weights=weights, hints=hints)
+    shaped = shape(skeleton)
+    region = _sites(head)[-1]
+    return Fit(name, naming, shaped, region, lambda network: shape(network).network)
+
+
+def _shaped(network: nn.Module, head: str, weights: Mapping[str, Tensor], hints: Hints) -> Shaped:
+    """Give the network the head, the layers and the input that the file is known to have."""
+    sites = _sites(head)
+    found = _find_head(sites, weights)
+    classes = found.classes if found else 1
+    problem = None
+    if hints.record is not None:
+        try:
+            network = rebuilt(hints.record, network)
+            head = last_layer(network, sites[-1]) or head
+            classes = outputs_of(network.get_submodule(head))
+        except LayerUnknown as error:
+            problem = f"{error}, whose code is not in the file"
+    elif hints.layers and (placed := headed(network, sites, weights, hints.layers)):
+        weights, head = placed
+        classes = outputs_of(network.get_submodule(head))
+    elif found and _place(network, head, found):
         renamed = {found.weight: f"{found.site}.weight", found.bias: f"{found.site}.bias"}
         weights = {renamed.get(key, key): tensor for key, tensor in weights.items()}
         head = found.site
-    return Fit(name, naming, skeleton, head, sites[-1], classes, weights)
+    first_layer = input_channels(network, weights)
+    if first_layer is not None:
+        with_channels(network, *first_layer)
+    return Shaped(network, weights, head, classes, problem, first_layer)
 
 
-def closest_row(weights: Mapping[str, Tensor]) -> Fit | None:
+def closest_row(weights: Mapping[str, Tensor], hints: Hints = NO_HINTS) -> Fit | None:
     """The row of the table, and its naming, that the weights fit best; None if like no row's.
 
     What counts is all but the head; torchvision's naming comes first where both are the same.
@@ -160,7 +292,7 @@ def closest_row(weights: Mapping[str, Tensor]) -> Fit | None:
         return len(_body(weights, variant.head) ^ _body_of(name, naming, variant.head))
 
     name, naming, variant = min(candidates, key=distance)
-    return compare(name, naming, variant.head, weights)
+    return compare(name, naming, variant.head, weights, hints)
 
 
 def loaded(fit: Fit) -> nn.Module:
@@ -172,8 +304,7 @@ def loaded(fit: Fit) -> nn.Module:
     expected = network.state_dict()
     if find_architecture(fit.name) is None:
         # Networks outside the table may hold constants that a state dict does not restore.
-        network = build(fit.name, fit.naming, fit.classes)
-        network.set_submodule(fit.head, fit.skeleton.get_submodule(fit.head).to_empty(device="cpu"))
+        network = fit.shape(build(fit.name, fit.naming, fit.classes))
     state = {key: _converted(fit.weights.get(key), like) for key, like in expected.items()}
     network.load_state_dict(state, strict=True, assign=True)
     return network.eval().requires_grad_(requires_grad=False)

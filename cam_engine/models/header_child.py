@@ -1,7 +1,7 @@
 """A process that looks into checkpoints for another one, within limits that it cannot leave.
 
 It answers a line of JSON on standard input, {"path", "wanted", "nested"}, with one on standard
-output: {"found"} or {"code", "detail"}; see `checkpoint_scan.scan`. It imports no torch.
+output: {"found"} or {"code", "detail"}; see `files.scan`. It imports no torch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from cam_engine.errors import CamError, CheckpointInvalid
-from cam_engine.models.checkpoint_scan import scan
+from cam_engine.models.files.scan import scan
 
 MOST_ANSWER_CHARACTERS = 1 << 22
 CPU_SECONDS = 2

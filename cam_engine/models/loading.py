@@ -6,7 +6,8 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from cam_engine.errors import (
     WeightsMismatch,
 )
 from cam_engine.images.preparing import Preprocessing
+from cam_engine.models.adapting import logits_only, take_rgb, two_outputs
 from cam_engine.models.architectures import (
     NAMINGS,
     Layout,
@@ -26,7 +28,6 @@ from cam_engine.models.architectures import (
     find_architecture,
     supported,
 )
-from cam_engine.models.checkpoint_files import CheckpointContents, read_contents
 from cam_engine.models.checkpoint_metadata import (
     NESTED,
     WANTED,
@@ -37,8 +38,11 @@ from cam_engine.models.checkpoint_metadata import (
     model_names_of,
     preprocessing_of,
 )
-from cam_engine.models.checkpoint_scan import opened, scan
-from cam_engine.models.fitting import Fit, closest_row, compare, loaded, without_prefixes
+from cam_engine.models.files.companions import beside, digest_with, sidecar_of
+from cam_engine.models.files.contents import CheckpointContents, read_contents
+from cam_engine.models.files.scan import opened, scan
+from cam_engine.models.fitting import Fit, Hints, Part, closest_row, compare, loaded, parts
+from cam_engine.models.heads import head_layers
 from cam_engine.models.networks import (
     current_timm_name,
     find_timm_model,
@@ -46,10 +50,12 @@ from cam_engine.models.networks import (
     timm_config,
     timm_layout,
 )
+from cam_engine.short_names import first
 
 _log = logging.getLogger(__name__)
 
 _FOLDER_PREFIX = "cls_"
+_USUAL_NAMES = ("best.pt", "best_model.pt")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,6 +69,8 @@ class Classifier:
     sha256: of the whole file, in hexadecimal.
     val_accuracy: 0..1, as the training script measured it.
     depthwise: some convolutions work on each channel alone, which the choice of precision minds.
+    notices: what a reader of its pictures must not miss, as sentences. remarks: what else was left
+    aside or changed.
     """
 
     network: nn.Module
@@ -78,6 +86,8 @@ class Classifier:
     val_accuracy: float | None
     epoch: int | None
     depthwise: bool
+    notices: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +114,7 @@ def load_classifier(
     input_size: int | tuple[int, int] | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    head: str | None = None,
 ) -> Classifier:
     """Load a checkpoint without running anything that it says.
 
@@ -114,11 +125,24 @@ def load_classifier(
     ('gametocyte', 'ring', 'schizont', 'trophozoite')
 
     Arguments overrule what the file says; input_size is a side or (height, width) in pixels, mean
-    and std are on the scale 0..1. Raises CheckpointNotFound, CheckpointInvalid, CheckpointUnsafe,
+    and std are on the scale 0..1; head: its layers where there are several, in words
+    ("linear relu dropout linear"). Raises CheckpointNotFound, CheckpointInvalid, CheckpointUnsafe,
     ArchitectureUnknown, WeightsMismatch, ClassNamesMismatch or, for arguments, InvalidOption.
     """
     contents, sha256 = _read_and_digest(path)
-    fit = _fitting(contents, path)
+    said, overruling = beside(path)
+    contents = replace(contents, metadata={**said, **contents.metadata, **overruling})
+    head = head or _text(overruling.get("head"))
+    fit, aside = _fitting(contents, path, head_layers(head) if head is not None else ())
+    remarks, notices = [*contents.remarks], []
+    if aside:
+        remarks.append(
+            f"{len(aside)} tensors that are not the network's were left aside: {first(aside)}"
+        )
+    if overruling:
+        notices.append(f"{sidecar_of(path).name} overrules the file: {', '.join(overruling)}")
+    if path.parent.name.startswith(_FOLDER_PREFIX) and path.name not in _USUAL_NAMES:
+        notices.append(f"{path.parent.name} has no best.pt: {path.name} was read")
     metadata = contents.metadata
     row = find_architecture(fit.name)
     preprocessing = preprocessing_of(
@@ -127,6 +151,13 @@ def load_classifier(
     _check_size(fit.name, preprocessing, path)
     names = _class_names(class_names, metadata, fit.classes, path)
     network = loaded(fit)
+    if ending := logits_only(network, fit.head_region):
+        remarks.append(f"its last step, {ending}, was left out: what is explained are logits")
+    if fit.classes == 1:
+        two_outputs(network, fit.head)
+        notices.append(f"one output with a sigmoid: its probability is that of {names[1]}")
+    if fit.first_layer is not None:
+        notices.append(take_rgb(network, fit.first_layer[0], alpha=1.0))
     return Classifier(
         network=network,
         architecture=fit.name,
@@ -141,6 +172,8 @@ def load_classifier(
         val_accuracy=accuracy_of(metadata),
         epoch=epoch_of(metadata),
         depthwise=is_depthwise(network),
+        notices=tuple(notices),
+        remarks=tuple(remarks),
     )
 
 
@@ -153,7 +186,9 @@ def read_header(path: Path) -> CheckpointHeader:
 
 
 def header_of(path: Path, metadata: Mapping[str, object]) -> CheckpointHeader:
-    """The header of a checkpoint from what `scan` found in it."""
+    """The header of a checkpoint from what `scan` found in it, and what is beside it."""
+    said_beside, overruling = beside(path)
+    metadata = {**said_beside, **metadata, **overruling}
     said = model_names_of(metadata)
     known = (_known_name(name) for name in (*said, *_folder_guesses(path)))
     try:
@@ -187,26 +222,46 @@ def _read_and_digest(path: Path) -> tuple[CheckpointContents, str]:
     with opened(path) as file:
         before = os.fstat(file.fileno())
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        contents = read_contents(file, path)
+        contents = read_contents(file, path, WANTED, NESTED)
         after = os.fstat(file.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise CheckpointInvalid(f"{path} was written to while it was read; try again")
-    return contents, sha256
+    return contents, digest_with(sha256, path)
 
 
-def _fitting(contents: CheckpointContents, path: Path) -> Fit:
-    """The network that the weights fit without a difference."""
-    weights = without_prefixes(contents.weights)
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _fitting(
+    contents: CheckpointContents, path: Path, layers: tuple[str, ...]
+) -> tuple[Fit, tuple[str, ...]]:
+    """The network that the weights fit without a difference, and keys that were left aside."""
     said = model_names_of(contents.metadata)
     guesses = _folder_guesses(path)
     sources = [(name, f"model_name {name!r}") for name in said]
     sources += [(name, f"folder {path.absolute().parent.name!r}") for name in guesses]
+    found = parts(contents.weights, contents.record)
+    first_part = next(found)
+    try:
+        return _fitting_part(first_part, layers, sources, path), first_part.aside
+    except (ArchitectureUnknown, WeightsMismatch) as error:
+        for part in found:
+            with suppress(ArchitectureUnknown, WeightsMismatch):
+                return _fitting_part(part, layers, sources, path), part.aside
+        raise error from None
+
+
+def _fitting_part(
+    part: Part, layers: tuple[str, ...], sources: Sequence[tuple[str, str]], path: Path
+) -> Fit:
+    weights, hints = part.weights, Hints(part.record, layers)
     for name, source in sources:
         known = _known_name(name)
         if known is not None:
             _say_what_is_used(name, known, path)
-            return _fitting_as(known, source, weights, path)
-    closest = closest_row(weights)
+            return _fitting_as(known, source, weights, hints, path)
+    closest = closest_row(weights, hints)
     if closest is not None and not closest.differences:
         return closest
     tried = list(dict.fromkeys(source for _, source in sources)) or ["no name in file or folder"]
@@ -216,14 +271,16 @@ def _fitting(contents: CheckpointContents, path: Path) -> Fit:
     )
 
 
-def _fitting_as(name: str, source: str, weights: Mapping[str, Tensor], path: Path) -> Fit:
+def _fitting_as(
+    name: str, source: str, weights: Mapping[str, Tensor], hints: Hints, path: Path
+) -> Fit:
     fits = []
-    for fit in _comparisons(name, weights):
+    for fit in _comparisons(name, weights, hints):
         if not fit.differences:
             return fit
         fits.append(fit)
     nearest = min(fits, key=lambda fit: fit.differences)
-    other = closest_row(weights)
+    other = closest_row(weights, hints)
     hint = ""
     if other is not None and not other.differences:
         hint = f". They do fit {other.name} ({other.naming} naming): correct the name"
@@ -233,13 +290,13 @@ def _fitting_as(name: str, source: str, weights: Mapping[str, Tensor], path: Pat
     )
 
 
-def _comparisons(name: str, weights: Mapping[str, Tensor]) -> Iterator[Fit]:
+def _comparisons(name: str, weights: Mapping[str, Tensor], hints: Hints) -> Iterator[Fit]:
     row = find_architecture(name)
     if row is None:
-        yield compare(name, "timm", timm_config(name).head, weights)
+        yield compare(name, "timm", timm_config(name).head, weights, hints)
         return
     for naming in NAMINGS:
-        yield compare(name, naming, row.variant(naming).head, weights)
+        yield compare(name, naming, row.variant(naming).head, weights, hints)
 
 
 def _known_name(name: str) -> str | None:
@@ -279,7 +336,10 @@ def _class_names(
         names, source = checked_names(passed, "class_names"), "were passed"
     else:
         recorded, source = class_names_of(metadata, path), "are in the file"
-        names = recorded or tuple(f"Class_{index}" for index in range(count))
+        names = recorded or tuple(f"Class_{index}" for index in range(max(2, count)))
+    if count == 1:
+        names = (f"not {names[0]}", names[0]) if len(names) == 1 else names
+        count = 2
     if len(names) != count:
         raise ClassNamesMismatch(
             f"{path}: {len(names)} class names {source} ({', '.join(names[:8])}), but the network "

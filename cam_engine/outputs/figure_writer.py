@@ -8,7 +8,6 @@ from pathlib import Path
 from cam_engine import text_keys
 from cam_engine.confined import ConfinedFolder
 from cam_engine.images.decoded import ImageFacts
-from cam_engine.maps.explainer import PreparedImage
 from cam_engine.options import CamOptions, FigureStyle
 from cam_engine.outputs.files import PicturePaths, write_into
 from cam_engine.outputs.summaries import row_to_json
@@ -45,7 +44,7 @@ class FigureWriter:
     @property
     def run_digest(self) -> str:
         """Digest of all that the pictures depend on beside the image (hex)."""
-        return self._recipes.run
+        return self._recipes.run_digest
 
     def write(
         self,
@@ -54,7 +53,7 @@ class FigureWriter:
         image: str,
         image_sha256: str,
         true_class: str | None,
-        prepared: PreparedImage,
+        shown: ShownImage,
         decoding: ImageFacts,
         explanation: Explanation,
     ) -> Succeeded:
@@ -63,7 +62,6 @@ class FigureWriter:
         The main figure comes last, so that where it is, all others are.
         """
         source = PictureSource(name, image, image_sha256, true_class, decoding)
-        shown = ShownImage(prepared.original, prepared.enhanced)
         pictures = Pictures(self._recipes, self._facts.options, source, shown, explanation)
         paths = PicturePaths(Path(), name)
         for layer in explanation.layers:

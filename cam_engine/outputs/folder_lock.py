@@ -27,7 +27,8 @@ from cam_engine.errors import OutputBusy, OutputNotWritable
 
 LOCK_FILE = ".gradcam.lock"
 RUNS = "runs"
-RUN_MANIFEST = "manifest.json"
+JOB_FILE = "job.json"
+OLDER_JOB_FILE = "manifest.json"  # as jobs of earlier versions have it
 
 FinalStatus = Literal["succeeded", "partial", "failed", "canceled"]
 FINISHED: tuple[FinalStatus, ...] = get_args(FinalStatus)
@@ -38,7 +39,7 @@ _REFRESH_SECONDS = 10.0
 _TRIES = 20
 _GUARD_PAUSE_SECONDS = 0.02
 _MOST_LOCK_BYTES = 10_000
-_MOST_MANIFEST_BYTES = 1 << 28
+_MOST_JOB_FILE_BYTES = 1 << 28  # a million images with long paths
 _LARGEST_PROCESS = 2**31 - 1
 
 
@@ -207,11 +208,18 @@ def _job_is_unfinished(output: ConfinedFolder, job: str) -> bool:
     if not is_job_id(job):
         return False
     try:
-        path = f"{RUNS}/{job}/{RUN_MANIFEST}"
-        manifest = json.loads(output.read(path, _MOST_MANIFEST_BYTES))
+        manifest = json.loads(read_job_file(output, job))
     except (OSError, ValueError, RecursionError):
         return False
     return is_unfinished(manifest)
+
+
+def read_job_file(output: ConfinedFolder, job: str) -> bytes:
+    """`runs/<job>/job.json` of an output folder, whatever its version calls it. Raises OSError."""
+    try:
+        return output.read(f"{RUNS}/{job}/{JOB_FILE}", _MOST_JOB_FILE_BYTES)
+    except FileNotFoundError:
+        return output.read(f"{RUNS}/{job}/{OLDER_JOB_FILE}", _MOST_JOB_FILE_BYTES)
 
 
 def _is_alive(process: int) -> bool:

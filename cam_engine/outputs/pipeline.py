@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from cam_engine.experiments.finding import ImageItem
 from cam_engine.images.decoded import ImageFacts
 from cam_engine.images.decoding import DEFAULT_LIMITS, Decode, ImageLimits, decode, read_image_bytes
 from cam_engine.images.png import is_whole_png
-from cam_engine.maps.explainer import Explainer, PreparedImage
+from cam_engine.maps.explainer import Explainer, NetworkInput
 from cam_engine.options import CamOptions
 from cam_engine.outputs.figure_writer import FigureWriter, picture_files
 from cam_engine.outputs.files import PicturePaths
@@ -78,7 +78,8 @@ class RunOutcome:
 @dataclass(frozen=True, slots=True)
 class _Loaded:
     item: ImageItem
-    prepared: PreparedImage
+    network_input: NetworkInput
+    shown: ShownImage
     sha256: str
     facts: ImageFacts
 
@@ -205,19 +206,18 @@ class _Run:
             options = self._request.options
             image, facts = self._request.decode(data, self._request.limits, options.decoding)
             prepared = self._explainer.prepare_image(image, options)
-            original, enhanced = at_most_output(ShownImage(prepared.original, prepared.enhanced))
+            shown = at_most_output(ShownImage(image, prepared.enhanced))
         except Exception as error:
             return self._failed(item, error)
-        prepared = replace(prepared, original=original, enhanced=enhanced)
-        return _Loaded(item, prepared, digest, facts)
+        return _Loaded(item, prepared.network_input, shown, digest, facts)
 
     def _start_batch(self, batch: Sequence[_Load]) -> Iterator[Future[Row] | Row]:
-        prepared = [one.prepared for one in batch if isinstance(one, _Loaded)]
+        inputs = [one.network_input for one in batch if isinstance(one, _Loaded)]
         start = time.perf_counter()
-        answers = iter(self._explainer.explain_each(prepared, self._request.options))
+        answers = iter(self._explainer.explain_each(inputs, self._request.options))
         seconds = time.perf_counter() - start
         self.computing_seconds += seconds
-        self._images_a_pass = self._next_pass(len(prepared), seconds)
+        self._images_a_pass = self._next_pass(len(inputs), seconds)
         for one in batch:
             match one:
                 case Failed():
@@ -257,7 +257,7 @@ class _Run:
             image=self._shown(loaded.item),
             image_sha256=loaded.sha256,
             true_class=self._true_class(loaded.item),
-            prepared=loaded.prepared,
+            shown=loaded.shown,
             decoding=loaded.facts,
             explanation=explanation,
         )
@@ -316,7 +316,7 @@ def _network_input(
     """The image as the network would see it; None where it cannot be read."""
     try:
         image = decode(read(item.path, limits), limits, options.decoding).pixels
-        return explainer.prepare_image(image, options).network_input
+        return explainer.prepare_image(image, options).network_input.pixels
     except Exception as error:
         error_of_item(error, item.name)
         return None

@@ -22,11 +22,11 @@ _RUN_IN_PDF = re.compile(rb'"run": "([0-9a-f]{64})"')
 class Provenance:
     """What made a picture.
 
-    run: digest (hex) of all that it depends on beside the image. image: its path as summaries name
-    it. facts: the run's, as JSON has them (`RunFacts`).
+    run_digest: of all that it depends on beside the image (hex). image: its path in summaries.
+    facts: the run's, as JSON has them (`RunFacts`).
     """
 
-    run: str
+    run_digest: str
     image: str
     image_sha256: str
     facts: Mapping[str, Any]
@@ -39,15 +39,18 @@ def provenance_of(text: Mapping[str, str]) -> Provenance | None:
         found = Provenance(recipe["run"], recipe["image"], recipe["image_sha256"], recipe["facts"])
     except (KeyError, TypeError, ValueError, RecursionError):
         return None
-    words = (found.run, found.image, found.image_sha256)
+    words = (found.run_digest, found.image, found.image_sha256)
     sound = all(isinstance(one, str) for one in words) and isinstance(found.facts, dict)
     return found if sound else None
 
 
-def is_made_by(text: Mapping[str, str], run: str, image_sha256: str) -> bool:
+def is_made_by(text: Mapping[str, str], run_digest: str, image_sha256: str) -> bool:
     """Whether the picture with these text chunks was made by that run of an image so digested."""
     made = provenance_of(text)
-    return made is not None and (made.run, made.image_sha256) == (run, image_sha256)
+    return made is not None and (made.run_digest, made.image_sha256) == (
+        run_digest,
+        image_sha256,
+    )
 
 
 def read_provenance(picture: Path) -> Provenance | None:
@@ -76,9 +79,9 @@ def text_in(folder: ConfinedFolder, path: Below) -> dict[str, str]:
 
 
 def remove_made_otherwise(
-    folder: ConfinedFolder, runs: Collection[str], ours: Collection[Path] = ()
+    folder: ConfinedFolder, run_digests: Collection[str], ours: Collection[Path] = ()
 ) -> int:
-    """Remove the pictures in a model's folder that runs other than these made; how many files.
+    """Remove the pictures in a model's folder that runs of other digests made; how many files.
 
     ours: files, by their paths below the folder, that need not be looked at. Nothing is touched but
     pictures that carry our recipe. Raises OutputNotWritable.
@@ -88,8 +91,8 @@ def remove_made_otherwise(
         picture
         for picture in _pictures(folder)
         if picture not in known
-        and (run := _run_of(folder, picture)) is not None
-        and run not in runs
+        and (made_by := _run_of(folder, picture)) is not None
+        and made_by not in run_digests
     ]
     remove_files(folder, stale)
     return len(stale)
@@ -108,7 +111,7 @@ def _run_of(folder: ConfinedFolder, picture: Path) -> str | None:
     if picture.suffix == ".pdf":
         return _run_of_pdf(folder, picture)
     found = provenance_in(folder, picture)
-    return None if found is None else found.run
+    return None if found is None else found.run_digest
 
 
 def _run_of_pdf(folder: ConfinedFolder, paper: Path) -> str | None:

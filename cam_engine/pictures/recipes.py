@@ -128,6 +128,7 @@ class RunFacts:
     """What all pictures of one classifier's run share: enough to make them again.
 
     divided_by_255: mean and std were given on the scale 0..255, and stand here on 0..1.
+    of_the_model: what was assumed of the model's file, as sentences.
     """
 
     model: str
@@ -144,6 +145,7 @@ class RunFacts:
     figures: FigureStyle
     versions: Mapping[str, str]
     divided_by_255: bool = False
+    of_the_model: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -161,8 +163,8 @@ class RunFacts:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What a reader must not miss of how the model's input is made, as sentences."""
-        return (DIVIDED_BY_255,) if self.divided_by_255 else ()
+        """What a reader must not miss of the model and how its input is made, as sentences."""
+        return (*((DIVIDED_BY_255,) if self.divided_by_255 else ()), *self.of_the_model)
 
 
 def run_facts(
@@ -185,6 +187,7 @@ def run_facts(
         figures=figures,
         versions=software_versions(),
         divided_by_255=classifier.preprocessing.divided_by_255,
+        of_the_model=classifier.notices,
     )
 
 
@@ -192,7 +195,7 @@ class Recipes:
     """The text chunks of one run's pictures. What all of them share is put into words once."""
 
     def __init__(self, facts: RunFacts) -> None:
-        self.run = facts.digest
+        self.run_digest = facts.digest
         self.model = facts.model
         self.notices = facts.notices
         self._method = facts.options.method
@@ -218,7 +221,7 @@ class Recipes:
         """
         method = layer.method if layer else self._method
         own = {
-            "run": self.run,
+            "run": self.run_digest,
             "image": image,
             "image_sha256": image_sha256,
             "target": target,
@@ -272,8 +275,8 @@ def run_facts_from_json(text: str) -> RunFacts:
     figures = FigureStyle(**values.pop("figures"))
     layers = tuple(options.pop("layers"))
     decoding = DecodingOptions(**options.pop("decoding", {}))  # none in older facts
-    for name in ("class_names", "input_size", "mean", "std"):
-        values[name] = tuple(values[name])
+    for name in ("class_names", "input_size", "mean", "std", "of_the_model"):
+        values[name] = tuple(values.get(name, ()))  # older facts have not all of them
     cam = CamOptions(**options, layers=layers, decoding=decoding)
     return RunFacts(**values, options=cam, figures=figures)
 

@@ -6,8 +6,6 @@ import hashlib
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, replace
 
-from cachetools import LRUCache
-
 from cam_engine.images.decoded import ImageFacts
 from cam_engine.options import CamOptions
 from cam_engine.pictures.picture_set import ShownImage
@@ -18,7 +16,6 @@ from service.explanations.requests import ExplanationOptions
 from service.http.problems import ServiceError
 from service.models.model_cache import LoadedModel
 
-_MOST_GONE = 20_000
 _OVERHEAD_BYTES = 2048  # objects around files and maps
 
 
@@ -125,7 +122,7 @@ def make_answer(
     classifier = model.explainer.classifier
     recipes = model.recipes(cam_options)
     # The run's digest covers the model's id and file, the versions, and what maps depend on.
-    words = [recipes.run, options.model_dump_json(), heading or ""]
+    words = [recipes.run_digest, options.model_dump_json(), heading or ""]
     for one in items:
         words += [one.source.sha256, one.source.name, one.source.true_class or ""]
     digest = hashlib.sha256("\0".join(words).encode()).hexdigest()
@@ -141,8 +138,6 @@ class AnswerCache:
         self._used = 0
         self._answers: OrderedDict[str, Answer] = OrderedDict()
         self._holders: Counter[LargeImage] = Counter()  # in how many answers each one is
-        # Digests of answers that were here, so that "gone" and "never seen" can be told apart.
-        self._gone: LRUCache[str, None] = LRUCache(_MOST_GONE)
 
     @property
     def bytes_used(self) -> int:
@@ -158,27 +153,19 @@ class AnswerCache:
         for image in kept.large_images:
             self._used += 0 if self._holders[image] else image.bytes_used
             self._holders[image] += 1
-        self._gone.pop(answer.digest, None)
         while self._used > self._most_bytes:
-            oldest = next(iter(self._answers))
-            self._forget(oldest)
-            self._gone[oldest] = None
+            self._forget(next(iter(self._answers)))
 
     def get(self, digest: str) -> Answer:
-        """The answer. Raises ServiceError "explanation-gone" or "explanation-not-found"."""
-        if digest in self._answers:
-            self._answers.move_to_end(digest)
-            return self._answers[digest]
-        if digest in self._gone:
+        """The answer. Raises ServiceError "explanation-not-found"."""
+        if digest not in self._answers:
             raise ServiceError(
-                "explanation-gone",
-                "this explanation was put out of memory; POST the image again to have it anew",
+                "explanation-not-found",
+                "no explanation of this digest is in memory: it made room for others, or was made "
+                "before the service started; POST the image to /v1/explanations again",
             )
-        raise ServiceError(
-            "explanation-not-found",
-            "no explanation of this digest was made since the service started; "
-            "POST the image to /v1/explanations",
-        )
+        self._answers.move_to_end(digest)
+        return self._answers[digest]
 
     def _forget(self, digest: str) -> None:
         answer = self._answers.pop(digest, None)

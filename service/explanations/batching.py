@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from cam_engine.errors import CamError
-from cam_engine.maps.explainer import PreparedImage
+from cam_engine.maps.explainer import NetworkInput
 from cam_engine.options import CamOptions
 from cam_engine.results import Explanation
 from service.executors import call_in
@@ -31,7 +31,7 @@ class Computed:
 
 @dataclass(slots=True)
 class _Waiting:
-    prepared: PreparedImage
+    network_input: NetworkInput
     target: int | str | None
     future: asyncio.Future[Computed]
     since: float = field(default_factory=time.perf_counter)
@@ -78,7 +78,7 @@ class Batcher:
             self._changed.set()
 
     async def explain(
-        self, model: LoadedModel, options: CamOptions, prepared: PreparedImage
+        self, model: LoadedModel, options: CamOptions, network_input: NetworkInput
     ) -> Computed:
         """Explain one image. Raises CamError. Cancelled while it waits, it is never computed."""
         # Target and drawing differ from image to image without dividing a batch.
@@ -94,7 +94,7 @@ class Batcher:
         group = _Group(model, shared)
         future: asyncio.Future[Computed] = asyncio.get_running_loop().create_future()
         _, queue = self._queues.setdefault(group.key, (group, deque()))
-        queue.append(_Waiting(prepared, options.target, future))
+        queue.append(_Waiting(network_input, options.target, future))
         self._count()
         self._changed.set()
         if self._runner is None or self._runner.done():
@@ -153,7 +153,7 @@ class Batcher:
             answers = await call_in(
                 self._executor,
                 group.model.explainer.explain_each,
-                [one.prepared for one in batch],
+                [one.network_input for one in batch],
                 group.options,
                 [one.target for one in batch],
             )

@@ -22,7 +22,7 @@ from cam_engine.experiments.picking import pick_images
 from cam_engine.images.decoded import DecodedImage, ImageFacts
 from cam_engine.images.decoding import ImageLimits
 from cam_engine.images.decoding_pool import DecodingPool
-from cam_engine.maps.explainer import PreparedImage
+from cam_engine.maps.explainer import NetworkInput
 from cam_engine.maps.targets import resolve_class
 from cam_engine.options import CamOptions, DecodingOptions
 from cam_engine.pictures.picture_set import ShownImage, at_most_output
@@ -141,7 +141,7 @@ class Explaining:
         grey = np.full((height, width, 3), 200, np.uint8)
         options = ExplanationOptions().cam_options()
         prepared = model.explainer.prepare_image(grey, options)
-        await self._batcher.explain(model, options, prepared)
+        await self._batcher.explain(model, options, prepared.network_input)
 
     def default_model(self) -> ModelEntry:
         """The configured model, else the best of the newest experiment. Blocks."""
@@ -183,10 +183,10 @@ class Explaining:
         start = time.perf_counter()
         with tracer.start_as_current_span("decode"), self._batcher.announced(model.id):
             ready = await self._prepared(model, options, source)
-        prepared = ready.waiting if plain else replace(ready.waiting, plain_input=None)
+        network_input = ready.network_input if plain else replace(ready.network_input, plain=None)
         work.timings.decode = max(work.timings.decode, time.perf_counter() - start)
         with tracer.start_as_current_span("network", attributes={"gradcam.model": model.id}):
-            computed = await self._batcher.explain(model, options, prepared)
+            computed = await self._batcher.explain(model, options, network_input)
         work.timings.add(computed.queue_seconds, computed.compute_seconds, computed.batch_size)
         return Explained(
             source, computed.explanation, ready.size, ready.facts, ready.large, ready.shown
@@ -220,15 +220,14 @@ class Explaining:
         if options.target is not None:
             resolve_class(options.target, explainer.classifier.class_names)
         if known is not None:
-            return _Ready(known.prepared, known.size, known.facts, large=known)
+            return _Ready(known.network_input, known.size, known.facts, large=known)
         image, facts = self._decode(source.data, options.decoding)
         prepared = explainer.prepare_image(image, options)
-        shown = at_most_output(ShownImage(prepared.original, prepared.enhanced))
-        if is_large(prepared.original):
-            large = keep(prepared, shown, facts)
-            return _Ready(large.prepared, large.size, facts, large=large)
-        waiting = replace(prepared, original=prepared.network_input, enhanced=None)
-        return _Ready(waiting, output_size(shown.original), facts, shown=shown)
+        shown = at_most_output(ShownImage(image, prepared.enhanced))
+        if is_large(image):
+            large = keep(prepared.network_input, shown, facts)
+            return _Ready(large.network_input, large.size, facts, large=large)
+        return _Ready(prepared.network_input, output_size(shown.original), facts, shown=shown)
 
     def _choose(self, wanted: str | None) -> tuple[ModelEntry, FileStamp]:
         entry = self.default_model() if wanted is None else self._catalog.model(wanted)
@@ -316,7 +315,7 @@ class _Ready(NamedTuple):
     size: (H, W) in pixels of the pictures. facts: what was done to make its pixels.
     """
 
-    waiting: PreparedImage
+    network_input: NetworkInput
     size: tuple[int, int]
     facts: ImageFacts
     large: LargeImage | None = None

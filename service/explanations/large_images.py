@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from cam_engine.images.decoded import ImageFacts
 from cam_engine.images.png import encode_png
-from cam_engine.maps.explainer import PreparedImage
+from cam_engine.maps.explainer import NetworkInput
 from cam_engine.options import DecodingOptions
 from cam_engine.pictures.picture_set import ShownImage
 from cam_engine.results import RgbImage
@@ -33,14 +33,13 @@ class LargeImage:
     """One image in place of its file: a tenth of a second instead of seconds.
 
     original, enhanced: lossless PNGs at the pictures' size, enhanced None where CLAHE is off.
-    network_input, plain_input: as in PreparedImage. facts: what was done to make its pixels.
+    network_input: what the network gets. facts: what was done to make its pixels.
     """
 
     size: tuple[int, int]
     original: bytes
     enhanced: bytes | None
-    network_input: RgbImage
-    plain_input: RgbImage | None
+    network_input: NetworkInput
     facts: ImageFacts
 
     @property
@@ -50,16 +49,11 @@ class LargeImage:
         return ShownImage(_pixels(self.original), enhanced)
 
     @property
-    def prepared(self) -> PreparedImage:
-        """What the network gets; without full-size pixels."""
-        return PreparedImage(self.network_input, None, self.network_input, self.plain_input)
-
-    @property
     def bytes_used(self) -> int:
         """Bytes held."""
-        inputs = self.network_input.nbytes
-        if self.plain_input is not None:
-            inputs += self.plain_input.nbytes
+        inputs = self.network_input.pixels.nbytes
+        if self.network_input.plain is not None:
+            inputs += self.network_input.plain.nbytes
         return len(self.original) + len(self.enhanced or b"") + inputs
 
 
@@ -68,15 +62,14 @@ def is_large(pixels: RgbImage) -> bool:
     return pixels.nbytes > _LARGE_BYTES
 
 
-def keep(prepared: PreparedImage, shown: ShownImage, facts: ImageFacts) -> LargeImage:
+def keep(network_input: NetworkInput, shown: ShownImage, facts: ImageFacts) -> LargeImage:
     """shown: the pixels at the pictures' size."""
     enhanced = None if shown.enhanced is None else encode_png(shown.enhanced)
     return LargeImage(
         size=(shown.original.shape[0], shown.original.shape[1]),
         original=encode_png(shown.original),
         enhanced=enhanced,
-        network_input=prepared.network_input,
-        plain_input=prepared.plain_input,
+        network_input=network_input,
         facts=facts,
     )
 

@@ -43,7 +43,7 @@ _ROWS = (
     ),
     ProblemType("image-not-found", 404, "No such image", "GET the experiment's images."),
     ProblemType("no-images-found", 404, "No images", "Put crops where the guide expects them."),
-    ProblemType("explanation-not-found", 404, "No such explanation", "POST the image first."),
+    ProblemType("explanation-not-found", 404, "No such explanation", "POST the image again."),
     ProblemType("job-not-found", 404, "No such job", "GET /v1/jobs lists them."),
     ProblemType("file-not-found", 404, "No such file", "GET the job's items for their files."),
     ProblemType("method-not-allowed", 405, "Method not allowed", "See the Allow header."),

@@ -16,11 +16,12 @@ from functools import lru_cache
 import structlog
 from redis.exceptions import RedisError
 
-from cam_engine.errors import OutputBusy
+from cam_engine.errors import CheckpointInvalid, OutputBusy
 from cam_engine.experiments.finding import Experiment, ImageItem, ModelFolder
 from cam_engine.experiments.picking import pick_images
 from cam_engine.experiments.skipped import Skipped
 from cam_engine.images.decoding_pool import DecodingPool
+from cam_engine.models.files.companions import digest_with
 from service.http.problems import ServiceError
 from service.jobs.results import JobResults
 from service.jobs.threads import JobsThreads
@@ -28,7 +29,7 @@ from service.models.catalog import FileStamp, stamp_of
 from worker.jobs.contract import JobFolder, JobImage, JobModel, JobRecord, JobRequest, JobState
 from worker.jobs.coordination.coordinator import Coordinator
 from worker.jobs.coordination.webhooks import Webhooks
-from worker.jobs.outputs import manifests
+from worker.jobs.outputs import job_files
 from worker.jobs.outputs.places import Places
 from worker.jobs.outputs.placing import Found, JobRecipe, look, places, recipe_of
 from worker.jobs.outputs.storage import OutputFolder
@@ -207,9 +208,9 @@ class Jobs:
             raise ServiceError("nothing-to-retry", "every item of the job has succeeded")
         output = self.places.output(state.record)
         self._refuse_others(output, state)
-        manifests.write_status(output, job, state, "queued")
+        job_files.write_status(output, job, state, "queued")
         with ExitStack() as undo:
-            undo.callback(manifests.write_status, output, job, state, state.status)
+            undo.callback(job_files.write_status, output, job, state, state.status)
             self._take_folders(output, state.record, undo)
             if self.store.retry(job):
                 undo.pop_all()
@@ -217,7 +218,7 @@ class Jobs:
         return self.get(job)
 
     def forget(self, job: str) -> None:
-        """Remove the record and the manifest, no picture. Raises "job-unfinished"."""
+        """Remove the record and the job's file, no picture. Raises "job-unfinished"."""
         if not self.get(job).finished:
             raise ServiceError("job-unfinished", "the job has not ended yet; cancel it first")
         self.coordinator.forget(job)
@@ -289,8 +290,8 @@ class Jobs:
             left_out=asked.left_out,
         )
         with ExitStack() as undo:
-            undo.callback(output.remove_run, job)
-            manifests.write_accepted(output, record, asked.images)
+            undo.callback(output.remove_job, job)
+            job_files.write_accepted(output, record, asked.images)
             try:
                 self._take_folders(output, record, undo)
             except OutputBusy as busy:
@@ -370,8 +371,8 @@ def _candidates(
 
 def _job_model(places: Places, model: ModelFolder) -> JobModel:
     try:
-        sha256 = _digest(stamp_of(model.checkpoint))
-    except OSError as error:
+        sha256 = digest_with(_digest(stamp_of(model.checkpoint)), model.checkpoint)
+    except (OSError, CheckpointInvalid) as error:
         raise ServiceError("model-not-found", f"cannot read the file of {model.name}") from error
     folder = model.checkpoint.parent
     return JobModel(id=places.root.id_of(folder), name=model.name, checkpoint_sha256=sha256)

@@ -69,7 +69,7 @@ class _Model:
     name: str
     index: int
     images: list[JobImage] | None
-    runs: frozenset[str]
+    run_digests: frozenset[str]
     classes: tuple[str, ...] | None
 
     def true_class(self, image: JobImage | None) -> str | None:
@@ -122,7 +122,7 @@ class JobResults:
         made = next(output.provenance([path])) if found and model else None
         if found is None or model is None or made is None or not self._explains(state, model, made):
             raise ServiceError("file-not-found", f"the job has no file {path!r}")
-        if made.run not in model.runs:
+        if made.run_digest not in model.run_digests:
             raise ServiceError("result-replaced", self._replaced(state, model, made)[0])
         return found
 
@@ -171,7 +171,11 @@ class JobResults:
             model = self._model(state, index)
             paths = self._pictures(state, model)
             for path, made in zip(paths, output.provenance(paths), strict=True):
-                file = output.file(path) if made is not None and made.run in model.runs else None
+                file = (
+                    output.file(path)
+                    if made is not None and made.run_digest in model.run_digests
+                    else None
+                )
                 if file is not None:
                     yield file
                 else:
@@ -209,7 +213,7 @@ class JobResults:
         facts = self._store.facts(job, index)
         classes = None if facts is None else tuple(json.loads(facts)["class_names"])
         name = state.record.models[index].name
-        return _Model(name, index, images, self._store.runs(job, index), classes)
+        return _Model(name, index, images, self._store.run_digests(job, index), classes)
 
     def _model_of(self, state: JobState, path: str) -> _Model | None:
         names = [model.name for model in state.record.models]
@@ -235,7 +239,7 @@ class JobResults:
                 yield item
                 continue
             made = next(made_by)
-            if made is None or made.run not in model.runs:
+            if made is None or made.run_digest not in model.run_digests:
                 why, by = self._replaced(state, model, made)
                 yield replace(item, replaced=why, replaced_by=by)
             else:
@@ -261,22 +265,27 @@ class JobResults:
             if job is not None:
                 return f"removed by job {job}, which replaced the others", job
             return "the picture is not there any more", None
-        job = self._maker(state, model.name, made.run)
+        job = self._maker(state, model.name, made.run_digest)
         if job is not None:
             return f"replaced by job {job}", job
         method = made.facts.get("options", {}).get("method", "unknown")
         return f"replaced by a command, or by a job that is forgotten (method {method})", None
 
-    def _maker(self, state: JobState, model: str, run: str) -> str | None:
+    def _maker(self, state: JobState, model: str, run_digest: str) -> str | None:
         """Another job whose pictures of a model are in the same folder and have that recipe."""
         others = self._others(state, model)
-        return next((other.record.id for other, runs in others if run in runs), None)
+        return next((other.record.id for other, digests in others if run_digest in digests), None)
 
     def _remover(self, state: JobState, model: _Model) -> str | None:
         """A later job that replaced what others had made of a model in the same folder."""
-        for other, runs in self._others(state, model.name):
+        for other, digests in self._others(state, model.name):
             is_later = other.record.created_at > state.record.created_at
-            if other.record.request.replace and is_later and runs and not runs & model.runs:
+            if (
+                other.record.request.replace
+                and is_later
+                and digests
+                and not digests & model.run_digests
+            ):
                 return other.record.id
         return None
 
@@ -289,7 +298,7 @@ class JobResults:
                 continue
             names = [one.name for one in other.record.models]
             if model in names:
-                yield other, self._store.runs(job, names.index(model))
+                yield other, self._store.run_digests(job, names.index(model))
 
 
 def _content(file: StoredFile) -> bytes:

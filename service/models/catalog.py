@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from cam_engine.experiments.finding import Experiment, FoundImages, ImageItem
 from cam_engine.experiments.skipped import NOTHING, Skipped
 from cam_engine.maps.grids import LayerGrid, layer_grids
 from cam_engine.models.checkpoint_headers import CheckpointStalled, HeaderReader
+from cam_engine.models.files.companions import companions
 from cam_engine.models.loading import CheckpointHeader
 from service.http.problems import ServiceError
 
@@ -27,12 +28,13 @@ _MAY_BE_MENDED = frozenset({"not-readable", "link-broken"})
 
 @dataclass(frozen=True, slots=True)
 class FileStamp:
-    """What changes when a file is replaced."""
+    """What changes when a file is replaced, or, of a model, one that belongs to it."""
 
     path: Path
     mtime_ns: int
     size: int
     inode: int
+    beside: tuple[FileStamp, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +230,7 @@ class Catalog:
         """None for a file that is gone, or a link that leads out of the data root."""
         try:
             path = checkpoint.resolve(strict=True)
-            return stamp_of(path) if path.is_relative_to(self.root) else None
+            return model_stamp_of(path) if path.is_relative_to(self.root) else None
         except OSError:
             return None
 
@@ -237,6 +239,12 @@ def stamp_of(path: Path) -> FileStamp:
     """The file as it is now. Raises OSError."""
     status = path.stat()
     return FileStamp(path, status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+def model_stamp_of(checkpoint: Path) -> FileStamp:
+    """A model's file as it is now, and the files that belong to it. Raises OSError."""
+    beside = tuple(stamp_of(path) for path in companions(checkpoint))
+    return replace(stamp_of(checkpoint), beside=beside)
 
 
 @dataclass(frozen=True, slots=True)

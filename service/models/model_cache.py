@@ -20,7 +20,7 @@ from cam_engine.options import CamOptions, FigureStyle
 from cam_engine.pictures.recipes import Recipes, run_facts
 from service.executors import call_in
 from service.http.problems import ServiceError
-from service.models.catalog import FileStamp, ModelEntry, stamp_of
+from service.models.catalog import FileStamp, ModelEntry, model_stamp_of
 from service.watching.metrics import Metrics
 
 _log = structlog.get_logger(__name__)
@@ -160,6 +160,6 @@ def loader(device: str, precision: PrecisionName, batch_size: int | None) -> Loa
 def fresh_stamp(entry: ModelEntry) -> FileStamp:
     """The model's file as it is now. Raises ServiceError "model-not-found" once it is gone."""
     try:
-        return stamp_of(entry.stamp.path)
+        return model_stamp_of(entry.stamp.path)
     except OSError as error:
         raise ServiceError("model-not-found", f"the file of model {entry.id} is gone") from error

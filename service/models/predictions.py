@@ -189,7 +189,7 @@ class Predictions:
             return gone, Prediction(problem=error.code)
         except OSError:
             return gone, Prediction(problem="image-not-found")
-        return stamp, model.explainer.prepare_image(image, options).network_input
+        return stamp, model.explainer.prepare_image(image, options).network_input.pixels
 
 
 def _key(model: LoadedModel, stamp: FileStamp, options: CamOptions) -> _Key:

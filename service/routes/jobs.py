@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator
 from pathlib import PurePosixPath
 from typing import Annotated
 from urllib.parse import quote
@@ -20,6 +17,7 @@ from service.http.documented import BASIC, Documented, problems
 from service.http.problems import ServiceError
 from service.http.requested import base_path
 from service.http.security import OPEN
+from service.jobs import following
 from service.jobs import responses as answers
 from service.jobs.accepting import Jobs
 from service.routes.access import Parts, authorised, without_query
@@ -29,8 +27,6 @@ from worker.jobs.outputs.storage import StoredFile
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(authorised)])
 plans = APIRouter(prefix="/v1/job-plans", tags=["jobs"], dependencies=[Depends(authorised)])
 
-_LOOK_SECONDS = 0.5
-_KEEP_ALIVE_SECONDS = 15.0
 _LONGEST_WAIT_SECONDS = 60
 _MISSING = (*BASIC, "jobs-unavailable", "job-not-found")
 _OF_FILES = ("path-outside-root", "file-not-found", "result-replaced")
@@ -174,13 +170,7 @@ async def get_job(
     job: str, request: Request, query: Annotated[WaitQuery, Query()], jobs: JobsHere
 ) -> answers.Job:
     """At once, or with `wait` as soon as its status or its progress changes."""
-    state = before = await jobs.threads.call(jobs.get, job)
-    until = time.monotonic() + query.wait
-    while not state.finished and _same(state, before) and time.monotonic() < until:
-        if await request.is_disconnected():
-            break
-        await asyncio.sleep(min(_LOOK_SECONDS, max(0.0, until - time.monotonic())))
-        state = await jobs.threads.call(jobs.get, job)
+    state = await following.change(jobs, job, query.wait, request.is_disconnected)
     return await _job(request, jobs, state)
 
 
@@ -219,7 +209,10 @@ async def events(
     With `Last-Event-ID`, what was missed comes first.
     """
     await jobs.threads.call(jobs.get, job)
-    stream = _events(jobs, job, last_event_id, base_path(request))
+    base = base_path(request)
+    stream = following.events(
+        jobs, job, last_event_id, lambda state: answers.job(state, base, workers=True)
+    )
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
@@ -340,34 +333,6 @@ async def forget(job: str, jobs: JobsHere) -> None:
     await jobs.threads.call(jobs.forget, job)
 
 
-async def _events(jobs: Jobs, job: str, after: str, base: str) -> AsyncIterator[str]:
-    quiet_since = time.monotonic()
-    while True:
-        for event in await jobs.threads.call(jobs.store.events, job, after):
-            after = event.id
-            quiet_since = time.monotonic()
-            yield _event(event.id, event.state, base)
-            if event.state.finished:
-                return
-        state = await jobs.threads.call(jobs.store.state, job)
-        if state is None:
-            return
-        if state.finished and not await jobs.threads.call(jobs.store.events, job, after):
-            # It has ended before its last event is written, or none is remembered any more.
-            yield _event(after, state, base)
-            return
-        if time.monotonic() - quiet_since > _KEEP_ALIVE_SECONDS:
-            quiet_since = time.monotonic()
-            yield ": still here\n\n"
-        await asyncio.sleep(_LOOK_SECONDS)
-
-
-def _event(id_: str, state: JobState, base: str) -> str:
-    data = answers.job(state, base, workers=True).model_dump_json()
-    kind = "end" if state.finished else "progress"
-    return f"id: {id_}\nevent: {kind}\ndata: {data}\n\n"
-
-
 def _file_response(file: StoredFile) -> Response:
     name = quote(PurePosixPath(file.path).name)
     disposition = f"inline; filename*=utf-8''{name}"
@@ -378,7 +343,3 @@ def _file_response(file: StoredFile) -> Response:
 async def _job(request: Request, jobs: Jobs, state: JobState) -> answers.Job:
     workers = bool(await jobs.threads.call(jobs.store.workers))
     return answers.job(state, base_path(request), workers=workers)
-
-
-def _same(one: JobState, other: JobState) -> bool:
-    return (one.status, one.progress) == (other.status, other.progress)

@@ -95,7 +95,7 @@ def test_a_job_leaves_the_command_lines_pictures_in_the_store(
         made
     )
     prefix = f"{tmp_path.name}/{jobs.experiment}/gradcam_visualizations"
-    assert f"{prefix}/runs/{job['id']}/manifest.json" in s3.objects()
+    assert f"{prefix}/runs/{job['id']}/job.json" in s3.objects()
     with jobs.server.client() as client:
         (item,) = client.get(f"{job['links']['items']}?limit=1").json()["items"]
         figure = client.get(item["links"]["figure"])

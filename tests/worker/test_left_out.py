@@ -67,12 +67,22 @@ def test_what_a_job_leaves_out_is_in_its_plan_record_manifest_and_summary(
     answer = job(done, "", workers=True)
     assert answer.left_out == plan.left_out
     assert "1 under a name that is not UTF-8, to be renamed: Ring%E9/r.jpg" in plan.left_out.words
-    manifest = json.loads((setting.output / "runs" / done.record.id / "manifest.json").read_text())
+    manifest = json.loads((setting.output / "runs" / done.record.id / "job.json").read_text())
     assert len(manifest["job"]["left_out"]["kinds"]) == len(LEFT_OUT)
     summary = json.loads((setting.output / MODEL / "summary.json").read_text())
     assert summary["skipped"]["total"] == len(LEFT_OUT)
     assert summary["folders_of_no_class"] == {"Game tocyte": 1, "Uninfected": 1}
     assert summary["accuracy"] == {"correct": 1, "of_known_class": 1, "images": 3}
+
+
+def test_a_models_manifest_says_how_long_workers_were_busy_with_it(setting: Setting) -> None:
+    done = work_off(setting, request(setting))
+    taken = setting.jobs.store.seconds(done.record.id, 0)
+    manifest = json.loads((setting.output / MODEL / "manifest.json").read_text())
+    assert manifest["seconds"] == pytest.approx(taken, abs=0.001)
+    assert manifest["seconds"] > 0
+    setting.jobs.forget(done.record.id)
+    assert setting.jobs.store.seconds(done.record.id, 0) == 0
 
 
 def test_rows_and_items_have_the_models_own_class(setting: Setting) -> None:
@@ -108,7 +118,7 @@ def test_the_command_line_says_what_a_job_leaves_out(
 def test_a_record_of_before_is_read(setting: Setting) -> None:
     """Without what was left out, as the version before wrote it."""
     accepted = setting.jobs.accept(request(setting), None).state.record
-    body = json.loads(setting.jobs.places.output(accepted).read_run(accepted.id))
+    body = json.loads(setting.jobs.places.output(accepted).read_job_file(accepted.id))
     assert body["job"].pop("left_out") is not None
     record = type(accepted).model_validate(body["job"])
     assert record.left_out is None

@@ -397,7 +397,7 @@ def dark(count: int) -> list[np.ndarray]:
 def test_an_image_that_the_network_fails_on_does_not_fail_the_others(fragile: Explainer) -> None:
     images = dark(4)
     images[1] = images[1] | 255
-    prepared = [fragile.prepare_image(image, PLAIN) for image in images]
+    prepared = [fragile.prepare_image(image, PLAIN).network_input for image in images]
     targets: list[int | str | None] = ["ring", 0, 2, None]
     answers = fragile.explain_each(prepared, PLAIN, targets)
     assert [isinstance(one, NonFiniteOutput) for one in answers] == [False, True, False, False]
@@ -415,7 +415,7 @@ def test_the_options_target_holds_for_those_that_are_computed_again(fragile: Exp
     options = CamOptions(clahe=False, target="schizont", layers=("late",))
     images = dark(2)
     images[0] = images[0] | 255
-    prepared = [fragile.prepare_image(image, options) for image in images]
+    prepared = [fragile.prepare_image(image, options).network_input for image in images]
     failed, answer = fragile.explain_each(prepared, options)
     assert isinstance(failed, NonFiniteOutput)
     assert isinstance(answer, Explanation)
@@ -428,7 +428,7 @@ def test_the_options_target_holds_for_those_that_are_computed_again(fragile: Exp
 def test_where_none_fails_a_batch_is_one_pass(fragile: Explainer) -> None:
     passes: list[int] = []
     fragile._network.register_forward_hook(lambda _module, args, _out: passes.append(len(args[0])))
-    prepared = [fragile.prepare_image(image, PLAIN) for image in dark(5)]
+    prepared = [fragile.prepare_image(image, PLAIN).network_input for image in dark(5)]
     assert len(fragile.explain_each(prepared, PLAIN)) == 5
     assert passes == [5]
 
@@ -529,11 +529,11 @@ def test_a_device_that_is_not_here_is_refused_in_words(monkeypatch: pytest.Monke
 def test_a_prepared_image_keeps_what_pictures_are_drawn_of(explainer: Explainer) -> None:
     (image,) = pictures(1)
     with_clahe = explainer.prepare_image(image, CamOptions())
-    np.testing.assert_array_equal(with_clahe.original, image)
+    assert with_clahe.network_input.plain is not None
     assert with_clahe.enhanced is not None
     np.testing.assert_array_equal(with_clahe.enhanced, enhance(image))
     plain = explainer.prepare_image(image, PLAIN)
-    assert (plain.enhanced, plain.plain_input) == (None, None)
+    assert (plain.enhanced, plain.network_input.plain) == (None, None)
 
 
 def test_raw_taps_of_half_precision_are_near_those_of_float32(explainer: Explainer) -> None:

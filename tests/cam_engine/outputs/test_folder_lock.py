@@ -41,7 +41,7 @@ def hasty_threads() -> Iterator[None]:
     sys.setswitchinterval(usual)
 
 
-def write_manifest(output: Path, job: str, status: str) -> None:
+def write_job_file(output: Path, job: str, status: str) -> None:
     folder = output / "runs" / job
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "manifest.json").write_text(json.dumps({"status": status}))
@@ -62,12 +62,12 @@ def test_other_folders_are_free(tmp_path: Path) -> None:
 
 def test_a_job_holds_its_folder_until_its_manifest_says_that_it_ended(tmp_path: Path) -> None:
     folder = tmp_path / "cls_a"
-    write_manifest(tmp_path, JOB, "queued")
+    write_job_file(tmp_path, JOB, "queued")
     acquire(folder, for_job(JOB))
     acquire(folder, for_job(JOB))  # any of its workers
     with pytest.raises(OutputBusy, match=f"job {JOB}"):
         acquire(folder, this_process())
-    write_manifest(tmp_path, JOB, "succeeded")
+    write_job_file(tmp_path, JOB, "succeeded")
     acquire(folder, this_process())
 
 

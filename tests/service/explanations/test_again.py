@@ -133,7 +133,7 @@ def test_what_was_put_out_of_memory_is_gone_and_comes_back_by_a_post(
         return str(sound(post_image(odd, cell, **fields)).headers["content-location"])
 
     places = [post(number) for number in range(12)]
-    assert_problem(odd.get(places[0]), "explanation-gone")
+    assert_problem(odd.get(places[0]), "explanation-not-found")
     sound(odd.get(places[-1]))
     assert post(0) == places[0]
     sound(odd.get(places[0]))
@@ -150,7 +150,7 @@ def test_an_answer_asked_for_again_outlives_those_that_are_not(
     for number in range(52, 64):
         post(number)
         sound(odd.get(wanted))
-    assert_problem(odd.get(other), "explanation-gone")
+    assert_problem(odd.get(other), "explanation-not-found")
 
 
 def test_other_methods_are_refused(http: httpx.Client) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cam_engine.errors import ClassNotFound
-from cam_engine.maps.explainer import PreparedImage
+from cam_engine.maps.explainer import NetworkInput
 from cam_engine.options import CamOptions
 from processes.eventually import eventually
 from service.explanations.batching import Batcher, Computed, batch_size
@@ -37,7 +37,7 @@ class Network:
         self.error: Exception | None = None
 
     def explain_each(
-        self, images: Sequence[PreparedImage], _options: CamOptions, targets: Sequence[Any]
+        self, images: Sequence[NetworkInput], _options: CamOptions, targets: Sequence[Any]
     ) -> list[Any]:
         self.begun.set()
         assert self.gate.wait(10)
@@ -54,8 +54,8 @@ def model(network: Network, id_: str = "a", stamp: int = 1) -> LoadedModel:
     return cast("LoadedModel", SimpleNamespace(id=id_, stamp=stamp, explainer=network))
 
 
-def image() -> PreparedImage:
-    return PreparedImage(PIXELS, None, PIXELS, None)
+def image() -> NetworkInput:
+    return NetworkInput(PIXELS)
 
 
 def run(test: Callable[[Batcher, Metrics], Any], gather_seconds: float = 0.05) -> None:

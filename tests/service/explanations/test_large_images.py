@@ -19,6 +19,7 @@ from cam_engine.images.decoding import ImageLimits, decode_image
 from cam_engine.images.decoding_pool import DecodingPool
 from cam_engine.images.png import read_png_text
 from cam_engine.images.preparing import enhance
+from cam_engine.maps.explainer import NetworkInput
 from cam_engine.options import DecodingOptions
 from cam_engine.pictures.rendering import full_size_map, resize_image
 from cam_engine.results import LayerMap
@@ -139,7 +140,7 @@ def test_it_is_forgotten_with_the_last_answer(sample_run: Path, decoded: list[in
             for image in images
         ]
         assert client.get(places[-1]).status_code == 200
-        assert client.get(places[0]).status_code == 410
+        assert client.get(places[0]).status_code == 404
         sound(post_image(client, images[-1], model=CB, method="gradcam"))
         assert len(decoded) == 4
         sound(post_image(client, images[0], model=CB, method="gradcam"))
@@ -158,7 +159,7 @@ class _Held:
 
 def test_answers_that_share_one_count_it_once() -> None:
     pixels = np.zeros((2, 2, 3), np.uint8)
-    image = LargeImage((2, 2), b"a" * 50, b"b" * 30, pixels, None, UNKNOWN)
+    image = LargeImage((2, 2), b"a" * 50, b"b" * 30, NetworkInput(pixels), UNKNOWN)
     cache = AnswerCache(150)
     for digest in ("a", "b", "c"):
         cache.put(cast("Answer", _Held(digest, image)))

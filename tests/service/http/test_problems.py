@@ -177,7 +177,7 @@ JOB_CODES = (
 RESULT_CODES = ("output-holds-others", "result-replaced")
 VIEW_TOKEN_CODES = ("view-token-invalid", "view-token-expired", "view-token-scope")
 ELSEWHERE = {
-    "explanation-gone": "a test of its own in test_again.py, since it takes many answers",
+    "explanation-gone": "a test of its own in test_again.py: a model's file is replaced",
     "queue-full": "below: it takes a second request at the same time",
     "headers-too-large": "before there is a request: test_slow_clients.py",
     "request-timeout": "below: its body comes too slowly",

@@ -18,10 +18,12 @@ from tests.service.asking import (
     FOCAL,
     JSON,
     SPECIES,
+    assert_problem,
     facts,
     log_lines,
     metric,
     post_image,
+    sound,
     together,
 )
 from tests.service.odd_root import rewrite
@@ -112,6 +114,18 @@ def test_answers_of_a_replaced_model_can_still_be_had(
     explain(memory, cell, OTHERS[0])
     again = facts(memory.get(before["links"]["self"], headers=JSON))
     assert again == before
+
+
+def test_what_needs_another_pass_of_a_replaced_model_is_gone(
+    memory: httpx.Client, models: Path, cell: Path
+) -> None:
+    """An overlay was computed without the class that the network would name without CLAHE."""
+    place = sound(post_image(memory, cell, model=OTHERS[0])).headers["content-location"]
+    sound(memory.get(place))
+    rewrite(models / OTHERS[0] / "best.pt", epoch=8)
+    explain(memory, cell, OTHERS[0])
+    assert_problem(memory.get(place, headers=JSON), "explanation-gone")
+    sound(memory.get(place))
 
 
 def test_a_model_file_that_is_gone_is_not_found(

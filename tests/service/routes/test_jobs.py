@@ -55,7 +55,7 @@ def test_a_job_is_accepted_at_once_and_says_that_no_worker_is_up(
     assert "no worker is up" in job["notice"]
     assert jobs.get(f"{job['links']['self']}?wait=1").json() == job
     output = waiting.data / waiting.experiment / "gradcam_visualizations"
-    assert (output / "runs" / job["id"] / "manifest.json").is_file()
+    assert (output / "runs" / job["id"] / "job.json").is_file()
 
 
 def test_the_example_of_the_document_is_accepted_as_it_stands(jobs: httpx.Client) -> None:
@@ -120,7 +120,7 @@ def test_what_is_wrong_is_said_at_once(
 
 @pytest.mark.parametrize(
     "path",
-    ["../../crops_gt_crops/x", "%2e%2e/%2e%2e/best.pt", "runs/x/manifest.json"],
+    ["../../crops_gt_crops/x", "%2e%2e/%2e%2e/best.pt", "runs/x/job.json"],
 )
 def test_only_a_jobs_own_files_are_had(waiting: Stack, jobs: httpx.Client, path: str) -> None:
     job = submitted(waiting)

@@ -15,9 +15,9 @@ from cam_engine.outputs.folder_lock import FinalStatus
 from worker.jobs.contract import Chunk, ItemFailure, JobError, JobState
 from worker.jobs.coordination.finishing import Finisher
 from worker.jobs.coordination.queue import ChunkQueue
-from worker.jobs.outputs import manifests
+from worker.jobs.outputs import job_files
 from worker.jobs.outputs.places import Places
-from worker.jobs.outputs.storage import FoundRun
+from worker.jobs.outputs.storage import FoundJob
 from worker.jobs.redis.job_store import GivenOut, JobStore
 from worker.jobs.settings import JobSettings
 
@@ -94,26 +94,26 @@ class Coordinator:
             self._end(state, "failed", why)
 
     def rebuild(self) -> None:
-        """Put jobs back into a Redis that was emptied, from their manifests."""
+        """Put jobs back into a Redis that was emptied, from their files."""
         with self._store.only_one("rebuild", _EXPIRY_ROUND_SECONDS, keep=True) as mine:
             if not mine:
                 return
-            for run in self._places.storage.run_manifests():
-                if self._store.state(run.job) is None:
-                    self._rebuild(run)
+            for found in self._places.storage.unfinished_jobs():
+                if self._store.state(found.job) is None:
+                    self._rebuild(found)
 
-    def _rebuild(self, run: FoundRun) -> None:
+    def _rebuild(self, found: FoundJob) -> None:
         try:
-            found = manifests.unfinished(run, self._places)
-        except manifests.NotOurs as error:
-            where, reason = run.folder.path, str(error)
-            _log.warning("job not rebuilt", job=run.job, output=where, reason=reason)
+            unfinished = job_files.unfinished(found, self._places)
+        except job_files.NotOurs as error:
+            where, reason = found.folder.path, str(error)
+            _log.warning("job not rebuilt", job=found.job, output=where, reason=reason)
             return
-        if found is not None:
-            request = found.record.request.model_copy(update={"resume": True})
-            record = found.record.model_copy(update={"request": request})
-            self._store.create(record, found.images)
-            _log.warning("job rebuilt from its manifest", job=record.id)
+        if unfinished is not None:
+            request = unfinished.record.request.model_copy(update={"resume": True})
+            record = unfinished.record.model_copy(update={"request": request})
+            self._store.create(record, unfinished.images)
+            _log.warning("job rebuilt from its file", job=record.id)
 
     def _next(self, jobs: list[str]) -> Chunk | None:
         for job in jobs:
@@ -171,7 +171,7 @@ class Coordinator:
             self._finisher.remove_half_written(state)
             self._finisher.write_summaries(state)
             expires = datetime.now(UTC) + timedelta(days=self._settings.job_days)
-            self._finisher.write_manifest(state, status)
+            self._finisher.write_job_file(state, status)
             webhook = state.record.request.webhook is not None
             if self._store.end(job, status, error, expires, webhook=webhook):
                 self._finisher.let_go(state)
@@ -190,10 +190,10 @@ class Coordinator:
                 self.forget(job)
 
     def forget(self, job: str) -> None:
-        """Remove a job's record and manifest, never its pictures."""
+        """Remove a job's record and file, never its pictures."""
         state = self._store.state(job)
         if state is not None:
-            self._finisher.remove_manifest(state)
+            self._finisher.remove_job(state)
         self._store.forget(job)
 
 

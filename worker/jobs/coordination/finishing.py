@@ -1,4 +1,4 @@
-"""What a job leaves behind when it ends: summaries, its manifest, and free folders."""
+"""What a job leaves behind when it ends: summaries, its own file, and free folders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cam_engine.experiments.skipped import NOTHING
 from cam_engine.outputs.summaries import ModelSummary, row_from_json
 from cam_engine.pictures.recipes import Failed, Row, RunFacts, run_facts_from_json
 from worker.jobs.contract import ItemFailure, ItemState, JobImage, JobState
-from worker.jobs.outputs import manifests
+from worker.jobs.outputs import job_files
 from worker.jobs.outputs.places import Places
 from worker.jobs.outputs.storage import OutputFolder
 from worker.jobs.redis.job_store import JobStore
@@ -60,7 +60,7 @@ class Finisher:
                     ModelSummary(
                         run,
                         rows,
-                        0.0,
+                        self._store.seconds(job, index),
                         skipped=record.left_out or NOTHING,
                         folders_of_no_class=no_classes(folders, run.class_names),
                     )
@@ -77,7 +77,7 @@ class Finisher:
     def _remove_others(self, output: OutputFolder, state: JobState, model: int) -> None:
         """What other recipes made in a model's folder, which the job asked to replace."""
         job, name = state.record.id, state.record.models[model].name
-        removed = output.remove_made_otherwise(name, self._store.runs(job, model))
+        removed = output.remove_made_otherwise(name, self._store.run_digests(job, model))
         if removed:
             _log.info("pictures of another recipe removed", job=job, model=name, pictures=removed)
 
@@ -91,20 +91,20 @@ class Finisher:
             job, reason = state.record.id, str(error)
             _log.warning("half written files not removed", job=job, reason=reason)
 
-    def write_manifest(self, state: JobState, status: str) -> None:
-        """The run's manifest with its end."""
+    def write_job_file(self, state: JobState, status: str) -> None:
+        """The job's file with its end."""
         try:
             output = self._places.output(state.record)
-            manifests.write_status(output, state.record.id, state, status)
+            job_files.write_status(output, state.record.id, state, status)
         except (CamError, OSError, ValueError) as error:
-            _log.error("manifest not written", job=state.record.id, reason=str(error))
+            _log.error("job file not written", job=state.record.id, reason=str(error))
 
-    def remove_manifest(self, state: JobState) -> None:
-        """The run's manifest, and its folder."""
+    def remove_job(self, state: JobState) -> None:
+        """The job's file, and its folder."""
         try:
-            self._places.output(state.record).remove_run(state.record.id)
+            self._places.output(state.record).remove_job(state.record.id)
         except (CamError, OSError) as error:  # the experiment itself is gone, for one
-            _log.warning("manifest not removed", job=state.record.id, reason=str(error))
+            _log.warning("job file not removed", job=state.record.id, reason=str(error))
 
     def let_go(self, state: JobState) -> None:
         """Free the folders of the job's models."""
@@ -112,7 +112,7 @@ class Finisher:
             output = self._places.output(state.record)
             for model in state.record.models:
                 output.release(model.name, state.record.id)
-        except (CamError, OSError) as error:  # void all the same once the manifest says "ended"
+        except (CamError, OSError) as error:  # void all the same once the job's file says "ended"
             _log.warning("folders not let go", job=state.record.id, reason=str(error))
 
 

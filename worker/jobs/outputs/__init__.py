@@ -1,5 +1,5 @@
 """Where jobs leave pictures: a `storage` of folders, or of objects (`s3`).
 
-`places` says where each job's are, `placing` which folder a new one gets, `manifests` what a job
+`places` says where each job's are, `placing` which folder a new one gets, `job_files` what a job
 leaves behind to be rebuilt from, `scratch` is work space.
 """

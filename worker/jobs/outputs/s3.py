@@ -24,8 +24,9 @@ from cam_engine.outputs.files import (
     write_into,
 )
 from cam_engine.outputs.folder_lock import (
+    JOB_FILE,
     LOCK_FILE,
-    RUN_MANIFEST,
+    OLDER_JOB_FILE,
     RUNS,
     busy,
     for_job,
@@ -47,7 +48,7 @@ from worker.jobs.outputs.objects import Objects, not_writable
 from worker.jobs.outputs.scratch import scratch_folder
 from worker.jobs.outputs.storage import (
     RESULTS,
-    FoundRun,
+    FoundJob,
     OutputFolder,
     StoredFile,
     Workspace,
@@ -89,7 +90,7 @@ class ObjectStorage:
         check_form(folder.path)
         return ObjectFolder(self._objects, folder.path)
 
-    def run_manifests(self) -> Iterator[FoundRun]:
+    def unfinished_jobs(self) -> Iterator[FoundJob]:
         """Those of jobs that have not ended."""
         for name, _ in self._objects.below(_UNFINISHED):
             job = name.removeprefix(f"{_UNFINISHED}/")
@@ -98,7 +99,9 @@ class ObjectStorage:
             try:
                 folder = JobFolder(below="store", path=self._objects.read(name).decode())
                 check_form(folder.path)
-                yield FoundRun(folder, job, self._objects.read(_manifest(folder.path, job)))
+                yield FoundJob(
+                    folder, job, ObjectFolder(self._objects, folder.path).read_job_file(job)
+                )
             except FileNotFoundError:
                 continue  # it is being accepted, or ends, at this moment
             except (ValueError, PathOutsideRoot):
@@ -118,7 +121,7 @@ class ObjectFolder:
         return self._key
 
     def check_writable(self) -> None:
-        """Nothing: only the store can tell, when the manifest is put."""
+        """Nothing: only the store can tell, when the job's file is put."""
 
     def acquire(self, model: str, job: str) -> None:
         """Raises OutputBusy or OutputNotWritable.
@@ -179,14 +182,14 @@ class ObjectFolder:
         with ThreadPoolExecutor(_READS) as pool:
             yield from pool.map(self._provenance, paths)
 
-    def remove_made_otherwise(self, model: str, runs: Collection[str]) -> int:
+    def remove_made_otherwise(self, model: str, run_digests: Collection[str]) -> int:
         """Raises OSError or OutputNotWritable."""
         keys = [key for key, _ in self._objects.below(f"{self._key}/{model}")]
         paths = [key.removeprefix(f"{self._key}/") for key in keys if key.endswith(".png")]
         stale = [
             path
             for path, made in zip(paths, self.provenance(paths), strict=True)
-            if made is not None and made.run not in runs
+            if made is not None and made.run_digest not in run_digests
         ]
         for path in stale:
             self._objects.remove(f"{self._key}/{path}")
@@ -223,23 +226,28 @@ class ObjectFolder:
     def remove_half_written(self, model: str) -> None:
         """Nothing: an object is there whole or not at all."""
 
-    def write_run(self, job: str, manifest: bytes, *, finished: bool) -> None:
-        """A run's manifest; unfinished ones are also marked, so that they are found again."""
+    def write_job_file(self, job: str, content: bytes, *, finished: bool) -> None:
+        """A job's file; unfinished ones are also marked, so that they are found again."""
         if not finished:
             self._objects.write(f"{_UNFINISHED}/{job}", self._key.encode())
-        self._objects.write(_manifest(self._key, job), manifest)
+        self._objects.write(self._job_file(job), content)
         if finished:
+            self._objects.remove(self._job_file(job, OLDER_JOB_FILE))
             self._objects.remove(f"{_UNFINISHED}/{job}")
 
-    def read_run(self, job: str) -> bytes:
-        """A run's manifest. Raises OSError."""
-        return self._objects.read(_manifest(self._key, job))
+    def read_job_file(self, job: str) -> bytes:
+        """A job's file. Raises OSError."""
+        try:
+            return self._objects.read(self._job_file(job))
+        except FileNotFoundError:
+            return self._objects.read(self._job_file(job, OLDER_JOB_FILE))
 
-    def remove_run(self, job: str) -> None:
+    def remove_job(self, job: str) -> None:
         """All objects of the run. Raises OSError or OutputNotWritable."""
         for key in [key for key, _ in self._objects.below(self._results(job))]:
             self._objects.remove(key)
-        self._objects.remove(_manifest(self._key, job))
+        for name in (JOB_FILE, OLDER_JOB_FILE):
+            self._objects.remove(self._job_file(job, name))
         self._objects.remove(f"{_UNFINISHED}/{job}")
 
     def file(self, path: str) -> StoredFile | None:
@@ -273,7 +281,7 @@ class ObjectFolder:
 
     def _is_unfinished(self, job: str) -> bool:
         try:
-            manifest = json.loads(self.read_run(job))
+            manifest = json.loads(self.read_job_file(job))
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -281,6 +289,9 @@ class ObjectFolder:
         except (ValueError, RecursionError):
             return False
         return is_unfinished(manifest)
+
+    def _job_file(self, job: str, name: str = JOB_FILE) -> str:
+        return f"{self._key}/{RUNS}/{job}/{name}"
 
     def _put_summaries(self, folder: ConfinedFolder, key: str) -> None:
         """Below the key, unless one would replace a file that is not ours, as the log then warns.
@@ -325,9 +336,9 @@ class _Uploads:
         self._pool = pool
         self._pending: deque[tuple[Future[None], Callable[[], None]]] = deque()
 
-    def made_before(self, run: str, items: Sequence[ImageItem]) -> frozenset[int]:
+    def made_before(self, run_digest: str, items: Sequence[ImageItem]) -> frozenset[int]:
         """By the recipe in the main figure: it is put last, so the others are there too."""
-        made = self._pool.map(lambda item: self._is_made(run, item), items)
+        made = self._pool.map(lambda item: self._is_made(run_digest, item), items)
         return frozenset(position for position, one in enumerate(made) if one)
 
     def publish(self, files: Sequence[Path], then: Callable[[], None]) -> None:
@@ -355,10 +366,10 @@ class _Uploads:
             except OSError as error:
                 not_writable(file.as_posix(), error)
 
-    def _is_made(self, run: str, item: ImageItem) -> bool:
+    def _is_made(self, run_digest: str, item: ImageItem) -> bool:
         try:
             text = _figure_text(self._objects, _main(self._key, item.name))
-            return is_made_by(text, run, _digest(item.path))
+            return is_made_by(text, run_digest, _digest(item.path))
         except (CamError, OSError):
             return False
 
@@ -375,10 +386,6 @@ def _digest(path: Path) -> str:
 
 def _main(folder: str, name: str) -> str:
     return PicturePaths(Path(folder), name).main().as_posix()
-
-
-def _manifest(output: str, job: str) -> str:
-    return f"{output}/{RUNS}/{job}/{RUN_MANIFEST}"
 
 
 def _is_shown(path: str) -> bool:

@@ -1,7 +1,7 @@
 """Where jobs keep their outputs: the protocol, and a folder that all machines share.
 
 The other implementation, in `object_storage`, is an S3-compatible store. In both an output folder
-is whole in itself: a folder a model, summaries, and `runs/<job>/` with the job's manifest and, once
+is whole in itself: a folder a model, summaries, and `runs/<job>/` with the job's file and, once
 it has ended, its own summaries in `results/`. `sets/<name>/` in it are output folders again.
 """
 
@@ -32,7 +32,13 @@ from cam_engine.outputs.files import (
     remove_half_written,
     write_into,
 )
-from cam_engine.outputs.folder_lock import RUN_MANIFEST, RUNS, is_job_id
+from cam_engine.outputs.folder_lock import (
+    JOB_FILE,
+    OLDER_JOB_FILE,
+    RUNS,
+    is_job_id,
+    read_job_file,
+)
 from cam_engine.outputs.provenance import Provenance, provenance_in, remove_made_otherwise, text_in
 from cam_engine.outputs.summaries import ModelSummary, write_merged_summary, write_model_summary
 from worker.jobs.contract import SET_NAME, SETS, Below, JobFolder, JobRequest
@@ -40,7 +46,6 @@ from worker.jobs.contract import SET_NAME, SETS, Below, JobFolder, JobRequest
 RESULTS = "results"
 
 _ANY_MAY_WRITE = 0o222
-_MOST_MANIFEST_BYTES = 1 << 28  # a million images with long paths
 _PIECE_BYTES = 1 << 18
 _DEEPEST_OUTPUT = 64  # levels of folders
 _OF_AN_EXPERIMENT = re.compile(
@@ -49,8 +54,8 @@ _OF_AN_EXPERIMENT = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class FoundRun:
-    """A run's manifest, with the output folder that it lies in and the job that its place names."""
+class FoundJob:
+    """A job's file, with the output folder that it lies in and the job that its place names."""
 
     folder: JobFolder
     job: str
@@ -78,7 +83,7 @@ class Workspace(Protocol):
     def folder(self) -> ConfinedFolder:
         """The folder to write into."""
 
-    def made_before(self, run: str, items: Sequence[ImageItem]) -> frozenset[int]:
+    def made_before(self, run_digest: str, items: Sequence[ImageItem]) -> frozenset[int]:
         """Items, by position, whose whole pictures were made by the run of that digest.
 
         Only those that cannot be seen in `folder`.
@@ -126,8 +131,8 @@ class OutputFolder(Protocol):
     def provenance(self, paths: Sequence[str]) -> Iterator[Provenance | None]:
         """What made the PNGs of these paths; None for those not there, and not of ours."""
 
-    def remove_made_otherwise(self, model: str, runs: Collection[str]) -> int:
-        """Remove the model's pictures that runs other than these made; how many files."""
+    def remove_made_otherwise(self, model: str, run_digests: Collection[str]) -> int:
+        """Remove the model's pictures that runs of other digests made; how many files."""
 
     def write_summaries(self, summaries: Sequence[ModelSummary]) -> None:
         """Each model's, and the merged ones of all models in the folder."""
@@ -141,13 +146,13 @@ class OutputFolder(Protocol):
     def remove_half_written(self, model: str) -> None:
         """Clear what killed workers left in the folder of a model that nobody writes to now."""
 
-    def write_run(self, job: str, manifest: bytes, *, finished: bool) -> None:
-        """A run's manifest."""
+    def write_job_file(self, job: str, content: bytes, *, finished: bool) -> None:
+        """A job's file."""
 
-    def read_run(self, job: str) -> bytes:
-        """A run's manifest."""
+    def read_job_file(self, job: str) -> bytes:
+        """A job's file."""
 
-    def remove_run(self, job: str) -> None:
+    def remove_job(self, job: str) -> None:
         """Remove all that is kept of a run, if it is there."""
 
     def file(self, path: str) -> StoredFile | None:
@@ -166,8 +171,8 @@ class OutputStorage(Protocol):
     def open(self, folder: JobFolder) -> OutputFolder:
         """The output there. Raises PathOutsideRoot or InvalidOption."""
 
-    def run_manifests(self) -> Iterator[FoundRun]:
-        """Manifests of all runs that have not ended, and perhaps of others."""
+    def unfinished_jobs(self) -> Iterator[FoundJob]:
+        """Files of all jobs that have not ended, and perhaps of others."""
 
 
 def media_type(path: str) -> str:
@@ -207,12 +212,12 @@ class PosixStorage:
             )
         return PosixFolder(ConfinedFolder(self._output_root, folder.path, shown=folder.path))
 
-    def run_manifests(self) -> Iterator[FoundRun]:
+    def unfinished_jobs(self) -> Iterator[FoundJob]:
         """Those of all folders that jobs may have written into."""
         for folder in (*self._beside_experiments(), *self._below_output_root()):
             # A name that no job can have given, or a folder that may not be read.
             with suppress(CamError, OSError):
-                yield from self._folder(folder).found_runs(folder)
+                yield from self._folder(folder).found_jobs(folder)
 
     def _beside_experiment(self, path: str) -> ConfinedFolder:
         """The experiment may be reached through links within the root; below it none is followed.
@@ -301,9 +306,9 @@ class PosixFolder:
         """Read when it is asked for."""
         return (provenance_in(self._folder, path) for path in paths)
 
-    def remove_made_otherwise(self, model: str, runs: Collection[str]) -> int:
+    def remove_made_otherwise(self, model: str, run_digests: Collection[str]) -> int:
         """Raises OutputNotWritable."""
-        return remove_made_otherwise(self._folder.within(model), runs)
+        return remove_made_otherwise(self._folder.within(model), run_digests)
 
     def write_summaries(self, summaries: Sequence[ModelSummary]) -> None:
         """Each model's, and the merged ones. Raises OutputNotWritable."""
@@ -326,17 +331,18 @@ class PosixFolder:
         """Files under temporary names. Raises OutputNotWritable."""
         remove_half_written(self._folder.within(model))
 
-    def write_run(self, job: str, manifest: bytes, *, finished: bool) -> None:
-        """A run's manifest. Raises OutputNotWritable."""
+    def write_job_file(self, job: str, content: bytes, *, finished: bool) -> None:
+        """A job's file. Raises OutputNotWritable."""
         run = self._folder.within(f"{RUNS}/{job}")
         make_plain_folder(run)
-        write_into(run, RUN_MANIFEST, manifest)
+        write_into(run, JOB_FILE, content)
+        run.remove(OLDER_JOB_FILE)
 
-    def read_run(self, job: str) -> bytes:
-        """A run's manifest. Raises OSError."""
-        return self._folder.read(f"{RUNS}/{job}/{RUN_MANIFEST}", _MOST_MANIFEST_BYTES)
+    def read_job_file(self, job: str) -> bytes:
+        """A job's file. Raises OSError."""
+        return read_job_file(self._folder, job)
 
-    def remove_run(self, job: str) -> None:
+    def remove_job(self, job: str) -> None:
         """Its whole folder. Raises OutputNotWritable."""
         try:
             self._folder.remove_tree(f"{RUNS}/{job}")
@@ -347,12 +353,12 @@ class PosixFolder:
         """The file, unless its name begins with a dot. Raises PathOutsideRoot."""
         return _stored(self._folder, PurePosixPath(path).as_posix())
 
-    def found_runs(self, folder: JobFolder) -> Iterator[FoundRun]:
-        """Manifests of runs here that can be read; folder: what this one is."""
+    def found_jobs(self, folder: JobFolder) -> Iterator[FoundJob]:
+        """Files of jobs here that can be read; folder: what this one is."""
         for job in self._folder.folders(RUNS):
             if is_job_id(job):
                 try:
-                    yield FoundRun(folder, job, self.read_run(job))
+                    yield FoundJob(folder, job, self.read_job_file(job))
                 except OSError:
                     continue
 
@@ -363,7 +369,7 @@ class _InPlace:
 
     folder: ConfinedFolder
 
-    def made_before(self, run: str, items: Sequence[ImageItem]) -> frozenset[int]:
+    def made_before(self, run_digest: str, items: Sequence[ImageItem]) -> frozenset[int]:
         return frozenset()
 
     def publish(self, files: Sequence[Path], then: Callable[[], None]) -> None:

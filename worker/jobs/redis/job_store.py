@@ -40,7 +40,21 @@ _EVENT_PAUSE_MS = 300
 _DEPTH = "depth"  # beside the models' choices, which are by number
 _RETRIES = 40  # with pauses of up to two seconds: longer than Redis may be away for a restart
 
-Verdict = Literal["go", "cancel", "lost", "gone", "taken"]
+# Keys of a job beside its record; "runs" are a key a model.
+_PARTS = (
+    "pending",
+    "out",
+    "images",
+    "succeeded",
+    "failed",
+    "failures",
+    "events",
+    "facts",
+    "choices",
+    "seconds",
+)
+
+LeaseAnswer = Literal["go", "cancel", "lost", "gone", "taken"]
 
 
 def connect(url: str, *, patient: bool = True) -> redis.Redis:
@@ -115,7 +129,7 @@ class JobStore(SharedState):
             pipe.rpush(self._key(record.id, "pending"), *ranges)
             pipe.set(self._key(record.id, "images"), packed)
             pipe.execute()
-        created = self._run(
+        created = self._call(
             "CREATE",
             [
                 self._key(record.id),
@@ -208,7 +222,7 @@ class JobStore(SharedState):
 
     def cancel(self, job: str) -> str:
         """Ask the job to stop; its status afterwards, "" where there is none."""
-        status = cast("bytes", self._run("CANCEL", [self._key(job)], [])).decode()
+        status = cast("bytes", self._call("CANCEL", [self._key(job)], [])).decode()
         self._announce(job, now=True)
         return status
 
@@ -222,7 +236,7 @@ class JobStore(SharedState):
         pending = [
             f"{model}:{start}:{end}:1"
             for model in range(len(state.record.models))
-            for start, end in _runs(
+            for start, end in _stretches(
                 [one != "succeeded" for one in states[model * count : (model + 1) * count]]
             )
         ]
@@ -231,7 +245,7 @@ class JobStore(SharedState):
             self._name("active"),
             *(self._key(job, part) for part in ("pending", "failed", "failures")),
         ]
-        done = bool(pending) and bool(self._run("RETRY", keys, [job, *pending]))
+        done = bool(pending) and bool(self._call("RETRY", keys, [job, *pending]))
         if done:
             self._announce(job, now=True)
         return done
@@ -240,10 +254,9 @@ class JobStore(SharedState):
         """Remove the record and all that belongs to it."""
         if not is_job_id(job):
             return
-        parts = ["pending", "out", "images", "succeeded", "failed", "failures", "events", "facts"]
         state = self.state(job)
         models = len(state.record.models) if state is not None else 0
-        parts += ["choices", *(f"runs:{model}" for model in range(models))]
+        parts = [*_PARTS, *(f"runs:{model}" for model in range(models))]
         with self.client.pipeline(transaction=True) as pipe:
             pipe.delete(self._key(job), *(self._key(job, part) for part in parts))
             pipe.zrem(self._name("jobs"), job)
@@ -261,14 +274,14 @@ class JobStore(SharedState):
 
     # What workers do.
 
-    def take(self, chunk: Chunk, worker: str, lease_seconds: int) -> Verdict:
+    def take(self, chunk: Chunk, worker: str, lease_seconds: int) -> LeaseAnswer:
         """Begin a chunk: "go", or why not."""
         keys = [self._key(chunk.job), self._key(chunk.job, "out"), self._lease(chunk)]
         now = self.now()
-        verdict = self._verdict("TAKE", keys, [chunk.key, worker, lease_seconds, now])
-        if verdict == "go":
+        answer = self._answer("TAKE", keys, [chunk.key, worker, lease_seconds, now])
+        if answer == "go":
             self._announce(chunk.job, now=True)
-        return verdict
+        return answer
 
     def tell_activity(self, job: str, activity: str) -> None:
         """What a worker does for the job at the moment, in words; the last one told is shown."""
@@ -282,7 +295,7 @@ class JobStore(SharedState):
         lease_seconds: int,
         succeeded: Sequence[int],
         failed: Mapping[int, ItemFailure],
-    ) -> Verdict:
+    ) -> LeaseAnswer:
         """Record items (by item index) and keep the lease: "go", "cancel" or "lost"."""
         keys = [
             self._key(chunk.job),
@@ -291,34 +304,43 @@ class JobStore(SharedState):
         ]
         pairs = [part for i, why in failed.items() for part in (i, why.model_dump_json())]
         arguments = [worker, lease_seconds, len(succeeded), *succeeded, len(failed), *pairs]
-        verdict = self._verdict("MARK", keys, arguments)
+        answer = self._answer("MARK", keys, arguments)
         if succeeded or failed:
             self._announce(chunk.job)
-        return verdict
+        return answer
 
     def hand_in(self, chunk: Chunk, worker: str, rest_from: int | None = None) -> None:
         """The chunk is done, or done up to image `rest_from`, the rest to be done by another."""
         keys = [self._key(chunk.job, "out"), self._lease(chunk), self._key(chunk.job, "pending")]
         rest = "" if rest_from is None else _entry(chunk, rest_from, chunk.attempt)
-        self._run("HAND_IN", keys, [chunk.key, worker, rest])
+        self._call("HAND_IN", keys, [chunk.key, worker, rest])
 
-    def remember_facts(self, job: str, model: int, facts: str, run: str) -> None:
-        """What is known of a model once it is loaded, for its summary; run: their digest.
+    def remember_facts(self, job: str, model: int, facts: str, run_digest: str) -> None:
+        """What is known of a model once it is loaded, for its summary; run_digest: theirs.
 
         Workers with other devices have other facts: all of their digests are remembered.
         """
         with self.client.pipeline(transaction=True) as pipe:
             pipe.hset(self._key(job, "facts"), str(model), facts)
-            pipe.sadd(self._key(job, f"runs:{model}"), run)
+            pipe.sadd(self._key(job, f"runs:{model}"), run_digest)
             pipe.execute()
 
-    def runs(self, job: str, model: int) -> frozenset[str]:
+    def run_digests(self, job: str, model: int) -> frozenset[str]:
         """Digests that the recipes of the job's pictures of a model have."""
         found = cast("set[bytes]", self.client.smembers(self._key(job, f"runs:{model}")))
         facts = self.facts(job, model)
         if not found and facts is not None:  # of a job that an older version did
             return frozenset({hashlib.sha256(facts.encode()).hexdigest()})
         return frozenset(one.decode() for one in found)
+
+    def add_seconds(self, job: str, model: int, seconds: float) -> None:
+        """How long a worker was busy with a chunk of the model: loading, explaining, writing."""
+        self.client.hincrbyfloat(self._key(job, "seconds"), str(model), seconds)
+
+    def seconds(self, job: str, model: int) -> float:
+        """The sum of what `add_seconds` was told; workers side by side are counted each."""
+        found = cast("bytes | None", self.client.hget(self._key(job, "seconds"), str(model)))
+        return 0.0 if found is None else float(found)
 
     def remember_choice(self, job: str, model: int, images: Sequence[int]) -> None:
         """Which of the job's images a model explains, where each model has its own (errors)."""
@@ -372,7 +394,7 @@ class JobStore(SharedState):
         words = error.model_dump_json() if error else ""
         now = self.now()
         arguments = [status, now, words, expires.timestamp(), job, "1" if webhook else ""]
-        ended = bool(self._run("END", keys, arguments))
+        ended = bool(self._call("END", keys, arguments))
         self._announce(job, now=True)
         return ended
 
@@ -386,7 +408,7 @@ class JobStore(SharedState):
     def cut(self, job: str, images: int) -> Chunk | None:
         """The job's next chunk, of so many images at most; its turn then goes to the back."""
         keys = [self._key(job), self._key(job, "pending"), self._key(job, "out")]
-        entry = cast("bytes", self._run("CUT", keys, [self.now(), images])).decode()
+        entry = cast("bytes", self._call("CUT", keys, [self.now(), images])).decode()
         self._to_the_back(job)
         if not entry:
             return None
@@ -423,7 +445,7 @@ class JobStore(SharedState):
     def put_back(self, chunk: Chunk, attempt: int) -> None:
         """A chunk that was lost: to be given out again."""
         keys = [self._key(chunk.job, "out"), self._lease(chunk), self._key(chunk.job, "pending")]
-        self._run("HAND_IN", keys, [chunk.key, "", _entry(chunk, chunk.start, attempt)])
+        self._call("HAND_IN", keys, [chunk.key, "", _entry(chunk, chunk.start, attempt)])
 
     def give_up(self, chunk: Chunk, image_count: int, why: ItemFailure) -> None:
         """A chunk that is not tried again: what of it is not done has failed."""
@@ -435,8 +457,8 @@ class JobStore(SharedState):
             *(self._key(chunk.job, part) for part in ("succeeded", "failed", "failures")),
             self._lease(chunk),
         ]
-        self._run("MARK", keys, ["", 1, 0, chunk.end - chunk.start, *pairs])
-        self._run(
+        self._call("MARK", keys, ["", 1, 0, chunk.end - chunk.start, *pairs])
+        self._call(
             "HAND_IN",
             [self._key(chunk.job, "out"), self._lease(chunk), self._key(chunk.job, "pending")],
             [chunk.key, "", ""],
@@ -466,10 +488,10 @@ class JobStore(SharedState):
                 self._key(job, "events"), cast("Any", fields), maxlen=_MOST_EVENTS, approximate=True
             )
 
-    def _verdict(self, name: str, keys: list[str], arguments: list[Any]) -> Verdict:
-        return cast("Verdict", cast("bytes", self._run(name, keys, arguments)).decode())
+    def _answer(self, name: str, keys: list[str], arguments: list[Any]) -> LeaseAnswer:
+        return cast("LeaseAnswer", cast("bytes", self._call(name, keys, arguments)).decode())
 
-    def _run(self, name: str, keys: list[str], arguments: list[Any]) -> object:
+    def _call(self, name: str, keys: list[str], arguments: list[Any]) -> object:
         return self._scripts[name](keys=keys, args=arguments)
 
     def _lease(self, chunk: Chunk) -> str:
@@ -497,8 +519,8 @@ def _bit(bitmap: bytes | None, index: int) -> bool:
     return bool(bitmap[index // 8] >> (7 - index % 8) & 1)
 
 
-def _runs(wanted: Sequence[bool]) -> Iterator[tuple[int, int]]:
-    """[start, end) of each run of True."""
+def _stretches(wanted: Sequence[bool]) -> Iterator[tuple[int, int]]:
+    """[start, end) of each stretch of True."""
     start: int | None = None
     for index, one in enumerate([*wanted, False]):
         if one and start is None:

@@ -26,7 +26,7 @@ from worker.jobs.contract import (
 )
 from worker.jobs.coordination.coordinator import Coordinator
 from worker.jobs.coordination.queue import CHUNKS
-from worker.jobs.outputs import manifests
+from worker.jobs.outputs import job_files
 from worker.jobs.outputs.places import Places
 from worker.jobs.redis.job_store import JobStore
 from worker.jobs.settings import JobSettings
@@ -49,7 +49,7 @@ class Jobs:
     experiment: str
 
     def accept(self, number: int = 1, images: int = 4, **options: Any) -> str:
-        """A job of one model, its manifest written and its folder taken."""
+        """A job of one model, its file written and its folder taken."""
         record = JobRecord(
             id=f"{number:032x}",
             created_at=datetime.now(UTC),
@@ -61,7 +61,7 @@ class Jobs:
         place = self.places.storage.place(record.request).set_named(f"set{number}")
         record = record.model_copy(update={"folder": place})
         names = [JobImage(path=f"{i}.jpg", name=str(i), true_class=None) for i in range(images)]
-        manifests.write_accepted(self.places.output(record), record, names)
+        job_files.write_accepted(self.places.output(record), record, names)
         self.places.output(record).acquire(MODEL, record.id)
         assert self.store.create(record, names)
         return record.id
@@ -92,9 +92,9 @@ class Jobs:
         assert place is not None
         return self.settings.data / place.path
 
-    def manifest_status(self, job: str) -> str:
-        manifest = self.output(job) / "runs" / job / "manifest.json"
-        return str(json.loads(manifest.read_text())["status"])
+    def file_status(self, job: str) -> str:
+        file = self.output(job) / "runs" / job / "job.json"
+        return str(json.loads(file.read_text())["status"])
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def test_what_costs_so_many_workers_is_given_up_and_says_why(jobs: Jobs) -> None
     assert (state.error.kind, state.error.code) == ("system", "worker-lost")
     assert f"ended {ATTEMPTS} times" in state.error.detail
     assert {why.code for why in jobs.store.failures(job).values()} == {"worker-lost"}
-    assert jobs.manifest_status(job) == "failed"
+    assert jobs.file_status(job) == "failed"
 
 
 def test_what_was_done_before_stays_done_when_the_rest_is_given_up(jobs: Jobs) -> None:
@@ -228,7 +228,7 @@ def test_a_job_ends_by_how_its_images_went(jobs: Jobs, failed: int, status: str)
     assert jobs.state(job).status == "running"
     jobs.coordinator.advance(job)
     state = jobs.state(job)
-    assert state.status == jobs.manifest_status(job) == status
+    assert state.status == jobs.file_status(job) == status
     assert jobs.store.active() == []
     if status == "failed":
         assert state.error is not None
@@ -258,7 +258,7 @@ def test_a_canceled_job_that_nobody_works_on_ends(jobs: Jobs) -> None:
     jobs.coordinator.round()
     state = jobs.state(job)
     assert (state.status, state.progress.skipped) == ("canceled", 4)
-    assert jobs.manifest_status(job) == "canceled"
+    assert jobs.file_status(job) == "canceled"
     assert jobs.out(job) == []
     assert not (jobs.output(job) / MODEL / ".gradcam.lock").exists()
 
@@ -283,7 +283,7 @@ def test_a_job_fails_as_a_whole_without_where_its_root_is(jobs: Jobs) -> None:
     why = OutputNotWritable(f"cannot write to {jobs.settings.data}/x: the disk is full")
     jobs.coordinator.fail(job, why)
     state = jobs.state(job)
-    assert state.status == jobs.manifest_status(job) == "failed"
+    assert state.status == jobs.file_status(job) == "failed"
     assert state.error is not None
     assert (state.error.kind, state.error.code) == ("system", "output-not-writable")
     assert "the disk is full" in state.error.detail
@@ -358,15 +358,15 @@ def test_many_at_once_give_out_no_more_than_one_would(jobs: Jobs) -> None:
     assert len(jobs.out(job)) == jobs.messages() == 2
 
 
-def test_a_redis_that_was_emptied_is_filled_from_manifests(jobs: Jobs) -> None:
-    """With what the manifests say that agrees with the experiment, which these images do not."""
+def test_a_redis_that_was_emptied_is_filled_from_the_jobs_files(jobs: Jobs) -> None:
+    """With what the files say that agrees with the experiment, which these images do not."""
     job = jobs.accept()
-    manifest = jobs.output(job) / "runs" / job / "manifest.json"
-    body = json.loads(manifest.read_text())
+    file = jobs.output(job) / "runs" / job / "job.json"
+    body = json.loads(file.read_text())
     crop = next((jobs.settings.data / jobs.experiment).rglob("test/ring/*.jpg"))
     path = crop.relative_to(jobs.settings.data / jobs.experiment).as_posix()
     body["images"], body["job"]["image_count"] = [[path, crop.stem, "ring"]], 1
-    manifest.write_text(json.dumps(body))
+    file.write_text(json.dumps(body))
     jobs.store.client.flushall()
     jobs.coordinator.round()
     state = jobs.state(job)

@@ -58,15 +58,15 @@ def test_summaries_are_the_models_the_jobs_and_all_models(setting: Setting) -> N
     assert set(files) == {
         *SUMMARIES,
         *(f"{MODEL}/{name}" for name in SUMMARIES),
-        f"runs/{job}/manifest.json",
+        f"runs/{job}/job.json",
         *(f"runs/{job}/results/{name}" for name in SUMMARIES),
         *(f"runs/{job}/results/{MODEL}/{name}" for name in SUMMARIES),
     }
     images = [image.path for image in setting.jobs.store.images(job)]
     assert [row["image"] for row in rows(files[f"{MODEL}/summary.json"])] == images
     assert files[f"{MODEL}/summary.csv"] == files[f"runs/{job}/results/{MODEL}/summary.csv"]
-    manifest = json.loads(files[f"runs/{job}/manifest.json"])
-    assert (manifest["status"], manifest["progress"]["succeeded"]) == ("succeeded", IMAGES)
+    file = json.loads(files[f"runs/{job}/job.json"])
+    assert (file["status"], file["progress"]["succeeded"]) == ("succeeded", IMAGES)
 
 
 def test_a_failed_image_is_a_row_with_its_reason_in_the_models_class(setting: Setting) -> None:
@@ -86,7 +86,7 @@ def test_a_job_of_which_nothing_was_made_writes_no_summary(setting: Setting) -> 
     setting.jobs.store.cancel(job)
     setting.jobs.coordinator.round()
     assert setting.jobs.get(job).status == "canceled"
-    assert set(left(setting)) == {f"runs/{job}/manifest.json"}
+    assert set(left(setting)) == {f"runs/{job}/job.json"}
 
 
 def test_a_model_that_was_loaded_and_made_nothing_has_no_summary(setting: Setting) -> None:
@@ -100,7 +100,7 @@ def test_a_model_that_was_loaded_and_made_nothing_has_no_summary(setting: Settin
     setting.jobs.store.cancel(job)
     setting.jobs.coordinator.round()
     after = left(setting)
-    assert set(after) - set(before) == {f"runs/{job}/manifest.json"}
+    assert set(after) - set(before) == {f"runs/{job}/job.json"}
     assert after[f"{MODEL}/summary.json"] == before[f"{MODEL}/summary.json"]
 
 
@@ -111,7 +111,7 @@ def raise_killed(*_arguments: object, **_more: object) -> None:
 STEPS: list[tuple[type, str]] = [
     (Finisher, "remove_half_written"),
     (Finisher, "write_summaries"),
-    (Finisher, "write_manifest"),
+    (Finisher, "write_job_file"),
     (JobStore, "end"),
     (Finisher, "let_go"),
 ]
@@ -143,7 +143,7 @@ def test_an_end_that_was_cut_off_is_done_again(
     assert len(rows(files[f"{MODEL}/summary.json"])) == IMAGES
     assert len(rows(files[f"runs/{job}/results/{MODEL}/summary.json"])) == IMAGES
     assert len(json.loads(files["summary.json"])["models"]) == 1
-    assert json.loads(files[f"runs/{job}/manifest.json"])["status"] == "succeeded"
+    assert json.loads(files[f"runs/{job}/job.json"])["status"] == "succeeded"
     accept(setting)  # the folder is free, or held by a job that has ended
 
 
@@ -159,7 +159,7 @@ def test_an_end_that_is_done_again_changes_nothing(setting: Setting) -> None:
     finisher = Finisher(setting.jobs.store, setting.jobs.places)
     finisher.remove_half_written(state)
     finisher.write_summaries(state)
-    finisher.write_manifest(state, state.status)
+    finisher.write_job_file(state, state.status)
     finisher.let_go(state)
     assert without_times(left(setting)) == without_times(files)
 
@@ -204,7 +204,7 @@ def test_only_the_jobs_own_folders_are_let_go(setting: Setting) -> None:
     state: JobState = setting.jobs.get(job)
     output = setting.jobs.places.output(state.record)
     finisher = Finisher(setting.jobs.store, setting.jobs.places)
-    finisher.write_manifest(state, "failed")  # so that the folder may be taken over
+    finisher.write_job_file(state, "failed")  # so that the folder may be taken over
     output.acquire(MODEL, "f" * 32)
     finisher.let_go(state)
     assert (setting.output / MODEL / ".gradcam.lock").exists()

@@ -109,7 +109,7 @@ def publish(output: OutputFolder, model: str, name: str, text: dict[str, str]) -
 
 
 def test_a_folder_has_one_writer_until_its_job_has_ended(output: OutputFolder) -> None:
-    output.write_run(ONE, RUNNING, finished=False)
+    output.write_job_file(ONE, RUNNING, finished=False)
     output.acquire("cls_a", ONE)
     output.acquire("cls_a", ONE)
     with pytest.raises(OutputBusy, match=f"cls_a is being written by job {ONE}"):
@@ -118,8 +118,8 @@ def test_a_folder_has_one_writer_until_its_job_has_ended(output: OutputFolder) -
     output.release("cls_a", TWO)
     with pytest.raises(OutputBusy):
         output.acquire("cls_a", TWO)
-    output.write_run(ONE, ENDED, finished=True)
-    output.write_run(TWO, RUNNING, finished=False)
+    output.write_job_file(ONE, ENDED, finished=True)
+    output.write_job_file(TWO, RUNNING, finished=False)
     output.acquire("cls_a", TWO)
     output.release("cls_a", ONE)
     with pytest.raises(OutputBusy, match=f"job {TWO}"):
@@ -131,8 +131,8 @@ def test_a_folder_has_one_writer_until_its_job_has_ended(output: OutputFolder) -
 def test_of_many_who_want_a_folder_one_has_it(output: OutputFolder) -> None:
     jobs = [f"{number:032x}" for number in range(12)]
     for job in jobs:
-        output.write_run(job, RUNNING, finished=False)
-    output.write_run(GONE, ENDED, finished=True)
+        output.write_job_file(job, RUNNING, finished=False)
+    output.write_job_file(GONE, ENDED, finished=True)
     output.acquire("cls_a", GONE)  # void from the start: all may take it over
 
     def wins(job: str) -> bool:
@@ -150,14 +150,14 @@ def test_unfinished_runs_are_found_again(storage: OutputStorage, output: OutputF
     other = output_of(storage, "elsewhere/deep")
     place = storage.place(named("here"))
     in_a_set = storage.open(place.set_named("gradcam++-0123"))
-    output.write_run(ONE, RUNNING, finished=False)
-    other.write_run(TWO, RUNNING, finished=False)
-    in_a_set.write_run(FOUR, RUNNING, finished=False)
-    output.write_run(THREE, RUNNING, finished=False)
-    output.write_run(THREE, ENDED, finished=True)
+    output.write_job_file(ONE, RUNNING, finished=False)
+    other.write_job_file(TWO, RUNNING, finished=False)
+    in_a_set.write_job_file(FOUR, RUNNING, finished=False)
+    output.write_job_file(THREE, RUNNING, finished=False)
+    output.write_job_file(THREE, ENDED, finished=True)
     found = {
         run.job: run.folder
-        for run in storage.run_manifests()
+        for run in storage.unfinished_jobs()
         if json.loads(run.content)["status"] == "running"
     }
     assert found == {
@@ -165,16 +165,16 @@ def test_unfinished_runs_are_found_again(storage: OutputStorage, output: OutputF
         TWO: storage.place(named("elsewhere/deep")),
         FOUR: place.set_named("gradcam++-0123"),
     }
-    assert output.read_run(THREE) == ENDED
-    output.remove_run(ONE)
-    output.remove_run(ONE)
+    assert output.read_job_file(THREE) == ENDED
+    output.remove_job(ONE)
+    output.remove_job(ONE)
     with pytest.raises(FileNotFoundError):
-        output.read_run(ONE)
-    assert RUNNING in [run.content for run in storage.run_manifests()]
+        output.read_job_file(ONE)
+    assert RUNNING in [run.content for run in storage.unfinished_jobs()]
 
 
 def test_published_pictures_are_files_of_the_output(output: OutputFolder) -> None:
-    output.write_run(ONE, RUNNING, finished=False)
+    output.write_job_file(ONE, RUNNING, finished=False)
     output.acquire("cls_a", ONE)
     publish(output, "cls_a", "cell #1 [ä] 50%", {"Row": "r"})
     assert output.figures("cls_a") == ["cell #1 [ä] 50%"]
@@ -225,7 +225,7 @@ def test_pictures_are_known_by_their_recipes(output: OutputFolder) -> None:
     figure = "cls_a/improved_gradcam_{}.png".format
     paths = [figure(name) for name in ("two", "foreign", "missing", "one")]
     found = list(output.provenance(paths))
-    assert [one and one.run for one in found] == ["r2", None, None, "r1"]
+    assert [one and one.run_digest for one in found] == ["r2", None, None, "r1"]
     assert output.remove_made_otherwise("cls_a", {"r2"}) == 1
     assert output.figures("cls_a") == ["foreign", "two"]
     assert output.figures("cls_b") == ["one"]
@@ -235,12 +235,12 @@ def test_a_jobs_own_summaries_stay_when_another_job_writes_its_own(output: Outpu
     row = Failed("x.jpg", "x", "ring", "invalid-image", "not an image")
     other = Failed("y.jpg", "y", "ring", "image-too-large", "too large")
     for job, one in ((ONE, row), (TWO, other)):
-        output.write_run(job, RUNNING, finished=False)
+        output.write_job_file(job, RUNNING, finished=False)
         output.acquire("cls_a", job)
         summaries = [ModelSummary(facts("cls_a"), (one,), 0.0)]
         output.write_summaries(summaries)
         output.write_results(job, summaries)
-        output.write_run(job, ENDED, finished=True)
+        output.write_job_file(job, ENDED, finished=True)
     kept = {file.path: content(file) for file in output.results(ONE)}
     assert sorted(kept) == [
         *("cls_a/manifest.json", "cls_a/summary.csv", "cls_a/summary.json"),
@@ -249,7 +249,7 @@ def test_a_jobs_own_summaries_stay_when_another_job_writes_its_own(output: Outpu
     assert b"invalid-image" in kept["summary.csv"]
     assert b"image-too-large" not in kept["summary.csv"]
     assert b"image-too-large" in content(output.file("cls_a/summary.csv"))
-    output.remove_run(ONE)
+    output.remove_job(ONE)
     assert list(output.results(ONE)) == []
     assert len(list(output.results(TWO))) == 6
 
@@ -359,7 +359,7 @@ def test_a_store_that_is_not_there_is_said(s3: S3Server, tmp_path: Path) -> None
     storage = ObjectStorage("s3://no-such-bucket", DataRoot(tmp_path))
     output = output_of(storage, "here")
     with pytest.raises(OutputNotWritable, match="output store"):
-        output.write_run(ONE, RUNNING, finished=False)
+        output.write_job_file(ONE, RUNNING, finished=False)
     with pytest.raises(OutputNotWritable):
         output.acquire("cls_a", ONE)
 
@@ -394,9 +394,9 @@ def test_planted_marks_of_unfinished_runs_lead_nowhere(s3: S3Server, tmp_path: P
     for name, output in (("x", "here"), (ONE, "../here"), (TWO, "/here"), (THREE, "h" * 2000)):
         objects.write(f".unfinished/{name}", output.encode())
     objects.write(f".unfinished/{FOUR}", b"\xff")
-    objects.write(f"here/runs/{ONE}/manifest.json", RUNNING)
-    objects.write("here/runs/x/manifest.json", RUNNING)
-    assert list(storage.run_manifests()) == []
+    objects.write(f"here/runs/{ONE}/job.json", RUNNING)
+    objects.write("here/runs/x/job.json", RUNNING)
+    assert list(storage.unfinished_jobs()) == []
 
 
 def test_without_a_store_outputs_are_folders(tmp_path: Path) -> None:
@@ -429,12 +429,12 @@ def test_a_store_that_comes_back_is_waited_for(
     storage = ObjectStorage(f"s3://{BUCKET}/{tmp_path.name}", DataRoot(tmp_path))
     late = output_of(storage, "here")
     with ThreadPoolExecutor(1) as pool:
-        writing = pool.submit(late.write_run, ONE, RUNNING, finished=False)
+        writing = pool.submit(late.write_job_file, ONE, RUNNING, finished=False)
         time.sleep(2)  # refused meanwhile, which nobody can count
         assert not writing.done()
         with serving(port):  # of one process, all servers have the same buckets
             writing.result(timeout=30)
-    assert in_s3.read_run(ONE) == RUNNING
+    assert in_s3.read_job_file(ONE) == RUNNING
 
 
 def test_the_output_root_is_where_all_jobs_pictures_go(lifecycle: Path, tmp_path: Path) -> None:
@@ -447,8 +447,8 @@ def test_the_output_root_is_where_all_jobs_pictures_go(lifecycle: Path, tmp_path
     storage = PosixStorage(DataRoot(data), outputs)
     place = storage.place(request)
     assert (place.below, place.path) == ("output", f"{lifecycle.name}/gradcam_visualizations")
-    storage.open(place).write_run(ONE, RUNNING, finished=False)
-    assert (outputs / place.path / "runs" / ONE / "manifest.json").is_file()
+    storage.open(place).write_job_file(ONE, RUNNING, finished=False)
+    assert (outputs / place.path / "runs" / ONE / "job.json").is_file()
     assert not (data / lifecycle.name / "gradcam_visualizations").exists()
     with pytest.raises(InvalidOption, match="GRADCAM_OUTPUT_ROOT"):
         PosixStorage(DataRoot(data), None).open(place)

@@ -1,4 +1,4 @@
-"""`<output>/runs/<job id>/manifest.json`: a job for good, beside its pictures."""
+"""`<output>/runs/<job id>/job.json`: a job for good, beside its pictures."""
 
 from __future__ import annotations
 
@@ -14,57 +14,57 @@ from cam_engine.outputs.files import MAIN_PREFIX
 from cam_engine.outputs.folder_lock import FINISHED, RUNS
 from worker.jobs.contract import SETS, JobImage, JobRecord, JobRequest, JobState, JobStatus
 from worker.jobs.outputs.places import Places
-from worker.jobs.outputs.storage import FoundRun, OutputFolder
+from worker.jobs.outputs.storage import FoundJob, OutputFolder
 
 
 class NotOurs(Exception):
-    """A manifest that this service did not write, or that does not fit what is there any more."""
+    """A job's file that this service did not write, or that does not fit what is there any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """A job that its manifest says was not ended."""
+    """A job that its file says was not ended."""
 
     record: JobRecord
     images: tuple[JobImage, ...]
 
 
 def write_accepted(output: OutputFolder, record: JobRecord, images: Sequence[JobImage]) -> None:
-    """Write the manifest of a job that is accepted. Raises OutputNotWritable."""
+    """Write the file of a job that is accepted. Raises OutputNotWritable."""
     body: dict[str, object] = {
         "status": "queued",
         "job": record.model_dump(mode="json"),
         "images": [[one.path, one.name, one.true_class] for one in images],
     }
-    output.write_run(record.id, _encoded(body), finished=False)
+    output.write_job_file(record.id, _encoded(body), finished=False)
 
 
 def write_status(output: OutputFolder, job: str, state: JobState | None, status: str) -> None:
-    """Record how the job stands; what the manifest says of its images stays.
+    """Record how the job stands; what the file says of its images stays.
 
-    Raises OutputNotWritable, also where the manifest is damaged, or OSError.
+    Raises OutputNotWritable, also where the file is damaged, or OSError.
     """
     try:
-        body = json.loads(output.read_run(job))
+        body = json.loads(output.read_job_file(job))
         body["status"] = status
     except (ValueError, TypeError, RecursionError) as error:
         where = f"{output.shown}/{RUNS}/{job}"
-        raise OutputNotWritable(f"the manifest in {where} is damaged; submit a new job") from error
+        raise OutputNotWritable(f"job.json in {where} is damaged; submit a new job") from error
     if state is not None:
         body["progress"] = state.progress.model_dump()
         body["started_at"] = state.started_at.isoformat() if state.started_at else None
         body["error"] = state.error.model_dump() if state.error else None
-    output.write_run(job, _encoded(body), finished=status in FINISHED)
+    output.write_job_file(job, _encoded(body), finished=status in FINISHED)
 
 
-def unfinished(run: FoundRun, places: Places) -> Unfinished | None:
-    """The job of a manifest that says it has not ended; None where it has.
+def unfinished(found: FoundJob, places: Places) -> Unfinished | None:
+    """The job of a file that says it has not ended; None where it has.
 
-    Whoever can put files there can write a manifest. So nothing in it is taken that does not agree
+    Whoever can put files there can write such a file. So nothing in it is taken that does not agree
     with where it lies and with the experiment as it is now. Raises NotOurs, which says what.
     """
     try:
-        body = json.loads(run.content)
+        body = json.loads(found.content)
         if str(body["status"]) in FINISHED:
             return None
         if body["status"] not in get_args(JobStatus):
@@ -73,38 +73,38 @@ def unfinished(run: FoundRun, places: Places) -> Unfinished | None:
         rows = [(str(path), str(name)) for path, name, _ in body["images"]]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise NotOurs("it is not as this service writes it") from error
-    if record.id != run.job:
+    if record.id != found.job:
         raise NotOurs("its id is not its folder's name")
-    if record.folder not in {None, run.folder} or not _is_place_of(record.request, run, places):
+    if record.folder not in {None, found.folder} or not _is_place_of(record.request, found, places):
         raise NotOurs("its pictures belong elsewhere")
     try:
         experiment = places.experiment(record.request)
         _check_models(record, experiment, places)
-        found = places.root.look_for_images(experiment)
-        images = _known_images(rows, experiment, found.items)
+        images_there = places.root.look_for_images(experiment)
+        images = _known_images(rows, experiment, images_there.items)
     except CamError as error:
         raise NotOurs(str(error)) from error
     if not 1 <= record.image_count <= len(images):
         raise NotOurs("its number of images is not that of its images")
-    shown = places.storage.open(run.folder).shown
-    left_out = found.skipped + places.root.look_for_models(experiment).skipped
-    fresh = {"folder": run.folder, "output": shown, "left_out": left_out}
+    shown = places.storage.open(found.folder).shown
+    left_out = images_there.skipped + places.root.look_for_models(experiment).skipped
+    fresh = {"folder": found.folder, "output": shown, "left_out": left_out}
     return Unfinished(record.model_copy(update=fresh), images)
 
 
-def _is_place_of(request: JobRequest, run: FoundRun, places: Places) -> bool:
-    """Whether such a request's pictures may be where its manifest was found."""
+def _is_place_of(request: JobRequest, found: FoundJob, places: Places) -> bool:
+    """Whether such a request's pictures may be where its file was found."""
     try:
-        if run.folder.below == "data" and request.output is not None:
+        if found.folder.below == "data" and request.output is not None:
             return False
-        if run.folder.below == "data":
+        if found.folder.below == "data":
             experiment = places.experiment(request)
             own = f"{places.root.id_of(experiment.folder)}/{DEFAULT_OUTPUT}"
         else:
             own = places.storage.place(request).path
     except CamError:
         return False
-    path = run.folder.path
+    path = found.folder.path
     return path == own or path.startswith(f"{own}/{SETS}/")
 
 

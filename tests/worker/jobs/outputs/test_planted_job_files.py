@@ -72,7 +72,7 @@ class Jobs:
 
     def plant(self, manifest: object, folder: str = ID) -> Path:
         text = manifest if isinstance(manifest, str) else json.dumps(manifest)
-        path = self.output / "runs" / folder / "manifest.json"
+        path = self.output / "runs" / folder / "job.json"
         path.parent.mkdir(parents=True)
         path.write_text(text)
         return path
@@ -220,14 +220,14 @@ def test_a_pipe_in_the_place_of_a_manifest_is_not_waited_for(jobs: Jobs) -> None
 def test_a_job_whose_id_is_a_path_removes_nothing(jobs: Jobs, tmp_path: Path) -> None:
     """As it went wrong: put back from a manifest, then expired."""
     victim = tmp_path / "victim"
-    (victim / "manifest.json").parent.mkdir()
-    (victim / "manifest.json").write_text("{}")
+    (victim / "job.json").parent.mkdir()
+    (victim / "job.json").write_text("{}")
     manifest = jobs.manifest()
     manifest["job"]["id"] = str(victim)
     jobs.plant(manifest)
     jobs.coordinator.rebuild()
     jobs.coordinator.forget(str(victim))
-    assert (victim / "manifest.json").is_file()
+    assert (victim / "job.json").is_file()
 
 
 def test_what_is_forgotten_stays_so(jobs: Jobs) -> None:
@@ -256,7 +256,7 @@ def test_a_link_in_the_place_of_the_output_folder_is_refused_in_words(
     with pytest.raises(Exception, match="is a link, and links are not followed"):
         output.check_writable()
     with pytest.raises(Exception, match="is a link, and links are not followed"):
-        output.write_run(ID, b"{}", finished=False)
+        output.write_job_file(ID, b"{}", finished=False)
 
 
 def test_ids_that_stand_in_redis_already_are_left_alone(jobs: Jobs) -> None:

@@ -1,0 +1,7 @@
+"""Files of classifiers, read without running anything that they say.
+
+`scan` follows a file's pickle (`pickle_reading`), whose values (`pickle_values`) are records, also
+of whole networks (`module_records`); `safetensors_headers` reads the other format, and `companions`
+says what else belongs to a file. None of these needs torch. `contents` is all of it with the
+weights (`tensor_reading`).
+"""
