@@ -108,6 +108,7 @@ def copy_project(copy: Path, area: Area) -> None:
         "source_paths": list(PACKAGES),
         "only_mutate": list(area.files),
         "also_copy": list(BESIDE),
+        "do_not_mutate_patterns": [r"\b_log\."],  # lines of logs are for readers
         "pytest_add_cli_args_test_selection": list(area.tests),
         "use_setproctitle": False,
         "pytest_add_cli_args": ["-m", "not system", "-p", "no:cacheprovider"],

@@ -204,12 +204,13 @@ def test_other_chunks_of_the_job_go_on_when_one_is_given_up(jobs: Jobs) -> None:
     jobs.coordinator.round()
     assert len(jobs.out(job)) == 2
     for _ in range(ATTEMPTS):
-        lost = next(one for one in jobs.out(job) if one.start == 0)
+        lost = next(one for one in jobs.out(job) if one.start == 2)
         jobs.store.take(lost, WORKER, LEASE_SECONDS)
         jobs.run_leases_out()
         jobs.coordinator.round()
     assert jobs.state(job).status == "running"
-    assert [one.start for one in jobs.out(job)] == [2]
+    assert [one.start for one in jobs.out(job)] == [0]
+    assert sorted(jobs.store.failures(job)) == [2, 3]
 
 
 def finish(jobs: Jobs, job: str, succeeded: list[int], failed: dict[int, ItemFailure]) -> None:

@@ -175,6 +175,23 @@ def without_times(files: dict[str, bytes]) -> dict[str, object]:
     return read
 
 
+def test_pictures_of_another_recipe_are_removed_where_the_job_replaces_them(
+    setting: Setting,
+) -> None:
+    first = accept(setting)
+    work(setting, first)
+    before = {path.name for path in (setting.output / MODEL).rglob("*.png")}
+    kept = crops(setting)[0]
+    for crop in crops(setting)[1:]:
+        crop.unlink()
+    second = accept(setting, replace=True, method="gradcam", layers=["late"])
+    work(setting, second)
+    left_now = {path.name for path in (setting.output / MODEL).rglob("*.png")}
+    assert len(left_now) == 3  # the figure, its heatmap and its overlay
+    assert all(kept.stem in name for name in left_now)
+    assert left_now < before
+
+
 def half_written(setting: Setting) -> Path:
     file = setting.output / MODEL / "components" / ".late_heatmap.png.0123456789.part"
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -177,7 +177,13 @@ def test_a_retry_gives_out_what_did_not_succeed(store: JobStore) -> None:
     store.hand_in(chunk, "w1")
     assert not store.retry(JOB)
     store.end(JOB, "partial", None, SOON)
+    assert store.active() == []
     assert store.retry(JOB)
+    assert store.active() == [JOB]
+    assert store.failures(JOB) == {}
+    state = store.state(JOB)
+    assert state is not None
+    assert (state.error, state.finished_at, state.expires_at) == (None, None, None)
     cut = [store.cut(JOB, 100) for _ in range(3)]
     assert [(one.start, one.end) for one in cut if one is not None] == [(3, 5), (6, 10)]
     assert counts(store) == ("queued", 4, 0, 0)
@@ -271,7 +277,8 @@ def test_each_model_may_have_images_of_its_own(store: JobStore) -> None:
     assert store.chosen_images(state, 0) is None
 
 
-def test_what_is_forgotten_leaves_nothing(store: JobStore) -> None:
+@pytest.mark.parametrize("ended", [True, False])
+def test_what_is_forgotten_leaves_nothing(store: JobStore, ended: bool) -> None:
     submitted(store)
     chunk = store.cut(JOB, 5)
     assert chunk is not None
@@ -279,8 +286,12 @@ def test_what_is_forgotten_leaves_nothing(store: JobStore) -> None:
     store.mark(chunk, "w1", 1, [0], {1: UNREADABLE})
     store.remember_facts(JOB, 1, "{}", "r")
     store.remember_choice(JOB, 1, [0])
-    store.end(JOB, "partial", None, SOON)
+    store.plan_webhook(JOB, 60, 1)
+    if ended:
+        store.end(JOB, "partial", None, SOON)
     store.forget(JOB)
+    assert store.active() == []
+    assert store.due_webhooks() == []
     eventually("the lease runs out by itself", lambda: store.client.keys("*job*") == [])
 
 
