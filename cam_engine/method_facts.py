@@ -21,12 +21,14 @@ class MethodFacts:
     """What is known of a method.
 
     label: its name on pictures. sentence: for people, without a capital and a full stop.
+    source: the paper that it comes from.
     needs_rectified: derived for A >= 0: its weights lose their meaning where A is negative.
     needs_gradients: False where activations alone make the map, the same for every class.
     """
 
     label: str
     sentence: str
+    source: str
     needs_rectified: bool = False
     needs_gradients: bool = True
 
@@ -35,26 +37,35 @@ METHOD_FACTS: Mapping[Method, MethodFacts] = MappingProxyType(
     {
         "gradcam++": MethodFacts(
             "Grad-CAM++",
-            "as gradcam, but each channel's weight comes from the cells that speak for the class",
+            "as Grad-CAM, but each channel's weight comes from the cells that speak for the class",
+            "Chattopadhay et al. 2018",
             needs_rectified=True,
         ),
         "gradcam": MethodFacts(
-            "Grad-CAM", "channels weighted by their mean gradient over the whole layer"
+            "Grad-CAM",
+            "channels weighted by their mean gradient over the whole layer",
+            "Selvaraju et al. 2017",
         ),
         "hirescam": MethodFacts(
-            "HiResCAM", "activation times gradient, cell by cell, summed over channels"
+            "HiResCAM",
+            "activation times gradient, cell by cell, summed over channels",
+            "Draelos and Carin 2020",
         ),
         "layercam": MethodFacts(
             "LayerCAM",
-            "as hirescam, but with positive gradients only; sharp in early layers too",
+            "as HiResCAM, but with positive gradients only; sharp in early layers too",
+            "Jiang et al. 2021",
             needs_rectified=True,
         ),
         "xgradcam": MethodFacts(
-            "XGrad-CAM", "as gradcam, but the mean is weighted by the activations"
+            "XGrad-CAM",
+            "as Grad-CAM, but the mean is weighted by the activations",
+            "Fu et al. 2020",
         ),
         "eigencam": MethodFacts(
             "Eigen-CAM",
             "the strongest pattern of the activations; does not depend on the class",
+            "Muhammad and Yeasin 2020",
             needs_gradients=False,
         ),
     }

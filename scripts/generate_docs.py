@@ -1,6 +1,6 @@
 """Writes the tables that the documentation takes from the code.
 
-python -m scripts.generate_docs            rewrites them in docs/
+python -m scripts.generate_docs            rewrites them
 python -m scripts.generate_docs --check    says which are out of date, status 1 if any is
 """
 
@@ -14,12 +14,22 @@ from types import MappingProxyType
 from typing import Any
 
 from benchmarks.documents import replace_block
+from cam_engine.method_facts import DEFAULT_METHOD, METHOD_FACTS
 from service.explanations.requests import StoredImageRequest, UploadFields
 from service.http.problems import table_markdown
 from service.settings import GIB, MIB, Settings
 from service.watching.metrics import Metrics
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def methods_table() -> list[str]:
+    """Every CAM method: its name for programs and for people, what it does, its source."""
+    lines = ["| `--method` | Method | What it shows | Source |", "|---|---|---|---|"]
+    for name, facts in METHOD_FACTS.items():
+        option = f"`{name}`" + (" (default)" if name == DEFAULT_METHOD else "")
+        lines.append(f"| {option} | {facts.label} | {facts.sentence} | {facts.source} |")
+    return lines
 
 
 def settings_table() -> list[str]:
@@ -63,26 +73,27 @@ def metrics_table() -> list[str]:
 
 TABLES: Mapping[tuple[str, str], Callable[[], list[str]]] = MappingProxyType(
     {
-        ("errors.md", "problems"): table_markdown,
-        ("service.md", "settings"): settings_table,
-        ("service.md", "options"): options_table,
-        ("service.md", "metrics"): metrics_table,
+        ("README.md", "methods"): methods_table,
+        ("docs/errors.md", "problems"): table_markdown,
+        ("docs/service.md", "settings"): settings_table,
+        ("docs/service.md", "options"): options_table,
+        ("docs/service.md", "metrics"): metrics_table,
     }
 )
 
 
-def write_tables(docs: Path) -> None:
-    """Rewrite all tables in the documents of that folder. Raises ValueError without markers."""
+def write_tables(root: Path) -> None:
+    """Rewrite all tables in the documents below that folder. Raises ValueError without markers."""
     for (document, block), table in TABLES.items():
-        replace_block(docs / document, block, ["", *table(), ""])
+        replace_block(root / document, block, ["", *table(), ""])
 
 
-def outdated(docs: Path) -> list[str]:
+def outdated(root: Path) -> list[str]:
     """Names of the tables that are not what the code says."""
     return [
         f"{document}: {block}"
         for (document, block), table in TABLES.items()
-        if "\n".join(table()) not in (docs / document).read_text()
+        if "\n".join(table()) not in (root / document).read_text()
     ]
 
 
@@ -117,9 +128,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing")
     if not parser.parse_args().check:
-        write_tables(DOCS)
+        write_tables(ROOT)
         return 0
-    found = outdated(DOCS)
+    found = outdated(ROOT)
     for name in found:
         print(f"out of date: {name}; run: python -m scripts.generate_docs", file=sys.stderr)
     return 1 if found else 0

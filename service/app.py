@@ -29,6 +29,7 @@ from service.http.middleware import (
 from service.http.origins import PageGuard, TrustedPages
 from service.http.problems import ServiceError, of_cam_error
 from service.openapi import describe
+from service.pages.files import static_files
 from service.routes import (
     catalog,
     docs,
@@ -85,6 +86,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or Settings()
     logs.configure(settings)
     parts = build(settings)
+    static_files()  # read now, not within a request
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
-STATIC = Path(__file__).parents[1] / "service/static"
-TEMPLATES = STATIC.parent / "templates"
-SCRIPTS = sorted(script.relative_to(STATIC).as_posix() for script in STATIC.rglob("*.js"))
+from service.pages.facts import facts_script
+from service.pages.files import FACTS, STATIC, static_files
+from service.pages.templates import SCRIPTS as OF_PAGES
+
+TEXTS = {
+    FACTS: facts_script(),  # the one that lies nowhere
+    **{one.relative_to(STATIC).as_posix(): one.read_text() for one in STATIC.rglob("*.js")},
+}
+SCRIPTS = sorted(TEXTS)
 MOST_LINES = 400
 # Loaded by /docs, whose page is no template.
 LOADED_ELSEWHERE = {"pages/docs.js"}
@@ -22,7 +27,7 @@ _IMPORT = re.compile(
 
 def imported(script: str) -> set[str]:
     """What it imports, as paths below static/."""
-    named = ["".join(groups) for groups in _IMPORT.findall((STATIC / script).read_text())]
+    named = ["".join(groups) for groups in _IMPORT.findall(TEXTS[script])]
     assert all(re.match(r"\.\.?/", path) for path in named), (script, named)
     return {
         (STATIC / script).parent.joinpath(path).resolve().relative_to(STATIC).as_posix()
@@ -33,9 +38,8 @@ def imported(script: str) -> set[str]:
 IMPORTS = {script: imported(script) for script in SCRIPTS}
 
 
-def in_templates() -> set[str]:
-    text = "".join(template.read_text() for template in TEMPLATES.iterdir())
-    return set(re.findall(r"/static/([\w/-]+\.js)", text))
+def loaded_by_pages() -> set[str]:
+    return {one for page in OF_PAGES.values() for one in (page.own, page.later) if one}
 
 
 def room_of(script: str) -> str:
@@ -60,14 +64,14 @@ def test_a_script_imports_what_is_there_and_of_no_page_but_its_own(script: str) 
 
 
 def test_nothing_imports_the_script_of_a_page() -> None:
-    scripts_of_pages = {one for one in in_templates() if one.startswith("pages/")}
+    scripts_of_pages = {one for one in loaded_by_pages() if one.startswith("pages/")}
     assert len(scripts_of_pages) >= 5
     assert scripts_of_pages.isdisjoint(set().union(*IMPORTS.values()))
 
 
 def test_no_script_is_left_over() -> None:
-    assert in_templates() <= set(SCRIPTS)
-    used = set().union(*IMPORTS.values(), in_templates(), LOADED_ELSEWHERE)
+    assert loaded_by_pages() <= set(SCRIPTS)
+    used = set().union(*IMPORTS.values(), loaded_by_pages(), LOADED_ELSEWHERE)
     assert set(SCRIPTS) - used == set()
 
 
@@ -81,6 +85,24 @@ def test_no_imports_go_in_a_circle() -> None:
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_script_is_of_one_subject_and_says_which(script: str) -> None:
-    text = (STATIC / script).read_text()
+    text = TEXTS[script]
     assert text.startswith(("/**", "//"))
     assert len(text.splitlines()) <= MOST_LINES
+
+
+def reached(script: str) -> set[str]:
+    """The script and all that it imports, however far off."""
+    found: set[str] = set()
+    waiting = {script}
+    while waiting:
+        found |= waiting
+        waiting = {one for script in waiting for one in IMPORTS[script]} - found
+    return found
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_service_knows_what_a_script_needs(script: str) -> None:
+    modules = static_files().modules(script)
+    assert modules[0] == script
+    assert set(modules) == reached(script)
+    assert len(modules) == len(set(modules))

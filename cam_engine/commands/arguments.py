@@ -37,15 +37,17 @@ def images_main(argv: Sequence[str] | None = None) -> int:
 
 EXPERIMENT_HELP = "Grad-CAM++ figures for the classifiers of an experiment folder."
 IMAGES_HELP = "Grad-CAM++ figures of one classifier for an image or a folder of images."
+INSPECT_HELP = "What is read of a checkpoint, or of all of an experiment, and where it is from."
 VERIFY_HELP = "Check a folder of figures: all there, CLAHE visible, focused, smooth."
 
 
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Mount `experiment`, `images` and `verify` below another parser, each with its `command`."""
+    """Mount the commands below another parser, each with its `command`."""
     for name, text, add, command in (
         ("experiment", EXPERIMENT_HELP, add_experiment_arguments, experiment_command),
         ("images", IMAGES_HELP, add_images_arguments, images_command),
         ("verify", VERIFY_HELP, add_verify_arguments, verify_command),
+        ("inspect", INSPECT_HELP, add_inspect_arguments, inspect_command),
     ):
         parser = subparsers.add_parser(name, help=text, description=text)
         add(parser)
@@ -89,6 +91,14 @@ def _settle_process() -> None:
     share_cores_with_pictures()
     keep_opencv_to_its_thread()
     silence_decoders()
+
+
+def inspect_command(arguments: argparse.Namespace) -> int:
+    """Do what `inspect` was called for."""
+    _settle_process()
+    from cam_engine.commands.inspecting import run_inspect
+
+    return run_inspect(arguments)
 
 
 def verify_command(arguments: argparse.Namespace) -> int:
@@ -155,6 +165,26 @@ def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verify command."""
     parser.add_argument("output_dir", type=Path, help="what an experiment or images command wrote")
     parser.add_argument("--json", action="store_true", help="print the answers as JSON")
+
+
+def add_inspect_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the inspect command."""
+    parser.add_argument("path", type=Path, help="checkpoint, its folder, or an experiment folder")
+    parser.add_argument("--json", action="store_true", help="print all of it as JSON")
+    parser.add_argument(
+        "--write-sidecar",
+        action="store_true",
+        help="write what was read beside the checkpoint (best.json), to be corrected by hand",
+    )
+    _add_head(parser)
+
+
+def _add_head(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--head",
+        metavar="LAYERS",
+        help='layers of a head that the file does not record, e.g. "linear relu dropout linear"',
+    )
 
 
 def _add_max_images(parser: argparse.ArgumentParser, default: int, what: str) -> None:
@@ -241,6 +271,7 @@ def _add_input_options(group: argparse._ArgumentGroup) -> None:
         group.add_argument(
             name, type=float, nargs=3, metavar=("R", "G", "B"), help="0..1 scale, or both on 0..255"
         )
+    _add_head(group)
     add_decoding_options(group)
 
 

@@ -274,6 +274,7 @@ def _load(checkpoint: Path, arguments: argparse.Namespace) -> Classifier:
         input_size=None if size is None else (size[0], size[-1]),
         mean=arguments.mean and tuple(arguments.mean),
         std=arguments.std and tuple(arguments.std),
+        head=arguments.head,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
@@ -69,7 +69,7 @@ def spatial(output: Tensor, tap: Tap) -> Tensor:
     Raises LayerNotSpatial where there is no grid of at least two cells.
     """
     if tap.tokens is not None and output.ndim == 3:  # batch, tokens, channels
-        output = _fold_tokens(output[:, tap.tokens :], tap.module)
+        output = _fold_tokens(output[:, tap.tokens :], tap)
     if output.ndim != 4 or output.shape[2] * output.shape[3] == 1:
         raise LayerNotSpatial(
             f"layer {tap.module} answers with shape {tuple(output.shape)}: no grid of cells to "
@@ -113,7 +113,7 @@ def _stage_tap(stage: Stage, taps: Taps) -> Tap:
     if taps == "rectified":
         return stage.tap
     # Raw: the block's own output, and no method rectifies it.
-    return Tap(stage.raw, Sign.NONNEGATIVE, stage.tap.tokens, stage.tap.channels)
+    return replace(stage.tap, module=stage.raw, sign=Sign.NONNEGATIVE)
 
 
 def _no_such_layer(name: str, layout: Layout, modules: list[str]) -> str:
@@ -124,8 +124,10 @@ def _no_such_layer(name: str, layout: Layout, modules: list[str]) -> str:
     return f"layer {name!r} is not in this network; {choices}"
 
 
-def _fold_tokens(tokens: Tensor, module: str) -> Tensor:
+def _fold_tokens(tokens: Tensor, tap: Tap) -> Tensor:
     side = round(tokens.shape[1] ** 0.5)
-    if side * side != tokens.shape[1]:
-        raise LayerNotSpatial(f"layer {module} has {tokens.shape[1]} tokens: not a square grid")
-    return tokens.transpose(1, 2).reshape(len(tokens), -1, side, side)
+    height, width = tap.grid or (side, side)
+    if height * width != tokens.shape[1]:
+        what = "not a square grid" if tap.grid is None else f"not {height} x {width} of them"
+        raise LayerNotSpatial(f"layer {tap.module} has {tokens.shape[1]} tokens: {what}")
+    return tokens.transpose(1, 2).reshape(len(tokens), -1, height, width)

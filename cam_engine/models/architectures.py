@@ -12,7 +12,7 @@ from functools import cache
 from itertools import accumulate
 from typing import Literal
 
-Naming = Literal["torchvision", "timm"]
+Naming = Literal["torchvision", "timm", "file"]  # "file": as the file itself has it
 NAMINGS: tuple[Naming, ...] = ("torchvision", "timm")
 
 
@@ -31,12 +31,14 @@ class Tap:
     module: dotted name.
     tokens: where the output is (N, T, C), the number of tokens before those of the image's grid.
     channels: C where it is known, by which (N, h, w, C) is told from (N, C, h, w).
+    grid: (h, w) of the tokens, where it is known; else they are a square.
     """
 
     module: str
     sign: Sign
     tokens: int | None = None
     channels: int | None = None
+    grid: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +100,14 @@ def supported() -> str:
     return f"{', '.join(row.name for row in ARCHITECTURES)}, and timm's networks by timm's names"
 
 
-def transformer_layout(depth: int, norm: str, *, tokens: int) -> Layout:
+def transformer_layout(
+    depth: int, norm: str, *, tokens: int, grid: tuple[int, int] | None = None
+) -> Layout:
     """Blocks tapped, raw or not, at their first norm: the last block's output gets no gradient."""
     modules = {f"block{n}": norm.format(n - 1) for n in range(1, depth + 1)}
-    stages = tuple(Stage(k, m, Tap(m, Sign.SIGNED, tokens=tokens)) for k, m in modules.items())
+    stages = tuple(
+        Stage(k, m, Tap(m, Sign.SIGNED, tokens=tokens, grid=grid)) for k, m in modules.items()
+    )
     early, mid, late = (stages[max(depth * third // 3, 1) - 1].label for third in (1, 2, 3))
     return Layout(stages, early, mid, late)
 

@@ -125,6 +125,38 @@ def preprocessing_of(
     return _preprocessing(from_file, given)
 
 
+def said_size(
+    metadata: Mapping[str, object], path: Path, passed: int | tuple[int, int] | None
+) -> tuple[int, int] | None:
+    """(height, width) that was passed, else that the file says; None where neither does.
+
+    Raises as `preprocessing_of`.
+    """
+    known = preprocessing_of(
+        metadata, path, _UNSAID, input_size=passed, mean=_UNSAID.mean, std=_UNSAID.std
+    ).input_size
+    return None if known == _UNSAID.input_size else known
+
+
+def sources_of_preprocessing(
+    metadata: Mapping[str, object], passed: Mapping[str, object], default: str
+) -> dict[str, str]:
+    """Where input_size, mean and std are from: passed, in the file, or the default's own words."""
+    keys = {"input_size": _INPUT_SIZE, "mean": _MEAN, "std": _STD}
+    found = {name: next(_found(metadata, names), None) for name, names in keys.items()}
+    return {
+        name: "passed"
+        if passed.get(name) is not None
+        else f"{entry[0]} in the file"
+        if entry is not None
+        else default
+        for name, entry in found.items()
+    }
+
+
+_UNSAID = Preprocessing((1, 1))
+
+
 def _preprocessing(base: Preprocessing, values: Mapping[str, object]) -> Preprocessing:
     kept = "mean" not in values and "std" not in values
     return Preprocessing(
@@ -150,9 +182,8 @@ def _size(value: object) -> tuple[int, int]:
 
 def _channels(name: str, value: object) -> tuple[float, float, float]:
     """Of R, G and B; one number is that of all, and one of an alpha after them is left out."""
-    given = [value] if _is_number(value) else value
-    if isinstance(given, Sequence) and all(map(_is_number, given)):
-        numbers = [float(one) for one in given]
+    if isinstance(value, Sequence) and all(map(_is_number, value)):
+        numbers = [float(one) for one in value]
         if len(numbers) == 1:
             numbers *= 3
         if len(numbers) in (3, 4):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
@@ -23,7 +23,13 @@ from cam_engine.models.architectures import (
 )
 from cam_engine.models.files.module_records import ModuleRecord
 from cam_engine.models.heads import headed, last_layer, outputs_of, suggested_head
-from cam_engine.models.networks import build
+from cam_engine.models.networks import (
+    AUXILIARY,
+    build,
+    config_of,
+    skeleton_of,
+    torchvision_models,
+)
 from cam_engine.models.rebuilding import LayerUnknown, rebuilt
 
 _WRAPPERS = ("module", "_orig_mod", "model", "backbone", "net", "network", "base_model")
@@ -47,6 +53,22 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
+class Hints:
+    """What is known of a network beside its weights.
+
+    record: its modules, where it was saved as a whole. layers: of its head, as a person says them.
+    image_size: (height, width) in pixels that it was built for.
+    """
+
+    record: ModuleRecord | None = None
+    layers: tuple[str, ...] = ()
+    image_size: tuple[int, int] | None = None
+
+
+NO_HINTS = Hints()
+
+
+@dataclass(frozen=True, slots=True)
 class Shaped:
     """A network as the weights need it, and the weights under its names; see `Fit`."""
 
@@ -64,7 +86,8 @@ class Fit:
 
     shaped: the network on the meta device (on the CPU if it can't be built there), its head and
     input replaced by the weights' own. head_region: dotted name of all that people replace together
-    with the head. shape: does the same to another network of that name.
+    with the head. shape: does the same to another network of that name. hints: what it was
+    compared with.
     """
 
     name: str
@@ -72,6 +95,12 @@ class Fit:
     shaped: Shaped
     head_region: str
     shape: Callable[[nn.Module], nn.Module]
+    hints: Hints
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """(height, width) in pixels that it was built for, where it is known."""
+        return self.hints.image_size
 
     @property
     def skeleton(self) -> nn.Module:
@@ -161,20 +190,6 @@ class Fit:
         return [problem]
 
 
-@dataclass(frozen=True, slots=True)
-class Hints:
-    """What is known of a network beside its weights.
-
-    record: its modules, where it was saved as a whole. layers: of its head, as a person says them.
-    """
-
-    record: ModuleRecord | None = None
-    layers: tuple[str, ...] = ()
-
-
-NO_HINTS = Hints()
-
-
 def without_prefixes(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights under their own names, without the wrappers that every key begins with."""
     stripped = dict(weights)
@@ -236,7 +251,7 @@ def compare(
     layers of a head that the weights contradict.
     """
     found = _find_head(_sites(head), weights)
-    skeleton = _skeleton(name, naming, found.classes if found else 1)
+    skeleton = skeleton_of(name, naming, found.classes if found else 1, hints.image_size)
     if head not in dict(skeleton.named_modules()):
         raise ArchitectureUnknown(
             f"{name} has no module {head} that classifies; supported are {supported()}"
@@ -244,12 +259,13 @@ def compare(
     shape = partial(_shaped, head=head, weights=weights, hints=hints)
     shaped = shape(skeleton)
     region = _sites(head)[-1]
-    return Fit(name, naming, shaped, region, lambda network: shape(network).network)
+    return Fit(name, naming, shaped, region, lambda network: shape(network).network, hints)
 
 
 def _shaped(network: nn.Module, head: str, weights: Mapping[str, Tensor], hints: Hints) -> Shaped:
     """Give the network the head, the layers and the input that the file is known to have."""
     sites = _sites(head)
+    weights = _without_auxiliary(network, weights)
     found = _find_head(sites, weights)
     classes = found.classes if found else 1
     problem = None
@@ -271,6 +287,19 @@ def _shaped(network: nn.Module, head: str, weights: Mapping[str, Tensor], hints:
     if first_layer is not None:
         with_channels(network, *first_layer)
     return Shaped(network, weights, head, classes, problem, first_layer)
+
+
+def _without_auxiliary(network: nn.Module, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Heads for training alone have no part in an answer: neither the network keeps them."""
+    there = [name for name in AUXILIARY if getattr(network, name, None) is not None]
+    for name in there:
+        setattr(network, name, None)
+    if hasattr(network, "aux_logits"):
+        setattr(network, "aux_logits", False)  # noqa: B010 (a module's attribute that is none)
+    starts = tuple(f"{name}." for name in AUXILIARY)
+    if not there:
+        return weights
+    return {key: tensor for key, tensor in weights.items() if not key.startswith(starts)}
 
 
 def closest_row(weights: Mapping[str, Tensor], hints: Hints = NO_HINTS) -> Fit | None:
@@ -295,6 +324,23 @@ def closest_row(weights: Mapping[str, Tensor], hints: Hints = NO_HINTS) -> Fit |
     return compare(name, naming, variant.head, weights, hints)
 
 
+def of_torchvision(weights: Mapping[str, Tensor], hints: Hints = NO_HINTS) -> Fit | None:
+    """The network outside the table, of torchvision's registry, whose body has just these weights.
+
+    Each network of it is built once, without memory where that can be: some seconds.
+    """
+    module = hints.record.kind.rpartition(".")[0] if hints.record is not None else ""
+    for name in torchvision_models(module):
+        if find_architecture(name) is None:
+            head = config_of(name, "torchvision").head
+            own = {key for key, _ in _body_of(name, "torchvision", head)}
+            if own <= weights.keys():
+                fit = compare(name, "torchvision", head, weights, hints)
+                if not fit.differences:
+                    return fit
+    return None
+
+
 def loaded(fit: Fit) -> nn.Module:
     """The network with copies of the weights in its own dtypes, frozen, in eval mode, on the CPU.
 
@@ -304,24 +350,20 @@ def loaded(fit: Fit) -> nn.Module:
     expected = network.state_dict()
     if find_architecture(fit.name) is None:
         # Networks outside the table may hold constants that a state dict does not restore.
-        network = fit.shape(build(fit.name, fit.naming, fit.classes))
-    state = {key: _converted(fit.weights.get(key), like) for key, like in expected.items()}
+        network = fit.shape(build(fit.name, fit.naming, fit.classes, fit.image_size))
+    state = OrderedDict(
+        (key, _converted(fit.weights.get(key), like)) for key, like in expected.items()
+    )
+    # Versions of modules, by which some read weights of older ones in another way.
+    setattr(state, "_metadata", getattr(expected, "_metadata", None))  # noqa: B010
     network.load_state_dict(state, strict=True, assign=True)
     return network.eval().requires_grad_(requires_grad=False)
 
 
-def _skeleton(name: str, naming: Naming, classes: int) -> nn.Module:
-    """The network without memory for its weights where its code allows that, else on the CPU."""
-    try:
-        with torch.device("meta"):
-            return build(name, naming, classes)
-    except (NotImplementedError, RuntimeError):  # code that looks at values while it builds
-        return build(name, naming, classes)
-
-
 @cache
 def _body_of(name: str, naming: Naming, head: str) -> frozenset[tuple[str, torch.Size]]:
-    return _body(_skeleton(name, naming, 1).state_dict(), head)
+    network = skeleton_of(name, naming, 1)
+    return _body(_without_auxiliary(network, network.state_dict()), head)
 
 
 def _body(weights: Mapping[str, Tensor], head: str) -> frozenset[tuple[str, torch.Size]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -37,24 +38,41 @@ from cam_engine.models.checkpoint_metadata import (
     epoch_of,
     model_names_of,
     preprocessing_of,
+    said_size,
+    sources_of_preprocessing,
 )
 from cam_engine.models.files.companions import beside, digest_with, sidecar_of
 from cam_engine.models.files.contents import CheckpointContents, read_contents
 from cam_engine.models.files.scan import opened, scan
-from cam_engine.models.fitting import Fit, Hints, Part, closest_row, compare, loaded, parts
+from cam_engine.models.fitting import (
+    Fit,
+    Hints,
+    Part,
+    closest_row,
+    compare,
+    loaded,
+    of_torchvision,
+    parts,
+)
 from cam_engine.models.heads import head_layers
 from cam_engine.models.networks import (
+    config_of,
     current_timm_name,
-    find_timm_model,
+    find_network,
     is_depthwise,
-    timm_config,
-    timm_layout,
+    libraries_of,
+    recorded_layout,
 )
+from cam_engine.models.tracing import traced_layout
 from cam_engine.short_names import first
 
 _log = logging.getLogger(__name__)
 
 _FOLDER_PREFIX = "cls_"
+_POSITIONS = ("pos_embed", "pos_embedding")
+_SHAPE_OF_POSITIONS = ("batch", "tokens", "channels")
+_PATCHES = (16, 14, 32, 8)  # pixels a side
+_BY_WEIGHTS = "the weights' keys and shapes"
 _USUAL_NAMES = ("best.pt", "best_model.pt")
 
 
@@ -70,7 +88,7 @@ class Classifier:
     val_accuracy: 0..1, as the training script measured it.
     depthwise: some convolutions work on each channel alone, which the choice of precision minds.
     notices: what a reader of its pictures must not miss, as sentences. remarks: what else was left
-    aside or changed.
+    aside or changed. sources: where architecture, class_names, input_size, mean and std are from.
     """
 
     network: nn.Module
@@ -88,6 +106,7 @@ class Classifier:
     depthwise: bool
     notices: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +152,10 @@ def load_classifier(
     said, overruling = beside(path)
     contents = replace(contents, metadata={**said, **contents.metadata, **overruling})
     head = head or _text(overruling.get("head"))
-    fit, aside = _fitting(contents, path, head_layers(head) if head is not None else ())
-    remarks, notices = [*contents.remarks], []
+    layers = head_layers(head) if head is not None else ()
+    size = said_size(contents.metadata, path, input_size)
+    fit, aside, source = _fitting(contents, path, layers, size)
+    remarks, notices = [*contents.remarks], _assumptions(fit, source)
     if aside:
         remarks.append(
             f"{len(aside)} tensors that are not the network's were left aside: {first(aside)}"
@@ -145,11 +166,21 @@ def load_classifier(
         notices.append(f"{path.parent.name} has no best.pt: {path.name} was read")
     metadata = contents.metadata
     row = find_architecture(fit.name)
+    default, default_source = _default_preprocessing(fit)
     preprocessing = preprocessing_of(
-        metadata, path, _default_preprocessing(fit.name), input_size=input_size, mean=mean, std=std
+        metadata, path, default, input_size=input_size, mean=mean, std=std
     )
-    _check_size(fit.name, preprocessing, path)
-    names = _class_names(class_names, metadata, fit.classes, path)
+    _check_size(fit, preprocessing, path)
+    names, names_source = _class_names(class_names, metadata, fit.classes, path)
+    passed = {"input_size": input_size, "mean": mean, "std": std}
+    sources = {
+        "architecture": source,
+        "class_names": names_source,
+        **sources_of_preprocessing(metadata, passed, default_source),
+        **{key: sidecar_of(path).name for key in overruling if key != "model_name"},
+    }
+    if "model_name" in overruling:
+        sources["architecture"] = f"{source} in {sidecar_of(path).name}"
     network = loaded(fit)
     if ending := logits_only(network, fit.head_region):
         remarks.append(f"its last step, {ending}, was left out: what is explained are logits")
@@ -163,7 +194,7 @@ def load_classifier(
         architecture=fit.name,
         family="timm" if row is None else row.family,
         naming=fit.naming,
-        layout=timm_layout(network) if row is None else row.variant(fit.naming).layout,
+        layout=_layout(network, fit, preprocessing.input_size),
         head=fit.head,
         class_names=names,
         preprocessing=preprocessing,
@@ -174,6 +205,7 @@ def load_classifier(
         depthwise=is_depthwise(network),
         notices=tuple(notices),
         remarks=tuple(remarks),
+        sources=sources,
     )
 
 
@@ -213,7 +245,7 @@ def _header_size(
     if known is None:
         return None
     try:
-        return preprocessing_of(metadata, path, _default_preprocessing(known)).input_size
+        return preprocessing_of(metadata, path, _recorded_preprocessing(known)).input_size
     except (ArchitectureUnknown, CheckpointInvalid):  # loading will say so
         return None
 
@@ -234,9 +266,12 @@ def _text(value: object) -> str | None:
 
 
 def _fitting(
-    contents: CheckpointContents, path: Path, layers: tuple[str, ...]
-) -> tuple[Fit, tuple[str, ...]]:
-    """The network that the weights fit without a difference, and keys that were left aside."""
+    contents: CheckpointContents,
+    path: Path,
+    layers: tuple[str, ...],
+    size: tuple[int, int] | None,
+) -> tuple[Fit, tuple[str, ...], str]:
+    """The network that the weights fit without a difference, keys left aside, who named it."""
     said = model_names_of(contents.metadata)
     guesses = _folder_guesses(path)
     sources = [(name, f"model_name {name!r}") for name in said]
@@ -244,26 +279,34 @@ def _fitting(
     found = parts(contents.weights, contents.record)
     first_part = next(found)
     try:
-        return _fitting_part(first_part, layers, sources, path), first_part.aside
+        fit, source = _fitting_part(first_part, layers, size, sources, path)
+        return fit, first_part.aside, source
     except (ArchitectureUnknown, WeightsMismatch) as error:
         for part in found:
             with suppress(ArchitectureUnknown, WeightsMismatch):
-                return _fitting_part(part, layers, sources, path), part.aside
+                fit, source = _fitting_part(part, layers, size, sources, path)
+                return fit, part.aside, source
         raise error from None
 
 
 def _fitting_part(
-    part: Part, layers: tuple[str, ...], sources: Sequence[tuple[str, str]], path: Path
-) -> Fit:
-    weights, hints = part.weights, Hints(part.record, layers)
+    part: Part,
+    layers: tuple[str, ...],
+    size: tuple[int, int] | None,
+    sources: Sequence[tuple[str, str]],
+    path: Path,
+) -> tuple[Fit, str]:
+    weights, hints = part.weights, Hints(part.record, layers, size)
     for name, source in sources:
         known = _known_name(name)
         if known is not None:
             _say_what_is_used(name, known, path)
-            return _fitting_as(known, source, weights, hints, path)
+            return _fitting_as(known, source, weights, hints, path), source
     closest = closest_row(weights, hints)
     if closest is not None and not closest.differences:
-        return closest
+        return closest, _BY_WEIGHTS
+    if (other := of_torchvision(weights, hints)) is not None:
+        return other, _BY_WEIGHTS
     tried = list(dict.fromkeys(source for _, source in sources)) or ["no name in file or folder"]
     raise ArchitectureUnknown(
         f"{path}: the architecture is unknown. Tried: {', '.join(tried)}, the weights' keys and "
@@ -275,10 +318,11 @@ def _fitting_as(
     name: str, source: str, weights: Mapping[str, Tensor], hints: Hints, path: Path
 ) -> Fit:
     fits = []
-    for fit in _comparisons(name, weights, hints):
-        if not fit.differences:
-            return fit
-        fits.append(fit)
+    for size in (None, *_sizes(weights, hints)):
+        for fit in _comparisons(name, weights, replace(hints, image_size=size)):
+            if not fit.differences:
+                return fit
+            fits.append(fit)
     nearest = min(fits, key=lambda fit: fit.differences)
     other = closest_row(weights, hints)
     hint = ""
@@ -290,10 +334,22 @@ def _fitting_as(
     )
 
 
+def _sizes(weights: Mapping[str, Tensor], hints: Hints) -> Iterator[tuple[int, int]]:
+    """(height, width) that a network may have been built for: as is said, or by its positions."""
+    if hints.image_size is not None:
+        yield hints.image_size
+    for key, tensor in weights.items():
+        if key.rpartition(".")[2] in _POSITIONS and tensor.ndim == len(_SHAPE_OF_POSITIONS):
+            for patch in _PATCHES:
+                side = math.isqrt(tensor.shape[1])
+                yield side * patch, side * patch
+
+
 def _comparisons(name: str, weights: Mapping[str, Tensor], hints: Hints) -> Iterator[Fit]:
     row = find_architecture(name)
     if row is None:
-        yield compare(name, "timm", timm_config(name).head, weights, hints)
+        for naming in libraries_of(name):
+            yield compare(name, naming, config_of(name, naming).head, weights, hints)
         return
     for naming in NAMINGS:
         yield compare(name, naming, row.variant(naming).head, weights, hints)
@@ -303,7 +359,7 @@ def _known_name(name: str) -> str | None:
     row = find_architecture(name)
     if row is not None:
         return row.name
-    current = find_timm_model(name)
+    current = find_network(name)
     row = None if current is None else find_architecture(current)
     return current if row is None else row.name
 
@@ -331,11 +387,13 @@ def _nearly(closest: Fit | None) -> str:
 
 def _class_names(
     passed: Sequence[str] | None, metadata: Mapping[str, object], count: int, path: Path
-) -> tuple[str, ...]:
+) -> tuple[tuple[str, ...], str]:
+    """The names in the order of the outputs, and where they are from."""
     if passed is not None:
         names, source = checked_names(passed, "class_names"), "were passed"
     else:
-        recorded, source = class_names_of(metadata, path), "are in the file"
+        recorded = class_names_of(metadata, path)
+        source = "are in the file" if recorded else "are assumed: the file names none"
         names = recorded or tuple(f"Class_{index}" for index in range(max(2, count)))
     if count == 1:
         names = (f"not {names[0]}", names[0]) if len(names) == 1 else names
@@ -345,22 +403,59 @@ def _class_names(
             f"{path}: {len(names)} class names {source} ({', '.join(names[:8])}), but the network "
             f"has {count} outputs; pass one name for each output, in the order of training"
         )
-    return names
+    return names, source.removeprefix("are ").removeprefix("were ")
 
 
-def _default_preprocessing(name: str) -> Preprocessing:
+def _layout(network: nn.Module, fit: Fit, input_size: tuple[int, int]) -> Layout:
+    """Of the table, of what timm records, or found by running the network once."""
+    row = find_architecture(fit.name)
+    if row is not None:
+        return row.variant(fit.naming).layout
+    return traced_layout(network, input_size, recorded_layout(network))
+
+
+def _default_preprocessing(fit: Fit) -> tuple[Preprocessing, str]:
+    """What is assumed where the file is silent, and why."""
+    row = find_architecture(fit.name)
+    if row is not None and fit.naming == "torchvision":
+        return Preprocessing(), "assumed: 224 x 224 px and ImageNet's statistics"
+    name = fit.name if row is None else row.timm.builder
+    config = config_of(name, fit.naming)
+    own = Preprocessing(fit.image_size or config.input_size, config.mean, config.std)
+    return own, f"assumed: as {fit.naming} records them of {name}"
+
+
+def _assumptions(fit: Fit, source: str) -> list[str]:
+    """What weights cannot tell, as sentences."""
+    said = []
+    row = find_architecture(fit.name)
+    is_plain = row is not None and row.name.startswith("efficientnet_b")
+    if source == _BY_WEIGHTS and fit.naming == "timm" and is_plain and row is not None:
+        said.append(
+            f"taken for {fit.name} by its weights, whose names tf_{row.timm.builder} has too, "
+            "which pads otherwise; model_name in the file would tell"
+        )
+    if getattr(fit.skeleton, "transform_input", None) is False and fit.hints.record is None:
+        said.append(
+            f"{fit.name} is taken without transform_input, which torchvision's pretrained ones have"
+        )
+    return said
+
+
+def _recorded_preprocessing(name: str) -> Preprocessing:
+    """As `_default_preprocessing`, where nothing is known but the name."""
     if find_architecture(name) is not None:
         return Preprocessing()
-    config = timm_config(name)
+    config = config_of(name, libraries_of(name)[0])
     return Preprocessing(config.input_size, config.mean, config.std)
 
 
-def _check_size(name: str, preprocessing: Preprocessing, path: Path) -> None:
-    row = find_architecture(name)
-    fixed = timm_config(name).fixed_size if row is None else row.fixed_size
-    default = _default_preprocessing(name).input_size
-    if fixed and preprocessing.input_size != default:
+def _check_size(fit: Fit, preprocessing: Preprocessing, path: Path) -> None:
+    row = find_architecture(fit.name)
+    fixed = config_of(fit.name, fit.naming).fixed_size if row is None else row.fixed_size
+    own = fit.image_size or _default_preprocessing(fit)[0].input_size
+    if fixed and preprocessing.input_size != own:
         raise InvalidOption(
-            f"{path}: {name} takes images of {default[0]}x{default[1]} px only, input_size is "
+            f"{path}: {fit.name} takes images of {own[0]}x{own[1]} px only, input_size is "
             f"{preprocessing.input_size[0]}x{preprocessing.input_size[1]}"
         )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
+import torch
 import torchvision
 from torch import nn
 
@@ -22,15 +24,19 @@ from cam_engine.models.architectures import (
     transformer_layout,
 )
 
+AUXILIARY = ("AuxLogits", "aux1", "aux2")  # heads that take part in training only
+_MARKED_CLASSES = 7  # no layer of a network has so many outputs by itself
+_OF_FIXED_SIZE = ("vit_", "maxvit")
+_FIXED_SIDE = 224  # pixels
 _REDUCTIONS = (8, 16, 32)  # pixels a cell that give 28, 14 and 7 cells a side at 224 px
 
 
 @dataclass(frozen=True, slots=True)
-class TimmConfig:
-    """What timm records of a network outside the table.
+class NetworkConfig:
+    """What a library records of a network outside the table.
 
-    input_size: (height, width) in pixels. mean, std: on the scale 0..1. fixed_size: the network
-    takes images of that size only.
+    head: dotted name of its last layer. input_size: (height, width) in pixels. mean, std: on the
+    scale 0..1. fixed_size: the network takes images of the size only that it was built for.
     """
 
     head: str
@@ -38,6 +44,39 @@ class TimmConfig:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     fixed_size: bool
+
+
+def find_network(name: str) -> str | None:
+    """The name of a network outside the table under which a library builds it, or None.
+
+    timm's own names, also deprecated ones, else torchvision's.
+    """
+    return find_timm_model(name) or find_torchvision_model(name)
+
+
+def libraries_of(name: str) -> tuple[Naming, ...]:
+    """Which libraries build a network of that name, from `find_network`; torchvision first."""
+    timm: tuple[Naming, ...] = ("timm",) if find_timm_model(name) else ()
+    return ("torchvision", *timm) if find_torchvision_model(name) else timm
+
+
+def torchvision_models(module: str = "") -> list[str]:
+    """Names of all classifiers of torchvision.
+
+    module: only those of that module of it, "torchvision.models.vgg".
+    """
+    known = torchvision.models.list_models(module=torchvision.models)
+    if not module.startswith("torchvision.models."):
+        return list(known)
+    return [n for n in known if torchvision.models.get_model_builder(n).__module__ == module]
+
+
+def find_torchvision_model(name: str) -> str | None:
+    """The name under which torchvision builds a classifier, or None."""
+    last = name.strip().lower().removeprefix("torchvision.models.").removeprefix("tv_")
+    wanted = last.replace("-", "_")
+    known = torchvision.models.list_models(module=torchvision.models)
+    return wanted if wanted in known else None
 
 
 def find_timm_model(name: str) -> str | None:
@@ -61,21 +100,37 @@ def current_timm_name(name: str) -> str | None:
     return deprecated.get(_plain_name(name))
 
 
-def build(name: str, naming: Naming, num_classes: int) -> nn.Module:
+def build(
+    name: str, naming: Naming, num_classes: int, image_size: tuple[int, int] | None = None
+) -> nn.Module:
     """A network with random weights, on the device of the `torch.device` block around it.
 
-    name: a row's name, or for naming "timm" any of timm's. Raises ArchitectureUnknown.
+    name: a row's name, or any of the library's. image_size: (height, width) in pixels, for networks
+    that are built for one. Raises ArchitectureUnknown.
     """
     row = find_architecture(name)
-    if naming == "torchvision" and row is not None:
-        return _torchvision_model(row.torchvision.builder, num_classes)
+    if naming == "torchvision":
+        builder = row.torchvision.builder if row is not None else find_torchvision_model(name)
+        if builder is not None:
+            return _torchvision_model(builder, num_classes, image_size)
     timm_name = row.timm.builder if row is not None else find_timm_model(name)
     if naming == "torchvision" or timm_name is None:
         raise ArchitectureUnknown(
             f"{naming} network {name!r} is unknown; supported are {supported()}"
         )
-    network: nn.Module = _timm().create_model(timm_name, pretrained=False, num_classes=num_classes)
-    return network
+    return _timm_model(timm_name, num_classes, image_size)
+
+
+def skeleton_of(
+    name: str, naming: Naming, num_classes: int, image_size: tuple[int, int] | None = None
+) -> nn.Module:
+    """As `build`, without memory for weights where the network's code allows that."""
+    make = partial(build, name, naming, num_classes, image_size)
+    try:
+        with torch.device("meta"):
+            return make()
+    except (NotImplementedError, RuntimeError):  # code that looks at values while it builds
+        return make()
 
 
 def is_depthwise(network: nn.Module) -> bool:
@@ -86,7 +141,15 @@ def is_depthwise(network: nn.Module) -> bool:
     )
 
 
-def timm_config(name: str) -> TimmConfig:
+def config_of(name: str, naming: Naming) -> NetworkConfig:
+    """What its library records of a network, by a name from `find_network` or of a row.
+
+    Raises ArchitectureUnknown.
+    """
+    return _torchvision_config(name) if naming == "torchvision" else timm_config(name)
+
+
+def timm_config(name: str) -> NetworkConfig:
     """Timm's record of a network, by a name from `find_timm_model`. Raises ArchitectureUnknown."""
     config = _timm().get_pretrained_cfg(name)
     if config is None:
@@ -96,34 +159,55 @@ def timm_config(name: str) -> TimmConfig:
         raise ArchitectureUnknown(f"{name} has no classifier; supported are {supported()}")
     _, height, width = config.input_size
     fixed = bool(config.fixed_input_size)
-    return TimmConfig(heads[0], (height, width), config.mean, config.std, fixed)
+    return NetworkConfig(heads[0], (height, width), config.mean, config.std, fixed)
 
 
-def timm_layout(network: nn.Module) -> Layout:
-    """The layout of a timm network that has no row, from what timm records of it.
+@cache
+def _torchvision_config(name: str) -> NetworkConfig:
+    """By how its own weights were trained, and by which of its layers has an output a class."""
+    builder = find_torchvision_model(name)
+    if builder is None:
+        raise ArchitectureUnknown(f"torchvision has no {name}; supported are {supported()}")
+    fixed = builder.startswith(_OF_FIXED_SIZE)
+    transforms = torchvision.models.get_model_weights(builder).DEFAULT.transforms()
+    side = transforms.crop_size[0] if not fixed else _FIXED_SIDE
+    network = skeleton_of(builder, "torchvision", _MARKED_CLASSES)
+    heads = [
+        module_name
+        for module_name, module in network.named_modules()
+        if getattr(module, "out_features", getattr(module, "out_channels", 0)) == _MARKED_CLASSES
+        and not module_name.startswith(AUXILIARY)
+    ]
+    mean, std = tuple(transforms.mean), tuple(transforms.std)
+    return NetworkConfig(heads[-1], (side, side), mean, std, fixed)
 
-    CNNs: the last modules that reduce the image by 8, 16 and 32, else the last three recorded.
-    Plain vision transformers: the first norm of blocks at a third, two thirds and the end, since
-    the last block's own output gets no gradient. Raises ArchitectureUnknown for other networks.
+
+def recorded_layout(network: nn.Module) -> Layout | None:
+    """The layout of a timm network from what timm records of it; None where that is too little.
+
+    CNNs: the last modules that reduce the image by 8, 16 and 32; where all have one grid, those at
+    a third, two thirds and the end; else the last three recorded. Plain vision transformers: the
+    first norm of blocks at a third, two thirds and the end, since the last block's own output gets
+    no gradient.
     """
     tokens = getattr(network, "num_prefix_tokens", None)
     blocks = getattr(network, "blocks", None)
     blocks = list(blocks) if isinstance(blocks, nn.Sequential | nn.ModuleList) else []
     if tokens is not None and blocks and all(hasattr(block, "norm1") for block in blocks):
-        return transformer_layout(len(blocks), "blocks.{}.norm1", tokens=int(tokens))
-    return _recorded_layout(network)
-
-
-def _recorded_layout(network: nn.Module) -> Layout:
+        grid = getattr(getattr(network, "patch_embed", None), "grid_size", None)
+        return transformer_layout(
+            len(blocks), "blocks.{}.norm1", tokens=int(tokens), grid=grid and tuple(grid)
+        )
     recorded = _feature_info(network)
     if len(recorded) < len(_REDUCTIONS):
-        raise ArchitectureUnknown(
-            f"{type(network).__name__}: timm records {len(recorded)} feature maps of this network, "
-            f"three are needed for early, mid and late; supported are {supported()}"
-        )
+        return None
     by_reduction = {entry["reduction"]: module for module, entry in recorded.items()}
     chosen = [by_reduction.get(reduction) for reduction in _REDUCTIONS]
-    early, mid, late = (m for m in chosen if m) if all(chosen) else list(recorded)[-3:]
+    modules = list(recorded)
+    if len(by_reduction) == 1:  # one grid from the first to the last
+        third = len(modules) / 3
+        chosen = [modules[max(round(third * n), 1) - 1] for n in (1, 2, 3)]
+    early, mid, late = (m for m in chosen if m) if all(chosen) else modules[-3:]
     stages = tuple(
         Stage(module, module, Tap(module, Sign.SIGNED, channels=entry["num_chs"]))
         for module, entry in recorded.items()
@@ -138,10 +222,28 @@ def _feature_info(network: nn.Module) -> dict[str, Mapping[str, Any]]:
     return {e["module"]: e for e in entries if e.get("module") and e["module"] in modules}
 
 
-def _torchvision_model(builder: str, num_classes: int) -> nn.Module:
+def _torchvision_model(
+    builder: str, num_classes: int, image_size: tuple[int, int] | None
+) -> nn.Module:
+    options: dict[str, Any] = {}
+    if builder.startswith("vit_") and image_size is not None and image_size[0] == image_size[1]:
+        options["image_size"] = image_size[0]
+    elif builder.startswith("maxvit") and image_size is not None:
+        options["input_size"] = image_size
+    elif builder in {"inception_v3", "googlenet"}:
+        options["init_weights"] = False  # by scipy, for seconds; the weights are read anyway
     network: nn.Module = torchvision.models.get_model(
-        builder, weights=None, num_classes=num_classes
+        builder, weights=None, num_classes=num_classes, **options
     )
+    return network
+
+
+def _timm_model(name: str, num_classes: int, image_size: tuple[int, int] | None) -> nn.Module:
+    create = partial(_timm().create_model, name, pretrained=False, num_classes=num_classes)
+    try:
+        network: nn.Module = create() if image_size is None else create(img_size=image_size)
+    except TypeError:  # not built for a size
+        network = create()
     return network
 
 

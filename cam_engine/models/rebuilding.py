@@ -96,6 +96,8 @@ def rebuilt(record: ModuleRecord, own: nn.Module | None, where: str = "") -> nn.
             return _sequence(record, own, where)
     if own is None or not _may_be(record, own):
         raise LayerUnknown(f"{where or 'the network'} is of class {record.kind}")
+    if "transform_input" in record.settings and hasattr(own, "transform_input"):
+        setattr(own, "transform_input", bool(record.settings["transform_input"]))  # noqa: B010
     for name, child in record.children.items():
         place = f"{where}.{name}" if where else name
         children = dict(own.named_children())

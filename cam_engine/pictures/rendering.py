@@ -6,6 +6,7 @@ Maps stay float32 until they are coloured: an 8-bit step before the smoothing wo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
@@ -19,16 +20,27 @@ from cam_engine.results import FloatMap, LayerMap, RgbImage
 
 LONGEST_SIDE_PX = 2048
 
-# Samples a native cell at which the map is smoothed. A large grid is fine enough with half of
-# them: its maps move by 0.001 on average, and the filter takes a twentieth of the time.
-_SAMPLES_PER_CELL = 8
-_SAMPLES_PER_CELL_LARGE = 4
-_LARGE_SIDE = 128
-_LONGEST_WORKING_SIDE = 512
 
-# The filter as people know it is (d=9, 75, 75) on 8-bit pixels of a 224 px image.
-_SIGMA_COLOUR = 75 / 255
-_SIGMA_CELLS = 75 / 224
+@dataclass(frozen=True, slots=True)
+class Smoothing:
+    """How maps are smoothed, here and in the viewer.
+
+    samples: a native cell, at which it is done. samples_large: where there would be more than
+    large_side of them along the longer side; such a grid is fine enough with half of them: its maps
+    move by 0.001 on average, and the filter takes a twentieth of the time. longest_side: most
+    samples along a side. sigma_colour: of values 0..1; sigma_cells: in native cells. The filter as
+    people know it is (d=9, 75, 75) on 8-bit pixels of a 224 px image.
+    """
+
+    samples: int = 8
+    samples_large: int = 4
+    large_side: int = 128
+    longest_side: int = 512
+    sigma_colour: float = 75 / 255
+    sigma_cells: float = 75 / 224
+
+
+SMOOTHING = Smoothing()
 
 _COLOURS: Mapping[Colormap, int] = MappingProxyType(
     {
@@ -64,7 +76,8 @@ def full_size_map(layer: LayerMap, size: tuple[int, int]) -> FloatMap:
     height, width = layer.grid
     fine = resize_map(layer.values, (height * samples, width * samples))
     np.clip(fine, low, high, out=fine)
-    smooth = cv2.bilateralFilter(fine, samples + 1, _SIGMA_COLOUR, _SIGMA_CELLS * samples)
+    sigma_colour, sigma_cells = SMOOTHING.sigma_colour, SMOOTHING.sigma_cells
+    smooth = cv2.bilateralFilter(fine, samples + 1, sigma_colour, sigma_cells * samples)
     return np.clip(resize_map(np.asarray(smooth, np.float32), size), low, high)
 
 
@@ -126,10 +139,10 @@ def colorbar(colormap: Colormap, size: tuple[int, int]) -> RgbImage:
 
 
 def _samples_per_cell(longer_side: int) -> int:
-    samples = _SAMPLES_PER_CELL
-    if longer_side * samples > _LARGE_SIDE:
-        samples = _SAMPLES_PER_CELL_LARGE
-    return max(1, min(samples, _LONGEST_WORKING_SIDE // longer_side))
+    samples = SMOOTHING.samples
+    if longer_side * samples > SMOOTHING.large_side:
+        samples = SMOOTHING.samples_large
+    return max(1, min(samples, SMOOTHING.longest_side // longer_side))
 
 
 def _resize(pixels: FloatMap | RgbImage, size: tuple[int, int]) -> MatLike:

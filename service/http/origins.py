@@ -24,7 +24,7 @@ from service.watching.metrics import Metrics
 _HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^:\[\]]+)(:[0-9]{1,5})?")
 _USUAL_PORTS = {"http": 80, "https": 443}
 # What other pages may load of the service: it is the same for everybody, and tells nothing.
-_PUBLIC = re.compile(r"/static/([a-z]+/)*[^/]+|/favicon\.ico")
+_PUBLIC = re.compile(r"/static/([a-z0-9]+/)*[^/]+|/favicon\.ico")
 _FRAMED = "/embed/viewer"
 _LONGEST_SHOWN = 100
 

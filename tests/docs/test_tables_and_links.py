@@ -5,16 +5,20 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
-from scripts.generate_docs import DOCS, TABLES, write_tables
+from cam_engine.method_facts import METHOD_FACTS
+from cam_engine.options import COLORMAPS
+from scripts.generate_docs import ROOT, TABLES, write_tables
 from service.commands.arguments import build_parser
 from service.http.problems import PROBLEMS
 from service.settings import Settings
 
-_ROOT = DOCS.parent
+_ROOT = ROOT
+DOCS = ROOT / "docs"
 _PAGES = sorted([*DOCS.rglob("*.md"), *_ROOT.glob("*.md")])
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
@@ -22,11 +26,12 @@ _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 @pytest.mark.parametrize("document", sorted({document for document, _ in TABLES}))
 def test_tables_are_what_the_code_says(document: str, tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
     for one in {document for document, _ in TABLES}:
-        shutil.copy(DOCS / one, tmp_path / one)
+        shutil.copy(ROOT / one, tmp_path / one)
     write_tables(tmp_path)
     current = (tmp_path / document).read_text()
-    assert (DOCS / document).read_text() == current, "run: python -m scripts.generate_docs"
+    assert (ROOT / document).read_text() == current, "run: python -m scripts.generate_docs"
 
 
 def test_every_code_and_every_setting_has_its_row() -> None:
@@ -34,6 +39,13 @@ def test_every_code_and_every_setting_has_its_row() -> None:
     assert [code for code in PROBLEMS if f"| `{code}` |" not in errors] == []
     names = [f"GRADCAM_{name.upper()}" for name in Settings.model_fields]
     assert [name for name in names if f"| `{name}` |" not in service] == []
+
+
+@pytest.mark.parametrize(("option", "values"), [("method", METHOD_FACTS), ("colormap", COLORMAPS)])
+def test_the_command_lines_page_has_all_values(option: str, values: Collection[str]) -> None:
+    page = (DOCS / "command-line.md").read_text()
+    listed = ", ".join(f"`{value}`" for value in values)
+    assert f"| `--{option} NAME` | {listed} |" in page
 
 
 @pytest.mark.parametrize("command", ["serve", "explain"])

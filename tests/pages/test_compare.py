@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from cam_engine.options import METHODS
+from cam_engine.method_facts import METHOD_FACTS
 from processes.serving import running
 from tests.pages.conftest import until
 from tests.pages.viewing import POST
@@ -212,7 +212,7 @@ def test_the_link_of_either_side_is_that_of_the_comparison(compared: Page) -> No
 def test_methods_and_classes_have_one_menu_a_side(compared: Page) -> None:
     for side in "ab":
         offered = compared.locator(f"#method_{side} option").all_inner_texts()
-        assert offered == ["default", *METHODS]
+        assert offered == ["default", *(facts.label for facts in METHOD_FACTS.values())]
         menus = compared.locator(f"#viewer-{side} select").all()
         assert len([one for one in menus if one.is_visible()]) == 1  # colours
 
@@ -277,3 +277,14 @@ def test_many_images_are_searched(
         page.get_by_label("Search in 1,203 images").press("Enter")
         until(page, "location.search.includes('cell_1201.jpg')")
         until(page, f"{viewer('b')}.facts.image.name.includes('1201')")
+
+
+def test_a_link_to_an_experiment_that_is_not_there_says_so(page: Page) -> None:
+    page.goto("/compare?experiment=experiments/gone&image=x.jpg")
+    expect(page.locator("#state")).to_contain_text("No such experiment")
+    expect(page.locator("#state")).to_contain_text("experiments/gone")
+    expect(page.locator("#shown")).to_be_hidden()
+    page.locator("#experiment").select_option(index=1)
+    expect(page.locator("#state")).to_be_hidden()
+    page.locator("#measured").wait_for()
+    assert page.locator("#method_a option").count() > 2

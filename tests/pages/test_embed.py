@@ -21,13 +21,13 @@ from cam_engine.images.png import read_png_text
 from processes.eventually import eventually_answers
 from processes.redis_server import free_port
 from processes.serving import Server, running
+from service.pages.files import ELEMENT, static_files
 from tests.pages.conftest import until
 
 pytestmark = pytest.mark.system
 
 KEY = "gck_key-of-the-portal"
 SERVER = Path(__file__).resolve().parents[2] / "examples/portal/server.py"
-VIEWER = SERVER.parents[2] / "service/static/viewer"
 VIEW = "/embed/viewer?experiment=e&image=i.jpg"
 # What comes to the page, as it came.
 LISTEN = """
@@ -374,7 +374,9 @@ def test_the_element_is_made_of_files_that_other_origins_may_load(
     assert colours_in(seen.page) > 1000
     scripts = [one for one in seen.addresses if "/static/" in one]
     loaded = sorted(one.partition("/static/")[2] for one in scripts)
-    assert loaded == sorted(["cam-viewer.js", *(f"viewer/{one.name}" for one in VIEWER.iterdir())])
+    files = static_files()
+    behind = [f"{files.version}/{one}" for one in files.modules(ELEMENT)]
+    assert loaded == sorted([ELEMENT, *behind])
     for one in scripts:
         answer = httpx.get(one, headers={"Origin": portal.url})
         assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"

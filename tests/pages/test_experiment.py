@@ -250,3 +250,12 @@ def test_a_busy_service_is_asked_again(
 def test_an_unknown_experiment_is_explained(open_page: Callable[..., Any]) -> None:
     with open_page("/experiment?path=experiments/none", expected=("404",)) as page:
         expect(page.get_by_role("heading", name="No such experiment")).to_be_visible()
+
+
+def test_what_is_not_certain_is_not_called_so(page: Page) -> None:
+    page.goto("/embed/viewer")  # a page that lets its own scripts be imported, and nothing else
+    said = page.evaluate(
+        "async () => { const { percent } = await import('/static/shared/models.js');"
+        " return [1, 0.996, 0.994, 0.004, 0, null].map((share) => percent(share)); }"
+    )
+    assert said == ["100 %", "> 99 %", "99 %", "< 1 %", "0 %", ""]

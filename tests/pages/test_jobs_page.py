@@ -153,7 +153,7 @@ def test_the_form_says_what_will_run_and_a_job_without_workers_waits(
         expect(page.locator("#job-count")).to_have_text("0 %, 0 of 3 items; 3 skipped")
         page.get_by_role("link", name="All jobs").click()
         expect(page.locator(".job-list li")).to_contain_text("Stopped")
-        expect(page.locator(".job-list li")).to_contain_text("layercam: early, mid")
+        expect(page.locator(".job-list li")).to_contain_text("LayerCAM: early, mid")
 
 
 @pytest.mark.system

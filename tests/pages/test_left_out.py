@@ -63,6 +63,17 @@ def test_compare_says_what_is_left_out(stack: Stack, open_page: Callable[..., An
         expect(page.locator("#left-out")).to_have_text(f"Skipped: {WORDS}.")
 
 
+def test_look_says_what_is_left_out_beneath_the_samples(
+    stack: Stack, open_page: Callable[..., Any]
+) -> None:
+    with open_page("/", stack.server.url) as page:
+        expect(page.locator("#samples button")).to_have_count(2)
+        expect(page.locator("#samples .left-out")).to_have_text(f"Skipped: {WORDS}.")
+        assert grave_violations(page) == []
+        page.set_viewport_size({"width": 320, "height": 640})
+        assert page.evaluate("document.documentElement.scrollWidth") == 320
+
+
 def test_the_form_and_the_job_say_what_is_left_out(
     stack: Stack, open_page: Callable[..., Any]
 ) -> None:

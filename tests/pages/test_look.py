@@ -192,9 +192,9 @@ def test_the_first_page_is_small_and_asks_for_little(page: Page) -> None:
     )
     assert 20_000 < sum(sizes.values()) < 150_000
     scripts = [name for name in sizes if name.endswith(".js")]
-    viewer = [name for name in scripts if "/static/viewer/" in name]
+    viewer = [name for name in scripts if "/viewer/" in name]
     assert len(scripts) - len(viewer) <= 14  # the viewer's address, and the page's own modules
-    assert len(viewer) <= 30
+    assert 20 <= len(viewer) <= 30
     assert len(sizes) - len(scripts) <= 26  # 8 samples, the style, and what they ask the API
 
 

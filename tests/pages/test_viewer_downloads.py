@@ -117,7 +117,7 @@ def test_the_picture_has_the_screens_size_and_a_caption(view: Page) -> None:
         "True class: schizont",
         "Explained: schizont",
         "Fused: ",
-        "layercam · 28 \N{MULTIPLICATION SIGN} 28 cells",
+        "LayerCAM · 28 \N{MULTIPLICATION SIGN} 28 cells",
         "cls_mobilenet_v3_small_cb",
         "s maximum",
         "100 %",

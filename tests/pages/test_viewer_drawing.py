@@ -13,12 +13,9 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page
 
-from cam_engine.options import COLORMAPS
-from cam_engine.pictures.rendering import colour_table
 from processes.serving import Server
 from tests.pages.viewing import CELL, decoded, drawn, experiment_of, noise, show, upload
 
-_COLOURS = Path(__file__).resolve().parents[2] / "service/static/viewer/colours.js"
 _EXPLANATIONS = "/v1/explanations"
 _LAYERS = ("early", "mid", "late", "fused")
 _MOST_LEVELS = 2
@@ -64,14 +61,6 @@ def _between(values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.nd
 
 def _state(page: Page, **state: str) -> None:
     page.evaluate("(state) => { viewer.state = state; }", state)
-
-
-def test_its_colours_are_the_services() -> None:
-    text = _COLOURS.read_text()
-    found = dict(re.findall(r'^  (\w+):\n    "([A-Za-z0-9+/=]+)",$', text, re.MULTILINE))
-    assert list(found) == list(COLORMAPS)
-    for name in COLORMAPS:
-        assert base64.b64decode(found[name]) == colour_table(name).tobytes()
 
 
 @pytest.mark.parametrize("size", [(96, 96), (150, 70), (2500, 40), (30, 20), (900, 1300)])

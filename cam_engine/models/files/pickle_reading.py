@@ -305,7 +305,7 @@ class _Machine:
             raise PickleRefused("it gives a state to what it did not make")
 
     def persistent(self) -> None:
-        """Note a tensor's storage."""
+        """Note a tensor's storage, or a class of modules."""
         match self._pop():
             case Items(
                 values=["storage", Global(name=kind), str(key), _, int(elements)]
@@ -313,6 +313,8 @@ class _Machine:
             ):
                 self.stored[key] = Stored(kind, key, elements)
                 self.push(self.stored[key])
+            case Items(values=["module", Global() as named, *_]):  # with its source, in old files
+                self.push(named)
             case _:
                 raise PickleRefused("it refers to something outside that is no storage")
 

@@ -18,7 +18,7 @@ from cam_engine.models.files.pickle_reading import (
 
 LARGEST_VALUE = 10_000  # elements of an array that is looked into
 _LONGEST_TEXT = 10_000  # characters
-_MOST_STEPS = 300_000  # of a walk over what one entry says
+_MOST_STEPS = 1_000_000  # of a walk over what one entry says
 _CHARACTERS_A_STEP = 64
 _DEEPEST = 100
 _WIDEST_INTEGER = 64  # bits

@@ -2,14 +2,19 @@
 
 import { el } from "./api.js";
 
-/** How the service can explain. */
-export const METHODS = ["gradcam++", "gradcam", "hirescam", "layercam", "xgradcam", "eigencam"];
-
-/** A percentage in words, "96 %"; "" where unknown. */
-export const percent = (share) => (share == null ? "" : `${Math.round(share * 100)} %`);
+/** A percentage in words, "96 %"; what is not all or nothing is not called so; "" where unknown. */
+export function percent(share) {
+  if (share == null) return "";
+  const rounded = Math.round(share * 100);
+  if (rounded === 100 && share < 1) return "> 99 %";
+  return rounded === 0 && share > 0 ? "< 1 %" : `${rounded} %`;
+}
 
 /** A number with its word: "1 model", "1,200 images". */
 export const many = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
+
+/** A name or path that goes on in the next line after an underscore or slash, rather than anywhere. */
+export const breakable = (name) => name.split(/(?<=[_/])/).flatMap((part) => [part, el("wbr")]);
 
 const collator = new Intl.Collator("en", { numeric: true });
 const byAccuracy = (a, b) =>

@@ -1,6 +1,7 @@
 /** What stands beside the picture: prediction, layer, notices, and the most probable classes. */
 
 import { make } from "./dom.js";
+import { labelOf } from "./methods.js";
 import { NO_EVIDENCE, percent, title } from "./words.js";
 
 export class Caption {
@@ -45,7 +46,7 @@ function captionLines(answer, { name, facts }) {
     lines.push(make("p", {}, `Explained: ${target.name}, ${percent(target.probability)}`));
   }
   const cells = facts.grid.join(" × ");
-  lines.push(make("p", { class: "soft" }, `${title(name)} · ${facts.method} · ${cells} cells`));
+  lines.push(make("p", { class: "soft" }, `${title(name)} · ${labelOf(facts.method)} · ${cells} cells`));
   if (changed) {
     const said = `${unenhanced.name}, ${percent(unenhanced.probability)}`;
     lines.push(make("p", { class: "soft" }, `Without CLAHE the model says ${said}.`));

@@ -3,6 +3,7 @@
 import { coloursOf } from "./colours.js";
 import { LEVELS } from "./contours.js";
 import { figureOf } from "./figure.js";
+import { labelOf } from "./methods.js";
 import { pngOf } from "./pixels.js";
 import { withText } from "./png-text.js";
 import { NO_EVIDENCE, OF_MAXIMUM, percent, title } from "./words.js";
@@ -22,7 +23,7 @@ function figureLines({ prediction, target, image, model, options: answered }, la
   const { name, facts } = layer;
   const known = image.true_class ? `. True class: ${image.true_class}` : "";
   const cells = facts.grid.join(" × ");
-  const about = `${title(name)}: ${facts.label} · ${facts.method} · ${cells} cells`;
+  const about = `${title(name)}: ${facts.label} · ${labelOf(facts.method)} · ${cells} cells`;
   return [
     { text: OF_MAXIMUM, soft: true },
     { text: `Predicted ${prediction.name}, ${percent(prediction.probability)}`, bold: true },

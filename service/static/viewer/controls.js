@@ -2,15 +2,15 @@
 
 import { COLORMAPS } from "./colours.js";
 import { make, makeButton } from "./dom.js";
-import { LAYERS, METHODS } from "./options.js";
+import { aboutMethod, methodOptions } from "./methods.js";
+import { LAYERS } from "./options.js";
 import { title } from "./words.js";
-
-const same = (names) => names.map((one) => [one, one]);
 
 export class Controls {
   #choose;
   #inputs = {}; // by attribute; an array of buttons for segments
   #shares = {}; // what the sliders stand at
+  #aboutMethod = make("small", { id: "about-method" });
 
   /**
    * @param {(name: string, value: string) => void} choose told of an attribute and its new value
@@ -27,9 +27,10 @@ export class Controls {
       this.#slider("threshold", "Hide values below"),
       this.#segments("mode", "Drawn as", modes),
       this.#segments("base", "Image beneath", bases),
-      this.#menu("colormap", "Colours", same(COLORMAPS)),
-      this.#menu("method", "Method", [["", "default"], ...same(METHODS)]),
-      this.#menu("target", "Class explained", [["", "predicted"]]),
+      this.#menu("colormap", "Colours", COLORMAPS.map((one) => make("option", { value: one }, one))),
+      this.#menu("target", "Class explained", [make("option", { value: "" }, "predicted")]),
+      this.#menu("method", "Method", [make("option", { value: "" }, "default"), ...methodOptions()],
+        this.#aboutMethod),
       make("div", { class: "row" }, this.#tick("overlay", "Overlay"), this.#tick("grid", "Native grid")),
       downloads);
   }
@@ -62,6 +63,7 @@ export class Controls {
       } else if (input.type === "checkbox") input.checked = value !== "off";
       else input.value = value;
     }
+    this.#aboutMethod.textContent = aboutMethod(this.#inputs.method.value);
     for (const [name, share] of Object.entries(this.#shares)) {
       share.textContent = `${Math.round(100 * options.number(name))} %`;
     }
@@ -88,11 +90,12 @@ export class Controls {
     return make("label", { class: "field" }, make("span", {}, label, share), input);
   }
 
-  #menu(name, label, choices) {
-    const options = choices.map(([value, text]) => make("option", { value }, text));
-    const select = make("select", { onchange: () => this.#choose(name, select.value) }, ...options);
+  #menu(name, label, options, about = null) {
+    const onchange = () => this.#choose(name, select.value);
+    const select = make("select", { onchange, "aria-describedby": about?.id }, ...options);
     this.#inputs[name] = select;
-    return make("label", { class: "field", part: name }, make("span", {}, label), select);
+    const field = make("label", { class: "field" }, make("span", {}, label), select);
+    return make("div", { class: about ? "wide" : "", part: name }, field, ...(about ? [about] : []));
   }
 
   #tick(name, label) {

@@ -4,14 +4,8 @@
  * Tests hold the two together. Maps are Float32Array, row by row, 0..1.
  */
 
-// Samples a cell: fewer for large grids.
-const SAMPLES = 8;
-const SAMPLES_LARGE = 4;
-const LARGE_SIDE = 128;
-const LONGEST_SIDE = 512;
+import { SMOOTHING } from "./facts.js";
 
-const SIGMA_COLOUR = 75 / 255;
-const SIGMA_CELLS = 75 / 224;
 const CUBIC = -0.75; // the cubic's coefficient, as OpenCV has it
 const NEARLY_NONE = 1e-3; // of an area; less does not count there
 
@@ -39,8 +33,9 @@ export function fullSizeMap(cells, [rows, columns], height, width) {
 }
 
 function samplesOf(longer) {
-  const samples = longer * SAMPLES > LARGE_SIDE ? SAMPLES_LARGE : SAMPLES;
-  return Math.max(1, Math.min(samples, Math.floor(LONGEST_SIDE / longer)));
+  const { samples: usual, samples_large: few, large_side: large, longest_side: longest } = SMOOTHING;
+  const samples = longer * usual > large ? few : usual;
+  return Math.max(1, Math.min(samples, Math.floor(longest / longer)));
 }
 
 /** Bicubic, or by area where both sides shrink; then clamped to low..high. */
@@ -136,8 +131,8 @@ function resizeColumns(values, width, { count, at, weights }, height, low, high)
 function bilateral(values, { height, width }, samples) {
   const radius = Math.max(1, Math.floor((samples + 1) / 2));
   const { wide, padded } = mirrored(values, height, width, radius);
-  const { offsets, weights } = neighbours(radius, wide, SIGMA_CELLS * samples);
-  const colour = -0.5 / (SIGMA_COLOUR * SIGMA_COLOUR);
+  const { offsets, weights } = neighbours(radius, wide, SMOOTHING.sigma_cells * samples);
+  const colour = -0.5 / (SMOOTHING.sigma_colour * SMOOTHING.sigma_colour);
   const out = new Float32Array(height * width);
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {

@@ -1,6 +1,7 @@
 /** What is said over the picture, or where it will be. */
 
 import { make, makeButton } from "./dom.js";
+import { labelOf } from "./methods.js";
 
 const NOTICE_MILLISECONDS = 6000;
 
@@ -65,7 +66,7 @@ export class Message {
     if (!failed || !explanation) return "";
     const { options, layers, target, model } = explanation.facts;
     const kind = explanation.images.has("original") ? "before CLAHE" : "after CLAHE";
-    const method = options.method ?? layers[0].method;
+    const method = labelOf(options.method ?? layers[0].method);
     const still = failed.ofImage ? `the image ${kind}` : `${method}, ${target.name}, ${model.name}`;
     return `Still shown: ${still}.${failed.problem.passes ? " It is tried again by itself." : ""}`;
   }

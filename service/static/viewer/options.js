@@ -1,16 +1,16 @@
 /** What the attributes of a viewer say of what is explained and how it is shown. */
 
+import { DEFAULTS, FUSED, STAGES } from "./facts.js";
 import { clamp } from "./numbers.js";
 
-export const LAYERS = ["early", "mid", "late", "fused"];
-export const METHODS = ["gradcam++", "gradcam", "hirescam", "layercam", "xgradcam", "eigencam"];
+export const LAYERS = [...STAGES, FUSED];
 
 /** What the view shows, and its defaults; all are attributes. */
 export const VIEW = {
   layer: "",
-  opacity: "0.6",
+  opacity: String(DEFAULTS.alpha),
   threshold: "0",
-  colormap: "inferno",
+  colormap: DEFAULTS.colormap,
   mode: "colour",
   base: "original",
   overlay: "on",

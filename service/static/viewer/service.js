@@ -2,8 +2,11 @@
 
 import { readPixels } from "./pixels.js";
 
+const VERSIONED = /\/static\/[0-9a-f]{12}\/viewer\//; // addresses that may be kept for ever
+const ABOVE = VERSIONED.test(import.meta.url) ? "../../.." : "../..";
+
 /** Where these files come from. */
-export const OWN_SERVICE = new URL("../..", import.meta.url).href;
+export const OWN_SERVICE = new URL(ABOVE, import.meta.url).href;
 
 const OFFLINE = { code: "offline", title: "The service cannot be reached" };
 const PASSING = [429, 502, 503, 504]; // such refusals pass: it is tried again

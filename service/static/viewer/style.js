@@ -102,6 +102,7 @@ svg path { vector-effect: non-scaling-stroke; stroke-linecap: round; }
 .field > span { display: flex; justify-content: space-between; color: var(--_soft);
   font-size: 0.8125rem; }
 .wide { grid-column: 1 / -1; }
+small { display: block; margin-top: 0.1875rem; color: var(--_soft); font-size: 0.8125rem; }
 .segments, .row { display: flex; flex-wrap: wrap; gap: 0.375rem; }
 .row:has(.check) { gap: 0.375rem 1.25rem; }
 .segments { flex-wrap: nowrap; gap: 0; }

@@ -385,8 +385,8 @@ def test_weights_that_do_not_fit_say_which_and_what_they_do_fit(tmp_path: Path) 
 
 
 def test_wrong_shapes_are_named_with_both_shapes(tmp_path: Path) -> None:
-    weights = trained("resnet18").state_dict() | {"conv1.weight": torch.ones(64, 1, 7, 7)}
-    with pytest.raises(WeightsMismatch, match=r"conv1.weight is \(64, 1, 7, 7\).*\(64, 3, 7, 7\)"):
+    weights = trained("resnet18").state_dict() | {"conv1.weight": torch.ones(64, 2, 7, 7)}
+    with pytest.raises(WeightsMismatch, match=r"conv1.weight is \(64, 2, 7, 7\).*\(64, 3, 7, 7\)"):
         load_classifier(save(tmp_path, {"model": weights, "arch": "resnet18"}))
 
 

@@ -89,6 +89,7 @@ REQUESTS = {
     "the viewer's frame": ("GET", "/embed/viewer", {**NAVIGATED, "sec-fetch-dest": "iframe"}, True),
     "a public file": ("GET", "/static/cam-viewer.js", LOADED, True),
     "a public file in a folder": ("GET", "/static/viewer/maps.js", LOADED, True),
+    "of a version": ("GET", "/static/0123456789ab/viewer/maps.js", LOADED, True),
     "no public file": ("GET", "/static/../v1/models", LOADED, False),
     "none in a folder": ("GET", "/static/viewer/../../v1/models", LOADED, False),
     "another site's preflight": (

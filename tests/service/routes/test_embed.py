@@ -9,18 +9,19 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
-import service
 from service.app import create_app
+from service.pages.files import static_files
 from service.settings import Settings
 from tests.service.asking import as_client
 
 PORTAL = "https://portal.example"
 OTHER = "http://localhost:9000"
 VIEWER = "/embed/viewer?experiment=e&image=i.jpg"
-STATIC = Path(service.__file__).parent / "static"
+FILES = static_files()
 ELEMENT = [
     "/static/cam-viewer.js",
-    *sorted(f"/static/viewer/{script.name}" for script in (STATIC / "viewer").iterdir()),
+    *(f"/static/{one}" for one in FILES.modules("cam-viewer.js")),
+    *(f"/static/{FILES.version}/{one}" for one in FILES.modules("cam-viewer.js")),
 ]
 
 
@@ -49,7 +50,8 @@ def test_the_page_for_frames_names_its_ancestors(embedding: httpx.Client) -> Non
     assert "X-Frame-Options" not in answer.headers
     assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
     assert f'data-ancestors="{PORTAL} {OTHER}"' in answer.text
-    assert 'src="/tools/gradcam/static/pages/embed.js"' in answer.text
+    address = f"/tools/gradcam/static/{static_files().version}/pages/embed.js"
+    assert f'src="{address}"' in answer.text
     assert "script-src 'self'" in answer.headers["Content-Security-Policy"]
 
 

@@ -4,8 +4,10 @@ import { keepAddress } from "../../shared/address.js";
 import { correlation, drawDifference, overlap } from "./agreement.js";
 import { announce, authHeaders, el, showProblem, signedIn } from "../../shared/api.js";
 import { imagesOf, leftOutText } from "../../shared/images.js";
-import { METHODS, fillModels, withoutModels } from "../../shared/models.js";
+import { fillModels, withoutModels } from "../../shared/models.js";
+import { viewerThere } from "../../shared/viewer.js";
 import { patiently } from "../../shared/waiting.js";
+import { aboutMethod, methodOptions } from "../../viewer/methods.js";
 
 const $ = (id) => document.getElementById(id);
 const SIDES = ["a", "b"];
@@ -25,6 +27,7 @@ async function start() {
     const answers = await Promise.all([
       patiently("/v1/models", { as: "json" }),
       patiently("/v1/experiments", { as: "json" }),
+      viewerThere,
     ]);
     models = answers[0].models;
     experiments = answers[1].experiments;
@@ -34,18 +37,25 @@ async function start() {
       ...experiments.map((one) => el("option", { value: one.path }, one.name)),
     );
     $("experiment").disabled = false;
-    choose($("experiment"), query.get("experiment"));
+    if (query.has("experiment")) $("experiment").value = query.get("experiment");
     for (const side of SIDES)
       $(`method_${side}`).replaceChildren(
         el("option", { value: "" }, "default"),
-        ...METHODS.map((name) => el("option", { value: name }, name)),
+        ...methodOptions(),
       );
     setView(viewOf(Object.fromEntries(query)));
-    await useExperiment(query);
+    if ($("experiment").value) await useExperiment(query);
+    else fail(unknown(query.get("experiment")));
   } catch (problem) {
     fail(problem);
   }
 }
+
+/** What is said of a link to an experiment that is not there. */
+const unknown = (path) => ({
+  title: "No such experiment",
+  detail: `There is no ${path || "experiment without a name"}. Choose another one above.`,
+});
 
 /** Set a menu to a value that it offers. */
 function choose(select, value) {
@@ -113,7 +123,10 @@ function show() {
   // The fused map is always LayerCAM's: methods differ in single layers only.
   const view = viewOf(viewers.a.state);
   if (SIDES.some((side) => $(`method_${side}`).value)) setView({ layer: "late", ...view });
-  for (const side of SIDES) explain(side);
+  for (const side of SIDES) {
+    $(`about_method_${side}`).textContent = aboutMethod($(`method_${side}`).value);
+    explain(side);
+  }
   if (awaited.size > 0) setMeasured(false);
   keepAddress(address());
 }

@@ -6,7 +6,7 @@ import { showExperiments, testOf } from "./experiments.js";
 import { Gallery } from "./gallery.js";
 import { leftOutText, thumbnailOf } from "../../shared/images.js";
 import { chosen, differ, score } from "./judging.js";
-import { bestOf, many, percent } from "../../shared/models.js";
+import { bestOf, breakable, many, percent } from "../../shared/models.js";
 import { Pictures } from "../../shared/pictures.js";
 import { Predicting } from "./predicting.js";
 import { Viewing } from "./viewing.js";
@@ -74,7 +74,7 @@ async function showOne(path) {
 
 function describe() {
   document.title = `${experiment.name} · Grad-CAM`;
-  $("name").textContent = experiment.name;
+  $("name").replaceChildren(...breakable(experiment.name));
   $("about").textContent =
     `${many(models.length, "model")}, ${many(testOf(experiment).images, "test image")}; ` +
     `classes ${experiment.classes.join(", ") || "unknown"}`;
@@ -86,9 +86,6 @@ function describe() {
       el("tr", {}, el("td", { colSpan: 3 }, "This experiment holds no trained model.")),
     );
 }
-
-/** A name that goes on in the next line after an underscore, rather than anywhere. */
-const breakable = (name) => name.split(/(?<=_)/).flatMap((part) => [part, el("wbr")]);
 
 function modelRow(model) {
   const radio = el("input", {

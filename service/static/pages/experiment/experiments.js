@@ -1,7 +1,7 @@
 /** All experiments, as cards. */
 
 import { base, el } from "../../shared/api.js";
-import { many, percent } from "../../shared/models.js";
+import { breakable, many, percent } from "../../shared/models.js";
 import { patiently } from "../../shared/waiting.js";
 
 /** The test images of an experiment: {images: how many, classes: how many of each}. */
@@ -36,7 +36,7 @@ function card(one, models) {
   return el(
     "article",
     { class: "card experiment-card" },
-    el("h2", {}, el("a", { href: address }, one.name)),
+    el("h2", {}, el("a", { href: address }, breakable(one.name))),
     el("p", { class: "soft" }, run),
     el(
       "p",

@@ -1,6 +1,7 @@
 /** The dialog in which one image of a gallery is looked at, with the ones before and after it. */
 
 import { authHeaders, base, signedIn } from "../../shared/api.js";
+import { viewerThere } from "../../shared/viewer.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -51,7 +52,7 @@ export class Viewing {
     this.#items = items;
     if (!$("viewing").open) $("viewing").showModal();
     this.#show(image);
-    $("viewer").focus();
+    viewerThere.then(() => $("viewer").focus()).catch(() => {}); // no keys without it
   }
 
   close() {

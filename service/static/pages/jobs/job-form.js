@@ -3,11 +3,13 @@
 import { base, el, showProblem } from "../../shared/api.js";
 import { leftOutText } from "../../shared/images.js";
 import { sentence } from "./job-words.js";
-import { METHODS, many, percent } from "../../shared/models.js";
+import { breakable, many, percent } from "../../shared/models.js";
 import { patiently, pause } from "../../shared/waiting.js";
+import { COLORMAPS } from "../../viewer/colours.js";
+import { DEFAULTS, DEFAULT_METHOD, FUSED } from "../../viewer/facts.js";
+import { aboutMethod, methodOptions } from "../../viewer/methods.js";
 
 const $ = (id) => document.getElementById(id);
-const COLORMAPS = ["inferno", "viridis", "turbo", "magma", "cividis", "jet"];
 const REST_MILLISECONDS = 250;
 const checked = (selector) => [...$("form").querySelectorAll(`${selector}:checked`)];
 
@@ -24,9 +26,10 @@ export async function setUpForm(wanted) {
   ]);
   experiments = answers[0].experiments;
   models = answers[1].models;
-  const options = (names) => names.map((name) => el("option", { value: name }, name));
-  $("method").append(...options(METHODS));
-  $("colormap").append(...options(COLORMAPS));
+  $("method").append(...methodOptions());
+  $("method").value = DEFAULT_METHOD;
+  $("colormap").append(...COLORMAPS.map((name) => el("option", { value: name }, name)));
+  $("colormap").value = DEFAULTS.colormap;
   $("experiment").append(...experiments.map((one) => el("option", { value: one.path }, one.name)));
   if (experiments.some((one) => one.path === wanted)) $("experiment").value = wanted;
   offerModels();
@@ -79,7 +82,7 @@ function request() {
   };
   for (const name of ["fused", "clahe", "save_maps", "resume", "replace"]) wanted[name] = $(name).checked;
   if (isNamed()) wanted.name = $("name").value;
-  if (wanted.layers.length === 0) wanted.layers = ["fused"];
+  if (wanted.layers.length === 0) wanted.layers = [FUSED];
   return wanted;
 }
 
@@ -109,6 +112,7 @@ function changed() {
     byte.toString(16).padStart(2, "0"),
   ).join("");
   $("refusal").replaceChildren();
+  $("about_method").textContent = aboutMethod($("method").value);
   const wanted = request();
   const lacking = missing(wanted);
   $("submit").disabled = lacking !== null;
@@ -146,7 +150,7 @@ async function askPlan(wanted) {
 /** Where the pictures go, what becomes of those that are there, and what is left out. */
 function sayWhere({ usual, destination, left_out: leftOut }) {
   $("form-left-out").textContent = leftOutText(leftOut);
-  const folder = el("code", {}, destination.output);
+  const folder = el("code", {}, breakable(destination.output));
   const below = { data: "", output: " below the output root", store: " in the output store" }[destination.output_below];
   const apart = usual.output !== destination.output;
   $("replace-field").hidden = !(apart || (usual.holds === "other" && $("replace").checked));

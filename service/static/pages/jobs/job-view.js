@@ -5,7 +5,7 @@ import { EnlargedFigure } from "./enlarged-figure.js";
 import { follow } from "./job-events.js";
 import { leftOutText } from "../../shared/images.js";
 import { countOf, ended, percentage, recipeOf, sentence, stateOf, titleOf, when } from "./job-words.js";
-import { many } from "../../shared/models.js";
+import { breakable, many } from "../../shared/models.js";
 import { Pictures } from "../../shared/pictures.js";
 import { patiently } from "../../shared/waiting.js";
 
@@ -67,13 +67,13 @@ function take(now) {
   const before = job;
   job = now;
   document.title = `${ended(job) ? stateOf(job) : `${percentage(job)} %`} · ${titleOf(job)}`;
-  $("job-title").textContent = titleOf(job);
+  $("job-title").replaceChildren(...breakable(titleOf(job)));
   const images = job.progress.total / Math.max(1, job.models.length);
   const all = job.request.max_images === null ? " (all)" : "";
   $("job-about").textContent =
     `${many(job.models.length, "model")} × ${many(images, "image")}${all}, ${recipeOf(job)}, ` +
     `submitted ${when(job.created_at)}`;
-  $("job-output").replaceChildren("Pictures in ", el("code", {}, job.output), BELOW[job.output_below]);
+  $("job-output").replaceChildren("Pictures in ", el("code", {}, breakable(job.output)), BELOW[job.output_below]);
   $("job-left-out").textContent = leftOutText(job.left_out);
   $("job-status").textContent = stateOf(job);
   $("job-count").textContent = countOf(job);

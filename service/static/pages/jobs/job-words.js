@@ -1,6 +1,8 @@
 /** What jobs are called and how far they are, in words. */
 
 import { many } from "../../shared/models.js";
+import { DEFAULTS, DEFAULT_METHOD, FUSED } from "../../viewer/facts.js";
+import { labelOf } from "../../viewer/methods.js";
 
 const STATES = {
   queued: "Waiting",
@@ -34,20 +36,20 @@ export function countOf(job) {
 }
 
 /**
- * By which method and for which layers, and what is not as usual: "gradcam++: early, mid, late;
+ * By which method and for which layers, and what is not as usual: "Grad-CAM++: early, mid, late;
  * viridis, without CLAHE".
  */
 export function recipeOf({ request }) {
-  const layers = request.layers.filter((one) => one !== "fused");
-  if (request.fused || layers.length < request.layers.length) layers.push("fused");
+  const layers = request.layers.filter((one) => one !== FUSED);
+  if (request.fused || layers.length < request.layers.length) layers.push(FUSED);
   const { target, colormap, clahe } = request;
   const unusual = [
     target != null && `class ${target}`,
-    colormap && colormap !== "inferno" && colormap,
+    colormap && colormap !== DEFAULTS.colormap && colormap,
     clahe === false && "without CLAHE",
   ].filter(Boolean);
   const rest = unusual.length > 0 ? `; ${unusual.join(", ")}` : "";
-  return `${request.method ?? "gradcam++"}: ${layers.join(", ")}${rest}`;
+  return `${labelOf(request.method ?? DEFAULT_METHOD)}: ${layers.join(", ")}${rest}`;
 }
 
 /** The folder of a job's pictures, below the experiment's where it is one of its sets. */

@@ -4,7 +4,7 @@ import { base, el, showProblem } from "../../shared/api.js";
 import { setUpForm } from "./job-form.js";
 import { showJob } from "./job-view.js";
 import { countOf, done, ended, recipeOf, sentence, setOf, stateOf, titleOf, when } from "./job-words.js";
-import { many } from "../../shared/models.js";
+import { breakable, many } from "../../shared/models.js";
 import { patiently } from "../../shared/waiting.js";
 
 const $ = (id) => document.getElementById(id);
@@ -70,7 +70,7 @@ function row(job) {
     el(
       "div",
       { class: "job-head" },
-      el("a", { href: address }, titleOf(job), el("span", { class: "unseen" }, ` ${job.id}`)),
+      el("a", { href: address }, breakable(titleOf(job)), el("span", { class: "unseen" }, ` ${job.id}`)),
       el("b", { class: "job-state" }, stateOf(job)),
     ),
     el("p", {}, recipeOf(job), setOf(job) && el("span", { class: "soft" }, ` · set ${setOf(job)}`)),

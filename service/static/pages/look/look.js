@@ -6,12 +6,13 @@ import { brought, selected } from "./bringing.js";
 import { imagesOf } from "../../shared/images.js";
 import { fillModels, withoutModels } from "../../shared/models.js";
 import { Samples } from "./samples.js";
+import { viewerThere } from "../../shared/viewer.js";
 import { patiently } from "../../shared/waiting.js";
+import { STAGES } from "../../viewer/facts.js";
 
 const $ = (id) => document.getElementById(id);
 const viewer = $("viewer");
 const MOST_TIMES = 6; // an image's side as large as the model's input; cells are lost beyond that
-const LAYERS = ["early", "mid", "late"];
 const OWN = ["experiment", "image", "model"]; // of the query; the rest is the view
 const COMPUTED = { method: null, target: null, clahe: null }; // views that a state must name to change
 const beginning = [...$("state").childNodes];
@@ -19,7 +20,7 @@ const samples = new Samples($("samples"), takeStored);
 const files = new Map(); // those shown, by what history.state says of their entries
 let experiments = [];
 let models = [];
-let isReady = false; // the models are there
+let isReady = false; // the models are there, and the viewer
 let isFailed = false;
 let shown = null; // {experiment, image} or {file}
 let awaited = null; // what is shown once the models are there
@@ -39,15 +40,17 @@ async function start() {
     const problem = withoutModels(models, experiments);
     if (problem) throw problem;
     fillModels($("model"), models, experiments, new URLSearchParams(location.search).get("model"));
+    const offering = samples.offer(experiments).catch(noSamples);
+    await viewerThere;
     isReady = true;
     if (awaited) pick(awaited);
     else revisit();
+    await offering;
   } catch (problem) {
     fail(problem, start);
     if ($("model").disabled) $("model").replaceChildren(el("option", {}, "None"));
     return noSamples();
   }
-  await samples.offer(experiments).catch(noSamples);
   samples.mark(shown?.experiment, shown?.image);
 }
 
@@ -214,7 +217,7 @@ function sayShrunk({ picture_size: size, model }) {
 // ---- the layers beneath, each a button that shows it large
 
 function drawLayers({ layers }) {
-  const there = layers.filter((one) => LAYERS.includes(one.name));
+  const there = layers.filter((one) => STAGES.includes(one.name));
   $("layers").replaceChildren(...there.map(smallLayer));
   keepLayersInStep();
 }

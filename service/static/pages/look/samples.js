@@ -1,7 +1,8 @@
 /** Samples to try: of each class the first image that can be read. */
 
 import { el } from "../../shared/api.js";
-import { thumbnailOf } from "../../shared/images.js";
+import { leftOutText, thumbnailOf } from "../../shared/images.js";
+import { breakable } from "../../shared/models.js";
 import { Pictures } from "../../shared/pictures.js";
 import { patiently } from "../../shared/waiting.js";
 
@@ -43,8 +44,9 @@ export class Samples {
   }
 
   async #experiment(experiment) {
-    const box = el("div", {}, el("h3", {}, experiment.name));
+    const box = el("div", {}, el("h3", {}, breakable(experiment.name)));
     const row = box.appendChild(el("div", { class: "samples" }));
+    box.append(el("p", { class: "left-out soft" }, leftOutText(experiment.skipped)));
     const classes = experiment.classes.slice(0, MOST_CLASSES);
     const wanted = classes.length > 0 ? classes.map((name) => [name, 1]) : [["", WITHOUT_CLASSES]];
     const groups = wanted.map(([name, count]) => ({ experiment, name, count, tried: 0, box }));

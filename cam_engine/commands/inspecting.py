@@ -1,0 +1,210 @@
+"""`gradcam inspect`: what is read of checkpoints, and where each fact is from."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from torch import nn
+
+from cam_engine.class_names import no_classes
+from cam_engine.commands import exit_status
+from cam_engine.commands.console import wide_console
+from cam_engine.errors import CamError, CheckpointNotFound, InvalidOption, error_of_item
+from cam_engine.experiments.finding import CHECKPOINT_NAMES, Experiment, find_experiments
+from cam_engine.maps.grids import LayerGrid, grids_of
+from cam_engine.models.files.companions import sidecar_of
+from cam_engine.models.loading import Classifier, load_classifier
+from cam_engine.short_names import speakable
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """A classifier as it was read, or the error that says why it could not be."""
+
+    path: Path
+    classifier: Classifier | None
+    grids: tuple[LayerGrid, ...] = ()
+    folders_of_no_class: tuple[str, ...] = ()
+    error: CamError | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        if self.classifier is None:
+            error = self.error
+            problem = None if error is None else {"code": error.code, "detail": str(error)}
+            return {"path": str(self.path), "error": problem}
+        read, seen = self.classifier, self.classifier.preprocessing
+        return {
+            "path": str(self.path),
+            "sha256": read.sha256,
+            "architecture": read.architecture,
+            "naming": read.naming,
+            "class_names": list(read.class_names),
+            "head": {"module": read.head, "layers": head_words(read)},
+            "input_size": list(seen.input_size),
+            "mean": list(seen.mean),
+            "std": list(seen.std),
+            "layers": [
+                {"name": one.name, "module": one.label, "grid": list(one.grid)}
+                for one in self.grids
+            ],
+            "val_accuracy": read.val_accuracy,
+            "epoch": read.epoch,
+            "sources": dict(read.sources),
+            "notices": [*read.notices, *self._no_classes()],
+            "remarks": list(read.remarks),
+        }
+
+    def _no_classes(self) -> list[str]:
+        names = ", ".join(speakable(one) for one in self.folders_of_no_class)
+        return [f"folders that are no class of it: {names}"] if names else []
+
+
+def run_inspect(arguments: argparse.Namespace) -> int:
+    """Read one checkpoint, or all of an experiment. Answers the exit status."""
+    found = [inspected(path, folders, arguments.head) for path, folders in _wanted(arguments.path)]
+    if arguments.json:
+        print(json.dumps([one.as_json() for one in found], indent=2, ensure_ascii=False))
+    else:
+        _show(found)
+    if arguments.write_sidecar:
+        for one in found:
+            _write_sidecar(one)
+    unread = sum(one.error is not None for one in found)
+    if unread == len(found):
+        return exit_status.NOTHING_DONE
+    return exit_status.SOME_FAILED if unread else exit_status.DONE
+
+
+def inspected(path: Path, folders: Sequence[str | None], head: str | None = None) -> Inspected:
+    """What is read of a checkpoint; one that cannot be is an answer too.
+
+    folders: of the images that it is to explain, by which classes are compared.
+    """
+    try:
+        read = load_classifier(path, head=head)
+        grids = grids_of(read.network, read.layout, read.preprocessing.input_size)
+    except Exception as raised:
+        return Inspected(path, None, error=error_of_item(raised, path.name))
+    return Inspected(path, read, grids, tuple(no_classes(folders, read.class_names)))
+
+
+def head_words(classifier: Classifier) -> str:
+    """The layers of its head, as `--head` takes them: "linear relu dropout linear"."""
+    parts = classifier.head.split(".")
+    sites = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
+    network = classifier.network
+    site = next(
+        (one for one in sites if isinstance(network.get_submodule(one), nn.Sequential)), sites[-1]
+    )
+    layers = [
+        type(module).__name__.lower().removesuffix("1d")
+        for module in network.get_submodule(site).modules()
+        if not any(module.children())
+    ]
+    return " ".join(layers)
+
+
+def _wanted(path: Path) -> list[tuple[Path, list[str | None]]]:
+    """(checkpoint, folders of the images beside it): one file, a folder with one, an experiment."""
+    if path.is_file():
+        return [(path, [])]
+    if not path.is_dir():
+        raise CheckpointNotFound(f"{path} is not there: name a checkpoint or an experiment folder")
+    own = next((path / name for name in CHECKPOINT_NAMES if (path / name).is_file()), None)
+    if own is not None:
+        return [(own, [])]
+    wanted = []
+    for experiment in find_experiments(path):
+        folders = _folders(experiment)
+        wanted += [(model.checkpoint, folders) for model in experiment.look_for_models().models]
+    if not wanted:
+        raise CheckpointNotFound(f"{path} holds no checkpoint, and no cls_*/best.pt below it")
+    return wanted
+
+
+def _folders(experiment: Experiment) -> list[str | None]:
+    return [item.true_class for item in experiment.look_for_images().items]
+
+
+def _show(found: Sequence[Inspected]) -> None:
+    console, errors = wide_console(), wide_console(stderr=True)
+    for number, one in enumerate(found):
+        if number:
+            console.print()
+        if one.classifier is None:
+            said = f"{one.path}: error [{getattr(one.error, 'code', '')}]: {one.error}"
+            errors.print(speakable(said), markup=False)
+            continue
+        console.print(speakable(str(one.path)), style="bold", markup=False)
+        table = Table(box=None, show_header=False, pad_edge=False)
+        for name in ("what", "value", "from"):
+            table.add_column(name)
+        for row in _rows(one, one.classifier):
+            table.add_row(*(f"  {speakable(cell)}" for cell in row))
+        console.print(table)
+
+
+def _rows(one: Inspected, read: Classifier) -> list[tuple[str, str, str]]:
+    seen, sources = read.preprocessing, read.sources
+    mean, std = (", ".join(f"{v:.4g}" for v in values) for values in (seen.mean, seen.std))
+    grids = "; ".join(f"{g.name} {g.label} {g.grid[0]}x{g.grid[1]}" for g in one.grids)
+    naming = "" if read.naming == "file" else f" ({read.naming} naming)"
+    accuracy = "not said" if read.val_accuracy is None else f"{read.val_accuracy:.1%}"
+    epoch = "" if read.epoch is None else f", epoch {read.epoch}"
+    rows = [
+        ("architecture", f"{read.architecture}{naming}", sources.get("architecture", "")),
+        (
+            "classes",
+            f"{len(read.class_names)}: {', '.join(read.class_names)}",
+            sources.get("class_names", ""),
+        ),
+        ("head", f"{read.head}: {head_words(read)}", ""),
+        (
+            "input",
+            f"{seen.input_size[0]} x {seen.input_size[1]} px",
+            sources.get("input_size", ""),
+        ),
+        ("mean", mean, sources.get("mean", "")),
+        ("std", std, sources.get("std", "")),
+        ("layers", grids, ""),
+        ("validation", f"{accuracy}{epoch}", ""),
+    ]
+    notices = one.as_json()["notices"]
+    rows += [("notice", said, "") for said in notices]
+    rows += [("remark", said, "") for said in read.remarks]
+    return rows
+
+
+def _write_sidecar(one: Inspected) -> None:
+    """All of it beside the file, to be corrected by hand.
+
+    Raises InvalidOption where one is there.
+    """
+    if one.classifier is None:
+        return
+    path = sidecar_of(one.path)
+    if path.exists():
+        raise InvalidOption(f"{path} is there already: correct it, or remove it first")
+    read, seen = one.classifier, one.classifier.preprocessing
+    values = {
+        "model_name": read.architecture,
+        "class_names": list(read.class_names),
+        "input_size": list(seen.input_size),
+        "mean": list(seen.mean),
+        "std": list(seen.std),
+    }
+    words = head_words(read)
+    if words.count("linear") > 1:
+        values["head"] = words
+    try:
+        path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InvalidOption(f"{path} cannot be written ({error.strerror})") from error
+    wide_console().print(speakable(f"written: {path}"), markup=False)
