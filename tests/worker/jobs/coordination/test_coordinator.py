@@ -179,7 +179,10 @@ def test_what_costs_so_many_workers_is_given_up_and_says_why(jobs: Jobs) -> None
     assert (state.status, state.progress.failed, jobs.out(job)) == ("failed", 4, [])
     assert state.error is not None
     assert (state.error.kind, state.error.code) == ("system", "worker-lost")
-    assert f"ended {ATTEMPTS} times" in state.error.detail
+    assert state.error.detail == (
+        f"the worker ended {ATTEMPTS} times in the middle of these images; see its log, and try "
+        "them one by one"
+    )
     assert {why.code for why in jobs.store.failures(job).values()} == {"worker-lost"}
     assert jobs.file_status(job) == "failed"
 

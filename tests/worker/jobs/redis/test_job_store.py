@@ -286,13 +286,26 @@ def test_what_is_forgotten_leaves_nothing(store: JobStore, ended: bool) -> None:
     store.mark(chunk, "w1", 1, [0], {1: UNREADABLE})
     store.remember_facts(JOB, 1, "{}", "r")
     store.remember_choice(JOB, 1, [0])
-    store.plan_webhook(JOB, 60, 1)
     if ended:
         store.end(JOB, "partial", None, SOON)
     store.forget(JOB)
     assert store.active() == []
-    assert store.due_webhooks() == []
     eventually("the lease runs out by itself", lambda: store.client.keys("*job*") == [])
+
+
+def test_what_is_not_there_is_forgotten_without_an_error(store: JobStore) -> None:
+    store.forget(OTHER)
+    store.forget("no id")
+    assert store.client.keys("*") == []
+
+
+def test_seconds_of_chunks_are_added_up_for_each_model(store: JobStore) -> None:
+    submitted(store)
+    assert store.seconds(JOB, 0) == 0
+    store.add_seconds(JOB, 0, 1.5)
+    store.add_seconds(JOB, 1, 10.0)
+    store.add_seconds(JOB, 0, 0.25)
+    assert (store.seconds(JOB, 0), store.seconds(JOB, 1)) == (1.75, 10.0)
 
 
 def test_jobs_that_are_over_expire(store: JobStore) -> None:
