@@ -58,7 +58,23 @@ AREAS = {
         ),
     ),
     "outputs": Area(("worker/jobs/outputs/*",), ("tests/worker/jobs/outputs",)),
-    "http": Area(("service/http/*",), ("tests/service/http",)),
+    "http": Area(
+        ("service/http/*",),
+        tuple(
+            f"tests/service/http/test_{name}.py"
+            for name in (
+                "admission",
+                "bodies",
+                "documented",
+                "keys",
+                "middleware",
+                "origins",
+                "requested",
+                "slow_clients",
+                "work",
+            )
+        ),
+    ),
 }
 
 
