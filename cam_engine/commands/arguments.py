@@ -185,6 +185,11 @@ def _add_head(parser: argparse._ActionsContainer) -> None:
         metavar="LAYERS",
         help='layers of a head that the file does not record, e.g. "linear relu dropout linear"',
     )
+    parser.add_argument(
+        "--network",
+        metavar="FACTORY",
+        help="a network of your own: package.module:factory, or the name of an installed one",
+    )
 
 
 def _add_max_images(parser: argparse.ArgumentParser, default: int, what: str) -> None:
