@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
+from processes.serving import Server, running
 from service.routes.pages import POLICY
 from tests.pages.conftest import opened, until
-from tests.serving import Server, running
 
 LARGE = "document.querySelector('#viewer')"
 _FILE = """(to) => {

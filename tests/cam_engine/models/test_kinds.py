@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def own(name: str, classes: int = 3, **options: object) -> nn.Module:
     return network.eval()
 
 
-def timms(name: str, classes: int = 3, **options: object) -> nn.Module:
+def timms(name: str, classes: int = 3, **options: Any) -> nn.Module:
     torch.manual_seed(0)
     network: nn.Module = timm.create_model(name, num_classes=classes, **options)
     return network.eval()
@@ -112,7 +113,9 @@ def changed() -> nn.Module:
     """Settings that no state dict holds."""
     network = own("resnet50", replace_stride_with_dilation=[False, False, True])
     network.get_submodule("layer1.0").relu = nn.SiLU()
-    network.get_submodule("bn1").eps = 1e-2
+    norm = network.get_submodule("bn1")
+    assert isinstance(norm, nn.BatchNorm2d)
+    norm.eps = 1e-2
     return settled(network)
 
 
@@ -184,7 +187,7 @@ KINDS = {
 }  # fmt: skip
 
 
-def save(folder: Path, saved: object, name: str = "best.pt", **options: object) -> Path:
+def save(folder: Path, saved: object, name: str = "best.pt", **options: Any) -> Path:
     folder.mkdir(exist_ok=True)
     torch.save(saved, folder / name, **options)
     return folder / name
@@ -260,7 +263,7 @@ def test_a_whole_network_with_a_layer_of_an_unknown_class_is_refused(tmp_path: P
 def test_one_output_is_two_classes(tmp_path: Path, made: str) -> None:
     network = own("resnet18", 1)
     if made == "with a sigmoid":
-        network.fc = nn.Sequential(network.fc, nn.Sigmoid())
+        network.fc = nn.Sequential(network.get_submodule("fc"), nn.Sigmoid())
     saved = {"model": network, "class_names": ["infected"]}
     classifier = load_classifier(save(tmp_path, saved))
     images = torch.randn(2, 3, 64, 64)

@@ -162,4 +162,4 @@ def test_the_example_is_installed_and_its_checkpoint_explained(
     image = read_image(next((lifecycle / "crops_gt_crops/crops/test").rglob("*.jpg")))
     (explanation,) = Explainer(classifier, device="cpu").explain([image], CamOptions(fused=True))
     grids = {layer.name: layer.grid for layer in explanation.layers}
-    assert grids["early"], grids["late"] == ((20, 20), (5, 5))
+    assert (grids["early"], grids["late"]) == ((20, 20), (5, 5))
