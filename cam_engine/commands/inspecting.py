@@ -68,8 +68,8 @@ class Inspected:
 
 def run_inspect(arguments: argparse.Namespace) -> int:
     """Read one checkpoint, or all of an experiment. Answers the exit status."""
-    head, network = arguments.head, arguments.network
-    found = [inspected(path, folders, head, network) for path, folders in _wanted(arguments.path)]
+    asked = {"head": arguments.head, "network": arguments.network, "averaged": arguments.averaged}
+    found = [inspected(path, folders, **asked) for path, folders in _wanted(arguments.path)]
     if arguments.json:
         print(json.dumps([one.as_json() for one in found], indent=2, ensure_ascii=False))
     else:
@@ -83,18 +83,14 @@ def run_inspect(arguments: argparse.Namespace) -> int:
     return exit_status.SOME_FAILED if unread else exit_status.DONE
 
 
-def inspected(
-    path: Path,
-    folders: Sequence[str | None],
-    head: str | None = None,
-    network: str | None = None,
-) -> Inspected:
+def inspected(path: Path, folders: Sequence[str | None], **asked: Any) -> Inspected:
     """What is read of a checkpoint; one that cannot be is an answer too.
 
-    folders: of the images that it is to explain, by which classes are compared.
+    folders: of the images that it is to explain, by which classes are compared. asked: what else
+    `load_classifier` is told.
     """
     try:
-        read = load_classifier(path, head=head, network=network)
+        read = load_classifier(path, **asked)
         grids = grids_of(read.network, read.layout, read.preprocessing.input_size)
     except Exception as raised:
         return Inspected(path, None, error=error_of_item(raised, path.name))

@@ -276,6 +276,7 @@ def _load(checkpoint: Path, arguments: argparse.Namespace) -> Classifier:
         std=arguments.std and tuple(arguments.std),
         head=arguments.head,
         network=arguments.network,
+        averaged=arguments.averaged,
     )
 
 

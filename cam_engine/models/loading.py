@@ -85,6 +85,7 @@ _FOLDER_PREFIX = "cls_"
 _POSITIONS = ("pos_embed", "pos_embedding")
 _SHAPE_OF_POSITIONS = ("batch", "tokens", "channels")
 _PATCHES = (16, 14, 32, 8)  # pixels a side
+_AVERAGED = "averaged"  # in a sidecar
 _BY_WEIGHTS = "the weights' keys and shapes"
 _USUAL_NAMES = ("best.pt", "best_model.pt")
 
@@ -148,6 +149,7 @@ def load_classifier(
     std: Sequence[float] | None = None,
     head: str | None = None,
     network: str | None = None,
+    averaged: bool = False,
 ) -> Classifier:
     """Load a checkpoint without running anything that it says.
 
@@ -160,12 +162,14 @@ def load_classifier(
     Arguments overrule what the file says; input_size is a side or (height, width) in pixels, mean
     and std are on the scale 0..1; head: its layers where there are several, in words
     ("linear relu dropout linear"); network: a lab's own, "package.module:factory" or the name of
-    an installed one (`cam_engine.models.plugins`). Raises CheckpointNotFound, CheckpointInvalid,
+    an installed one (`cam_engine.models.plugins`); averaged: of weights that are there twice, the
+    averages of several steps. Raises CheckpointNotFound, CheckpointInvalid,
     CheckpointUnsafe, ArchitectureUnknown, WeightsMismatch, ClassNamesMismatch or, for arguments,
     InvalidOption.
     """
-    contents, sha256 = _read_and_digest(path)
     said, overruling = beside(path)
+    averaged = averaged or overruling.get("weights") == _AVERAGED
+    contents, sha256 = _read_and_digest(path, averaged=averaged)
     contents = replace(contents, metadata={**said, **contents.metadata, **overruling})
     head = head or _text(overruling.get("head"))
     layers = head_layers(head) if head is not None else ()
@@ -177,15 +181,12 @@ def load_classifier(
     else:
         source = f"network {factory[0]}"
         fit, aside, own = _of_a_factory(*factory, contents, path)
-    remarks, notices = [*contents.remarks], _assumptions(fit, source)
+    notices = [*_assumptions(fit, source), *_of_the_files(path, overruling, averaged=averaged)]
+    remarks = [*contents.remarks]
     if aside:
         remarks.append(
             f"{len(aside)} tensors that are not the network's were left aside: {first(aside)}"
         )
-    if overruling:
-        notices.append(f"{sidecar_of(path).name} overrules the file: {', '.join(overruling)}")
-    if path.parent.name.startswith(_FOLDER_PREFIX) and path.name not in _USUAL_NAMES:
-        notices.append(f"{path.parent.name} has no best.pt: {path.name} was read")
     metadata = contents.metadata
     row = find_architecture(fit.name)
     default, default_source = _default_preprocessing(fit, own)
@@ -273,11 +274,11 @@ def _header_size(
         return None
 
 
-def _read_and_digest(path: Path) -> tuple[CheckpointContents, str]:
+def _read_and_digest(path: Path, *, averaged: bool) -> tuple[CheckpointContents, str]:
     with opened(path) as file:
         before = os.fstat(file.fileno())
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        contents = read_contents(file, path, WANTED, NESTED)
+        contents = read_contents(file, path, WANTED, NESTED, averaged=averaged)
         after = os.fstat(file.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise CheckpointInvalid(f"{path} was written to while it was read; try again")
@@ -515,6 +516,18 @@ def _default_preprocessing(fit: Fit, own: OwnNetwork | None = None) -> tuple[Pre
     config = config_of(name, fit.naming)
     recorded = Preprocessing(fit.image_size or config.input_size, config.mean, config.std)
     return recorded, f"assumed: as {fit.naming} records them of {name}"
+
+
+def _of_the_files(path: Path, overruling: Mapping[str, object], *, averaged: bool) -> list[str]:
+    """Which of a folder's files, and which of a file's weights, as sentences."""
+    said = []
+    if averaged:
+        said.append("averaged weights of the file are used")
+    if overruling:
+        said.append(f"{sidecar_of(path).name} overrules the file: {', '.join(overruling)}")
+    if path.parent.name.startswith(_FOLDER_PREFIX) and path.name not in _USUAL_NAMES:
+        said.append(f"{path.parent.name} has no best.pt: {path.name} was read")
+    return said
 
 
 def _assumptions(fit: Fit, source: str) -> list[str]:

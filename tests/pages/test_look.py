@@ -66,7 +66,7 @@ def test_what_was_read_of_the_model_is_said_with_where_it_is_from(sample: Page) 
     )
     assert re.match(r"mobilenet\S+ \(timm naming\) \(model_name '", facts["Architecture"])
     assert facts["Classes"] == "falciparum, malariae, ovale, vivax (in the file)"
-    assert facts["Input"].startswith("224 × 224 px (")
+    assert facts["Input"].startswith("224 \u00d7 224 px (")
 
 
 @pytest.mark.parametrize("name", ["lifecycle", "species"])
