@@ -54,7 +54,7 @@ MAY_IMPORT = {
     "processes": {*PRODUCT, "processes"},
     "benchmarks": {*PRODUCT, "benchmarks", "processes"},
     "scripts": {*PRODUCT, "benchmarks", "scripts"},
-    "examples": set[str](),
+    "examples": {"cam_engine"},  # as what people install of their own does
     "tests": {*PRODUCT, "benchmarks", "processes", "scripts", "tests"},
 }
 
