@@ -1,6 +1,6 @@
 # Every target sets up .venv first if it is missing or older than pyproject.toml or constraints.txt.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system lint format bench bench-jobs bench-pages load localisation sample screenshots clean
+.PHONY: help setup demo test test-system lint format mutants bench bench-jobs bench-pages load localisation sample screenshots clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,6 +11,7 @@ DEMO_OUTPUT := demo_output
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 EXPERIMENT ?=
 CONTEXT ?=
+AREA ?=
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -55,6 +56,11 @@ lint: $(STAMP) ## Check style, types, the direction of imports, scripts of the p
 format: $(STAMP) ## Format the code and mend what can be mended by itself
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
+
+mutants: $(STAMP) ## Which small changes of the code do the tests not notice? (AREA="maps --tenth"; all: hours)
+	@$(BIN)/python -c 'import mutmut' 2>/dev/null || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[mutants]'
+	@$(BIN)/python scripts/mutants.py $(AREA)
 
 bench: $(STAMP) ## Measure speed and write docs/performance.md (EXPERIMENT=folder, DEVICE=cuda)
 	@$(BIN)/python -m benchmarks.speed $(if $(EXPERIMENT),--experiment $(EXPERIMENT)) $(if $(DEVICE),--device $(DEVICE)) --output docs/performance.md

@@ -36,7 +36,8 @@ from cam_engine.outputs.files import make_folder
 from cam_engine.outputs.pipeline import RunOutcome, RunRequest, run
 from cam_engine.pictures.recipes import run_facts
 from cam_engine.process.memory import reuse_large_blocks
-from tests.jobs import Stack, Worker, stack_on
+from processes.eventually import eventually
+from processes.jobs import Stack, Worker, stack_on
 
 SAMPLE = Path(__file__).parents[1] / "sample/results"
 MANY_MODELS, MANY_IMAGES = 12, 500
@@ -278,12 +279,12 @@ def pinned(core: int) -> Iterator[None]:
 
 def wait_for_workers(made: Stack, count: int) -> None:
     """Until so many have told Redis that they are there. Raises TimeoutError."""
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        if len(made.store.workers()) >= count:
-            return
-        time.sleep(0.2)
-    raise TimeoutError(f"{count} workers did not start")
+    eventually(
+        f"{count} workers have started",
+        lambda: len(made.store.workers()) >= count,
+        seconds=60,
+        pause=0.2,
+    )
 
 
 def events(worker: Worker, name: str) -> list[dict[str, Any]]:
@@ -310,7 +311,7 @@ def loaded_models(worker: Worker) -> list[str]:
 def span(work: Sequence[dict[str, Any]]) -> float:
     """Seconds from the start of a worker's first chunk to the end of its last."""
     ends = [datetime.fromisoformat(one["timestamp"]).timestamp() for one in work]
-    return ends[-1] - (ends[0] - work[0]["seconds"])
+    return ends[-1] - (ends[0] - float(work[0]["seconds"]))
 
 
 def child_mib(worker: Worker) -> float:

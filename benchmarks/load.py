@@ -20,17 +20,27 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from benchmarks import load_report as report
 from benchmarks.documents import replace_block
-from benchmarks.load_client import OK, Run, Uploads, closed_loop, file_name, one_by_one, open_loop
+from benchmarks.load_client import (
+    OK,
+    Reply,
+    Run,
+    Uploads,
+    closed_loop,
+    file_name,
+    one_by_one,
+    open_loop,
+)
 from benchmarks.load_engine import BATCH_SIZE, Engine, engine
 from benchmarks.load_processes import Cores, Peer, ServedModel, missing_packages, peer, service
 from benchmarks.speed import checkpoint_of
 from cam_engine.images.decoding import IMAGE_SUFFIXES
-from tests.serving import Server
+from processes.serving import Server
 
 MODELS = ("densenet121", "efficientnet_b1")
 SAMPLE = Path(__file__).parents[1] / "sample/results"
@@ -225,12 +235,12 @@ def uploads_to(server: Server, images: Sequence[bytes], model_id: str, **options
     return Uploads(f"{server.url}/v1/explanations", images, {"model": model_id, **options})
 
 
-def explanation_lines(server: Server) -> list[dict[str, object]]:
+def explanation_lines(server: Server) -> list[dict[str, Any]]:
     """The log's lines of computed explanations."""
     return [line for line in server.log() if "compute_ms" in line]
 
 
-def check(replies: Iterable[report.Reply]) -> None:
+def check(replies: Iterable[Reply]) -> None:
     """Raises RuntimeError unless all were answered."""
     statuses = [reply.status for reply in replies]
     if set(statuses) != {OK}:

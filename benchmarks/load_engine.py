@@ -38,12 +38,14 @@ class Engine:
     def one_by_one(self, wanted: Sequence[tuple[int, str]]) -> list[tuple[float, str]]:
         """Explain images by number, under names: (seconds, SHA-256 of the overlay's PNG) each."""
         self._pipe.send(wanted)
-        return self._pipe.recv()
+        answers: list[tuple[float, str]] = self._pipe.recv()
+        return answers
 
     def batched(self, count: int) -> float:
         """Seconds for so many images in batches: decode, explain, draw and encode."""
         self._pipe.send(count)
-        return self._pipe.recv()
+        seconds: float = self._pipe.recv()
+        return seconds
 
 
 @contextmanager
@@ -87,8 +89,10 @@ class Drawer:
         inputs = [replace(image.network_input, plain=None) for image in prepared]
         explanations = self._explainer.explain_inputs(inputs, self._options)
         return [
-            self._overlay(file, *made)
-            for file, *made in zip(files, decoded, prepared, explanations, strict=True)
+            self._overlay(file, image, ready, explanation)
+            for file, image, ready, explanation in zip(
+                files, decoded, prepared, explanations, strict=True
+            )
         ]
 
     def _overlay(

@@ -34,7 +34,7 @@ Decoded = tuple[Image.Image, Tensor]
 Explained = tuple[Image.Image, Tensor]
 
 
-class OverlayAPI(litserve.LitAPI):
+class OverlayAPI(litserve.LitAPI):  # type: ignore[misc]
     """An image in, an overlay out."""
 
     def __init__(self, checkpoint: Path) -> None:
@@ -56,7 +56,8 @@ class OverlayAPI(litserve.LitAPI):
             ]
         )
 
-    def decode_request(self, request, **_: Any) -> Decoded:  # LitServe reads annotations here
+    # LitServe reads annotations here.
+    def decode_request(self, request, **_: Any) -> Decoded:  # type: ignore[no-untyped-def]
         image = Image.open(request["image"].file).convert("RGB")
         return image, self.transform(image)
 

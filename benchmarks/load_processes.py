@@ -8,15 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
-from tests.serving import Server, running
+from processes.eventually import eventually_answers
+from processes.serving import Server, running
 
 PEER_PACKAGES = ("litserve", "torchcam")
 _START_SECONDS = 120.0
@@ -114,22 +112,12 @@ def peer(model: ServedModel, cores: Cores, scratch: Path) -> Iterator[Peer]:
         )
     try:
         url = f"http://127.0.0.1:{port}"
-        _wait_until_healthy(url, process, log_file)
+        eventually_answers(
+            f"{url}/health", process, seconds=_START_SECONDS, evidence=log_file.read_text
+        )
         started = Peer(f"{url}/predict", process.pid)
         os.killpg(process.pid, signal.SIGSTOP)
         yield started
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log_file: Path) -> None:
-    until = time.monotonic() + _START_SECONDS
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            if httpx.get(f"{url}/health").status_code == httpx.codes.OK:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
-    raise RuntimeError(f"LitServe did not start:\n{log_file.read_text()}")

@@ -152,7 +152,7 @@ def litserve_table(all_of: Sequence[Measured], clients: int) -> list[str]:
         rows.append(
             [
                 measured.name,
-                f"{median_rate(turn.litserve for turn in turns):.1f}",
+                f"{median_rate(turn.litserve for turn in turns if turn.litserve):.1f}",
                 f"{median_rate(turn.service for turn in turns):.1f}",
                 held(statistics.median(whole), OF_LITSERVE),
                 f"{median_rate(turn.plain for turn in turns):.1f}",

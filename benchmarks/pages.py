@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, FilePayload, Page, sync_playwright
 
 from benchmarks.documents import replace_block
-from tests.serving import Server, running
+from processes.serving import Server, running
 
 SAMPLE = Path(__file__).resolve().parent.parent / "sample/results"
 SIDE = 1024
@@ -94,7 +94,8 @@ def redraw_ms(browser: Browser, server: Server) -> float:
     _bring(page)
     page.wait_for_function(_SHOWN, timeout=60_000)
     page.wait_for_load_state("networkidle")
-    median = statistics.median(page.evaluate(_REDRAWS))
+    times: list[float] = page.evaluate(_REDRAWS)
+    median = statistics.median(times)
     page.context.close()
     return median
 
@@ -103,7 +104,7 @@ def _bring(page: Page) -> None:
     coarse = np.random.default_rng(3).integers(0, 256, (9, 9, 3), np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(coarse).resize((SIDE, SIDE)).save(buffer, "PNG")
-    noise = {"name": "noise.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
+    noise: FilePayload = {"name": "noise.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
     page.locator("#file").set_input_files(files=[noise])
 
 

@@ -64,7 +64,7 @@ def _torchcam(classifier: Classifier, device: torch.device) -> Work:
     network, modules = _as_users_hold_it(classifier, device), _modules(classifier)
 
     def work(batch: Tensor) -> object:
-        with GradCAMpp(network, target_layer=modules) as extractor:
+        with GradCAMpp(network, target_layer=[*modules]) as extractor:
             logits = network(batch)
             return extractor(logits.argmax(1).tolist(), logits)
 

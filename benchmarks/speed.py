@@ -213,7 +213,7 @@ def crops(experiment: Path | None, scratch: Path, count: int) -> Path:
             shutil.copyfile(original, folder / f"{number:04d}{original.suffix}")
         else:
             image = cv2.GaussianBlur(generator.normal(180, 60, (224, 224, 3)), (0, 0), 3)
-            image += generator.normal(0, 4, image.shape)
+            image = image + generator.normal(0, 4, image.shape)
             name = str(folder / f"{number:04d}.jpg")
             cv2.imwrite(name, np.clip(image, 0, 255).astype(np.uint8))
     return folder

@@ -103,7 +103,7 @@ def _forms(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _values(schema: Mapping[str, Any]) -> str:
-    values = next((form["enum"] for form in _forms(schema) if "enum" in form), [])
+    values: list[Any] = next((form["enum"] for form in _forms(schema) if "enum" in form), [])
     return ", ".join(f"`{value}`" for value in values)
 
 

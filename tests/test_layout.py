@@ -47,6 +47,38 @@ def test_no_package_is_crowded_and_each_has_its_guide(package: Path) -> None:
     assert ast.get_docstring(ast.parse((package / "__init__.py").read_text()))
 
 
+# What a folder may import of the project; import-linter sees to what is within the product.
+PRODUCT = {"cam_engine", "service", "worker"}
+MAY_IMPORT = {
+    **dict.fromkeys(PRODUCT, PRODUCT),
+    "processes": {*PRODUCT, "processes"},
+    "benchmarks": {*PRODUCT, "benchmarks", "processes"},
+    "scripts": {*PRODUCT, "benchmarks", "scripts"},
+    "examples": {"cam_engine"},  # as what people install of their own does
+    "tests": {*PRODUCT, "benchmarks", "processes", "scripts", "tests"},
+}
+
+
+def imported(file: Path) -> set[str]:
+    """The first parts of the names of what a file imports, at its top or anywhere else."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("folder", sorted(MAY_IMPORT))
+def test_folders_beside_the_product_are_imported_by_none_below_them(folder: str) -> None:
+    files = sorted((ROOT / folder).rglob("*.py"))
+    assert files
+    for file in files:
+        ours = imported(file) & set(MAY_IMPORT)
+        assert ours <= MAY_IMPORT[folder], file
+
+
 def test_every_folder_of_code_is_a_package() -> None:
     folders = {file.parent for package in PACKAGES for file in package.glob("*.py")}
     strays = {

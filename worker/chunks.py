@@ -31,6 +31,7 @@ from cam_engine.images.decoding import DEFAULT_LIMITS
 from cam_engine.images.decoding_pool import DecodingPool
 from cam_engine.maps.explainer import Explainer
 from cam_engine.models.loading import load_classifier
+from cam_engine.models.plugins import register
 from cam_engine.options import CamOptions
 from cam_engine.outputs.figure_writer import picture_files
 from cam_engine.outputs.pipeline import RunRequest, run, truth_margins
@@ -99,6 +100,7 @@ class ChunkRunner:
         self._coordinator = coordinator
         self._worker = worker
         self._asked_to_stop = asked_to_stop
+        register(settings.networks)
         self._models = Models(settings)
         self._decoding = DecodingPool(settings.decoding_processes, settings.decoding_seconds)
         self._computing_seconds = 0.0

@@ -185,6 +185,16 @@ def _add_head(parser: argparse._ActionsContainer) -> None:
         metavar="LAYERS",
         help='layers of a head that the file does not record, e.g. "linear relu dropout linear"',
     )
+    parser.add_argument(
+        "--averaged",
+        action="store_true",
+        help="averaged weights (EMA) of a file that has them beside the last ones",
+    )
+    parser.add_argument(
+        "--network",
+        metavar="FACTORY",
+        help="a network of your own: package.module:factory, or the name of an installed one",
+    )
 
 
 def _add_max_images(parser: argparse.ArgumentParser, default: int, what: str) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
-from torch import nn
 
 from cam_engine.class_names import no_classes
 from cam_engine.commands import exit_status
@@ -19,6 +18,7 @@ from cam_engine.errors import CamError, CheckpointNotFound, InvalidOption, error
 from cam_engine.experiments.finding import CHECKPOINT_NAMES, Experiment, find_experiments
 from cam_engine.maps.grids import LayerGrid, grids_of
 from cam_engine.models.files.companions import sidecar_of
+from cam_engine.models.heads import head_words
 from cam_engine.models.loading import Classifier, load_classifier
 from cam_engine.short_names import speakable
 
@@ -46,7 +46,7 @@ class Inspected:
             "architecture": read.architecture,
             "naming": read.naming,
             "class_names": list(read.class_names),
-            "head": {"module": read.head, "layers": head_words(read)},
+            "head": {"module": read.head, "layers": head_words(read.network, read.head)},
             "input_size": list(seen.input_size),
             "mean": list(seen.mean),
             "std": list(seen.std),
@@ -68,7 +68,8 @@ class Inspected:
 
 def run_inspect(arguments: argparse.Namespace) -> int:
     """Read one checkpoint, or all of an experiment. Answers the exit status."""
-    found = [inspected(path, folders, arguments.head) for path, folders in _wanted(arguments.path)]
+    asked = {"head": arguments.head, "network": arguments.network, "averaged": arguments.averaged}
+    found = [inspected(path, folders, **asked) for path, folders in _wanted(arguments.path)]
     if arguments.json:
         print(json.dumps([one.as_json() for one in found], indent=2, ensure_ascii=False))
     else:
@@ -82,33 +83,18 @@ def run_inspect(arguments: argparse.Namespace) -> int:
     return exit_status.SOME_FAILED if unread else exit_status.DONE
 
 
-def inspected(path: Path, folders: Sequence[str | None], head: str | None = None) -> Inspected:
+def inspected(path: Path, folders: Sequence[str | None], **asked: Any) -> Inspected:
     """What is read of a checkpoint; one that cannot be is an answer too.
 
-    folders: of the images that it is to explain, by which classes are compared.
+    folders: of the images that it is to explain, by which classes are compared. asked: what else
+    `load_classifier` is told.
     """
     try:
-        read = load_classifier(path, head=head)
+        read = load_classifier(path, **asked)
         grids = grids_of(read.network, read.layout, read.preprocessing.input_size)
     except Exception as raised:
         return Inspected(path, None, error=error_of_item(raised, path.name))
     return Inspected(path, read, grids, tuple(no_classes(folders, read.class_names)))
-
-
-def head_words(classifier: Classifier) -> str:
-    """The layers of its head, as `--head` takes them: "linear relu dropout linear"."""
-    parts = classifier.head.split(".")
-    sites = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
-    network = classifier.network
-    site = next(
-        (one for one in sites if isinstance(network.get_submodule(one), nn.Sequential)), sites[-1]
-    )
-    layers = [
-        type(module).__name__.lower().removesuffix("1d")
-        for module in network.get_submodule(site).modules()
-        if not any(module.children())
-    ]
-    return " ".join(layers)
 
 
 def _wanted(path: Path) -> list[tuple[Path, list[str | None]]]:
@@ -165,7 +151,7 @@ def _rows(one: Inspected, read: Classifier) -> list[tuple[str, str, str]]:
             f"{len(read.class_names)}: {', '.join(read.class_names)}",
             sources.get("class_names", ""),
         ),
-        ("head", f"{read.head}: {head_words(read)}", ""),
+        ("head", f"{read.head}: {head_words(read.network, read.head)}", ""),
         (
             "input",
             f"{seen.input_size[0]} x {seen.input_size[1]} px",
@@ -200,7 +186,7 @@ def _write_sidecar(one: Inspected) -> None:
         "mean": list(seen.mean),
         "std": list(seen.std),
     }
-    words = head_words(read)
+    words = head_words(read.network, read.head)
     if words.count("linear") > 1:
         values["head"] = words
     try:

@@ -275,6 +275,8 @@ def _load(checkpoint: Path, arguments: argparse.Namespace) -> Classifier:
         mean=arguments.mean and tuple(arguments.mean),
         std=arguments.std and tuple(arguments.std),
         head=arguments.head,
+        network=arguments.network,
+        averaged=arguments.averaged,
     )
 
 

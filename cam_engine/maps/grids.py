@@ -9,7 +9,7 @@ from torch import nn
 
 from cam_engine.maps.taps import LayerTap
 from cam_engine.maps.targets import plan_layers, spatial
-from cam_engine.models.architectures import Layout, find_architecture
+from cam_engine.models.architectures import Layout, Naming, find_architecture
 from cam_engine.models.networks import libraries_of, recorded_layout, skeleton_of
 from cam_engine.models.tracing import traced_layout
 from cam_engine.options import STAGES
@@ -30,10 +30,12 @@ def layer_grids(
     """Early, mid and late of a network for images of (height, width) pixels.
 
     The network is built and run on the meta device where its code allows that: no memory is filled,
-    nothing is multiplied. Raises ArchitectureUnknown, or LayerNotSpatial where the images are too small for it.
+    nothing is multiplied. Raises ArchitectureUnknown, or LayerNotSpatial where the images are too
+    small for it.
     """
     row = find_architecture(architecture)
-    naming = libraries_of(architecture)[0] if row is None else "torchvision"
+    libraries = libraries_of(architecture) if row is None else ("torchvision",)
+    naming: Naming = libraries[0] if libraries else "timm"  # which says that it knows none
     network = skeleton_of(architecture, naming, class_count, input_size).eval()
     network.requires_grad_(requires_grad=False)
     if row is None:

@@ -8,6 +8,8 @@ Whether A is rectified first is the caller's choice (see `cam_engine.models.arch
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import reduce
+from operator import mul
 from types import MappingProxyType
 
 import torch
@@ -99,16 +101,16 @@ def fuse(maps: list[Tensor]) -> Tensor:
 
     Coarser maps are upsampled bilinearly. Where one map is all zero, so is the fused one.
     """
+    if not maps:
+        raise ValueError("no maps to fuse")
     height, width = max((m.shape[-2:] for m in maps), key=lambda shape: shape[0] * shape[1])
-    product: Tensor | None = None
-    for one in maps:
-        fine = torch.nn.functional.interpolate(
+    fine = (
+        torch.nn.functional.interpolate(
             one[:, None], size=(height, width), mode="bilinear", align_corners=False
         )[:, 0]
-        product = fine if product is None else product * fine
-    if product is None:
-        raise ValueError("no maps to fuse")
-    return product.clamp_min(0).pow(1.0 / len(maps))
+        for one in maps
+    )
+    return reduce(mul, fine).clamp_min(0).pow(1.0 / len(maps))
 
 
 def _weighted_sum(activations: Tensor, weights: Tensor) -> Tensor:

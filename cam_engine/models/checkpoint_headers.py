@@ -18,7 +18,7 @@ from typing import Any
 
 from cam_engine.errors import CamError, CheckpointInvalid, CheckpointNotFound, CheckpointUnsafe
 from cam_engine.models.checkpoint_metadata import NESTED, WANTED
-from cam_engine.models.header_child import CPU_SECONDS, MOST_ANSWER_CHARACTERS
+from cam_engine.models.files.header_child import CPU_SECONDS, MOST_ANSWER_CHARACTERS
 from cam_engine.models.loading import CheckpointHeader, header_of
 
 _log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ _WAIT_SECONDS = 20.0  # on a busy machine; what counts is processor time
 _PACKAGES = Path(__file__).resolve().parents[2]
 _CODE = (
     "import sys; sys.path.append(sys.argv[1]); "
-    "from cam_engine.models.header_child import main; main()"
+    "from cam_engine.models.files.header_child import main; main()"
 )
 _ERRORS: dict[str, type[CamError]] = {
     kind.code: kind for kind in (CheckpointInvalid, CheckpointNotFound, CheckpointUnsafe)

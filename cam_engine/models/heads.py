@@ -111,11 +111,27 @@ def headed(
     return renamed, f"{site}.{last}"
 
 
+def head_words(network: nn.Module, head: str) -> str:
+    """The layers around a network's last one as `head_layers` takes them: "dropout linear"."""
+    parts = head.split(".")
+    sites = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
+    site = next((s for s in sites if isinstance(network.get_submodule(s), nn.Sequential)), head)
+    layers = [
+        type(module).__name__.lower().removesuffix("1d")
+        for module in network.get_submodule(site).modules()
+        if not any(True for _ in module.children())
+    ]
+    return " ".join(layers)
+
+
 def last_layer(network: nn.Module, region: str) -> str | None:
-    """Dotted name of the last linear layer, or convolution, of the region; None without one."""
+    """Dotted name of the last linear layer, or convolution, of the region; None without one.
+
+    region: dotted name, "" for the whole network.
+    """
     within = network.get_submodule(region)
     names = [
-        f"{region}.{name}" if name else region
+        ".".join(part for part in (region, name) if part)
         for name, module in within.named_modules()
         if isinstance(module, nn.Linear | nn.Conv2d)
     ]

@@ -41,6 +41,7 @@ from cam_engine.models.checkpoint_metadata import (
     said_size,
     sources_of_preprocessing,
 )
+from cam_engine.models.fastai_learners import is_learner, learner
 from cam_engine.models.files.companions import beside, digest_with, sidecar_of
 from cam_engine.models.files.contents import CheckpointContents, read_contents
 from cam_engine.models.files.scan import opened, scan
@@ -48,6 +49,7 @@ from cam_engine.models.fitting import (
     Fit,
     Hints,
     Part,
+    as_it_is,
     closest_row,
     compare,
     loaded,
@@ -59,11 +61,22 @@ from cam_engine.models.networks import (
     config_of,
     current_timm_name,
     find_network,
+    find_torchvision_model,
     is_depthwise,
     libraries_of,
     recorded_layout,
+    torchvision_models,
 )
-from cam_engine.models.tracing import traced_layout
+from cam_engine.models.plugins import (
+    GROUP,
+    Factory,
+    OwnNetwork,
+    find_factory,
+    made,
+    named_factory,
+)
+from cam_engine.models.rebuilding import LayerUnknown, rebuilt
+from cam_engine.models.tracing import layout_of, traced_layout
 from cam_engine.short_names import first
 
 _log = logging.getLogger(__name__)
@@ -72,6 +85,7 @@ _FOLDER_PREFIX = "cls_"
 _POSITIONS = ("pos_embed", "pos_embedding")
 _SHAPE_OF_POSITIONS = ("batch", "tokens", "channels")
 _PATCHES = (16, 14, 32, 8)  # pixels a side
+_AVERAGED = "averaged"  # in a sidecar
 _BY_WEIGHTS = "the weights' keys and shapes"
 _USUAL_NAMES = ("best.pt", "best_model.pt")
 
@@ -134,6 +148,8 @@ def load_classifier(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     head: str | None = None,
+    network: str | None = None,
+    averaged: bool = False,
 ) -> Classifier:
     """Load a checkpoint without running anything that it says.
 
@@ -145,32 +161,40 @@ def load_classifier(
 
     Arguments overrule what the file says; input_size is a side or (height, width) in pixels, mean
     and std are on the scale 0..1; head: its layers where there are several, in words
-    ("linear relu dropout linear"). Raises CheckpointNotFound, CheckpointInvalid, CheckpointUnsafe,
-    ArchitectureUnknown, WeightsMismatch, ClassNamesMismatch or, for arguments, InvalidOption.
+    ("linear relu dropout linear"); network: a lab's own, "package.module:factory" or the name of
+    an installed one (`cam_engine.models.plugins`); averaged: of weights that are there twice, the
+    averages of several steps. Raises CheckpointNotFound, CheckpointInvalid,
+    CheckpointUnsafe, ArchitectureUnknown, WeightsMismatch, ClassNamesMismatch or, for arguments,
+    InvalidOption.
     """
-    contents, sha256 = _read_and_digest(path)
     said, overruling = beside(path)
+    averaged = averaged or overruling.get("weights") == _AVERAGED
+    contents, sha256 = _read_and_digest(path, averaged=averaged)
     contents = replace(contents, metadata={**said, **contents.metadata, **overruling})
     head = head or _text(overruling.get("head"))
     layers = head_layers(head) if head is not None else ()
     size = said_size(contents.metadata, path, input_size)
-    fit, aside, source = _fitting(contents, path, layers, size)
-    remarks, notices = [*contents.remarks], _assumptions(fit, source)
+    own = None
+    factory = _factory(network, contents.metadata)
+    if factory is None:
+        fit, aside, source = _fitting(contents, path, layers, size)
+    else:
+        source = f"network {factory[0]}"
+        fit, aside, own = _of_a_factory(*factory, contents, path)
+    notices = [*_assumptions(fit, source), *_of_the_files(path, overruling, averaged=averaged)]
+    remarks = [*contents.remarks]
     if aside:
         remarks.append(
             f"{len(aside)} tensors that are not the network's were left aside: {first(aside)}"
         )
-    if overruling:
-        notices.append(f"{sidecar_of(path).name} overrules the file: {', '.join(overruling)}")
-    if path.parent.name.startswith(_FOLDER_PREFIX) and path.name not in _USUAL_NAMES:
-        notices.append(f"{path.parent.name} has no best.pt: {path.name} was read")
     metadata = contents.metadata
     row = find_architecture(fit.name)
-    default, default_source = _default_preprocessing(fit)
+    default, default_source = _default_preprocessing(fit, own)
     preprocessing = preprocessing_of(
         metadata, path, default, input_size=input_size, mean=mean, std=std
     )
-    _check_size(fit, preprocessing, path)
+    if fit.naming != "file":
+        _check_size(fit, preprocessing, path)
     names, names_source = _class_names(class_names, metadata, fit.classes, path)
     passed = {"input_size": input_size, "mean": mean, "std": std}
     sources = {
@@ -181,20 +205,20 @@ def load_classifier(
     }
     if "model_name" in overruling:
         sources["architecture"] = f"{source} in {sidecar_of(path).name}"
-    network = loaded(fit)
-    if ending := logits_only(network, fit.head_region):
+    trained = loaded(fit)
+    if ending := logits_only(trained, fit.head_region):
         remarks.append(f"its last step, {ending}, was left out: what is explained are logits")
     if fit.classes == 1:
-        two_outputs(network, fit.head)
+        two_outputs(trained, fit.head)
         notices.append(f"one output with a sigmoid: its probability is that of {names[1]}")
     if fit.first_layer is not None:
-        notices.append(take_rgb(network, fit.first_layer[0], alpha=1.0))
+        notices.append(take_rgb(trained, fit.first_layer[0], alpha=1.0))
     return Classifier(
-        network=network,
+        network=trained,
         architecture=fit.name,
-        family="timm" if row is None else row.family,
+        family=fit.naming if row is None else row.family,
         naming=fit.naming,
-        layout=_layout(network, fit, preprocessing.input_size),
+        layout=_layout(trained, fit, preprocessing.input_size, own),
         head=fit.head,
         class_names=names,
         preprocessing=preprocessing,
@@ -202,7 +226,7 @@ def load_classifier(
         path=path,
         val_accuracy=accuracy_of(metadata),
         epoch=epoch_of(metadata),
-        depthwise=is_depthwise(network),
+        depthwise=is_depthwise(trained),
         notices=tuple(notices),
         remarks=tuple(remarks),
         sources=sources,
@@ -250,11 +274,11 @@ def _header_size(
         return None
 
 
-def _read_and_digest(path: Path) -> tuple[CheckpointContents, str]:
+def _read_and_digest(path: Path, *, averaged: bool) -> tuple[CheckpointContents, str]:
     with opened(path) as file:
         before = os.fstat(file.fileno())
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        contents = read_contents(file, path, WANTED, NESTED)
+        contents = read_contents(file, path, WANTED, NESTED, averaged=averaged)
         after = os.fstat(file.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise CheckpointInvalid(f"{path} was written to while it was read; try again")
@@ -286,7 +310,51 @@ def _fitting(
             with suppress(ArchitectureUnknown, WeightsMismatch):
                 fit, source = _fitting_part(part, layers, size, sources, path)
                 return fit, part.aside, source
-        raise error from None
+        own = _of_the_file(first_part, sources)
+        if own is None:
+            raise error from None
+        return own, (), "the file's own layers"
+
+
+def _of_the_file(part: Part, sources: Sequence[tuple[str, str]]) -> Fit | None:
+    """A network that is no library's but of layers that are known: whole, or of fastai."""
+    if part.record is not None:
+        with suppress(LayerUnknown):
+            fit = as_it_is(
+                part.record.kind.rpartition(".")[2], rebuilt(part.record, None), part.weights
+            )
+            return None if fit.differences else fit
+    if not is_learner(part.weights):
+        return None
+    said = [name for name, _ in sources if find_torchvision_model(name)]
+    for name in dict.fromkeys((*said, *torchvision_models())):
+        network = learner(name, part.weights)
+        if network is not None:
+            return as_it_is(f"fastai learner of {name}", network, part.weights)
+    return None
+
+
+def _of_a_factory(
+    name: str, factory: Factory, contents: CheckpointContents, path: Path
+) -> tuple[Fit, tuple[str, ...], OwnNetwork]:
+    """The network of a lab's own code, which its weights must fit. Raises WeightsMismatch."""
+    nearest: Fit | None = None
+    for part in parts(contents.weights, None):
+        for classes in _outputs(part.weights):
+            own = made(name, factory, classes)
+            fit = as_it_is(name, own.network, part.weights)
+            if not fit.differences:
+                return fit, part.aside, own
+            if nearest is None or fit.differences < nearest.differences:
+                nearest = fit
+    said = "it holds no matrix" if nearest is None else nearest.describe()
+    raise WeightsMismatch(f"{path}: the weights do not fit the network {name}: {said}")
+
+
+def _outputs(weights: Mapping[str, Tensor]) -> list[int]:
+    """How many classes there may be: the rows of the last matrices."""
+    rows = [len(one) for one in weights.values() if one.ndim == len(("out", "in")) and len(one)]
+    return list(dict.fromkeys(rows[::-1]))[:3]
 
 
 def _fitting_part(
@@ -410,23 +478,60 @@ def _class_names(
     return names, source.removeprefix("are ").removeprefix("were ")
 
 
-def _layout(network: nn.Module, fit: Fit, input_size: tuple[int, int]) -> Layout:
-    """Of the table, of what timm records, or found by running the network once."""
+def _factory(wanted: str | None, metadata: Mapping[str, object]) -> tuple[str, Factory] | None:
+    """(name, factory) of a lab's own network: that was asked for, else that the file names.
+
+    Raises InvalidOption for one that was asked for and is not there.
+    """
+    if wanted is not None and ":" in wanted:
+        return wanted, named_factory(wanted)
+    for name in [wanted] if wanted is not None else model_names_of(metadata):
+        factory = find_factory(name)
+        if factory is not None:
+            return name, factory
+    if wanted is not None:
+        raise InvalidOption(
+            f"network {wanted!r} is not installed here; give package.module:factory, or the name "
+            f"of an entry point in {GROUP}"
+        )
+    return None
+
+
+def _layout(
+    network: nn.Module, fit: Fit, input_size: tuple[int, int], own: OwnNetwork | None
+) -> Layout:
+    """Of the table, of what timm or a lab's own code says, or found by running the network once."""
+    if own is not None and own.layers:
+        return layout_of(own.layers, network, input_size)
     row = find_architecture(fit.name)
     if row is not None:
         return row.variant(fit.naming).layout
     return traced_layout(network, input_size, recorded_layout(network))
 
 
-def _default_preprocessing(fit: Fit) -> tuple[Preprocessing, str]:
+def _default_preprocessing(fit: Fit, own: OwnNetwork | None = None) -> tuple[Preprocessing, str]:
     """What is assumed where the file is silent, and why."""
+    if own is not None:
+        return Preprocessing(own.input_size, own.mean, own.std), f"assumed: as {fit.name} says"
     row = find_architecture(fit.name)
-    if row is not None and fit.naming == "torchvision":
+    if fit.naming == "file" or (row is not None and fit.naming == "torchvision"):
         return Preprocessing(), "assumed: 224 x 224 px and ImageNet's statistics"
     name = fit.name if row is None else row.timm.builder
     config = config_of(name, fit.naming)
-    own = Preprocessing(fit.image_size or config.input_size, config.mean, config.std)
-    return own, f"assumed: as {fit.naming} records them of {name}"
+    recorded = Preprocessing(fit.image_size or config.input_size, config.mean, config.std)
+    return recorded, f"assumed: as {fit.naming} records them of {name}"
+
+
+def _of_the_files(path: Path, overruling: Mapping[str, object], *, averaged: bool) -> list[str]:
+    """Which of a folder's files, and which of a file's weights, as sentences."""
+    said = []
+    if averaged:
+        said.append("averaged weights of the file are used")
+    if overruling:
+        said.append(f"{sidecar_of(path).name} overrules the file: {', '.join(overruling)}")
+    if path.parent.name.startswith(_FOLDER_PREFIX) and path.name not in _USUAL_NAMES:
+        said.append(f"{path.parent.name} has no best.pt: {path.name} was read")
+    return said
 
 
 def _assumptions(fit: Fit, source: str) -> list[str]:

@@ -101,6 +101,8 @@ def rebuilt(record: ModuleRecord, own: nn.Module | None, where: str = "") -> nn.
     for name, child in record.children.items():
         place = f"{where}.{name}" if where else name
         children = dict(own.named_children())
+        if getattr(own, name, own) is None:
+            continue  # a head for training alone, which was taken away
         mended = rebuilt(child, children.get(name), place)
         if mended is not children.get(name):
             setattr(own, name, mended)

@@ -88,6 +88,27 @@ def traced_layout(
     return Layout(stages, *(stage.label for stage in stages))
 
 
+def layout_of(layers: Mapping[str, str], network: nn.Module, input_size: tuple[int, int]) -> Layout:
+    """The layout of which early, mid and late are known by their modules.
+
+    layers: "early", "mid" and "late" -> dotted name. Raises ArchitectureUnknown where one is
+    missing or has no grid, and InvalidOption as `traced_layout`.
+    """
+    image = _noise(network, input_size, seed=0).requires_grad_()
+    logits, outputs = _run(network, image)
+    wanted = [one for one in outputs if one.module in layers.values()]
+    by_module = {one.module: one for one in _in_order(network, image, wanted)}
+    missing = [name for name in _LEVELS if layers.get(name) not in by_module]
+    if missing:
+        raise ArchitectureUnknown(
+            f"{type(network).__name__}: {missing[0]} is {layers.get(missing[0])!r}, which is no "
+            "module whose output has a grid of cells that lie as in the image"
+        )
+    graph = _Graph(logits, image)
+    stages = tuple(_stage(by_module[layers[name]], graph) for name in _LEVELS)
+    return Layout(stages, *(stage.label for stage in stages))
+
+
 def _holds(layout: Layout, outputs: Mapping[str, _Output]) -> bool:
     wanted = {layout.early, layout.mid, layout.late}
     modules = [stage.tap.module for stage in layout.stages if stage.label in wanted]

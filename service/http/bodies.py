@@ -76,7 +76,7 @@ async def _read_upload(
     except (KeyError, UnicodeDecodeError, ValueError) as error:
         raise ServiceError("malformed-body", "not a whole multipart body") from error
     if not parser.ended:
-        await form.close()
+        parser.close()
         raise ServiceError(
             "malformed-body", "not a whole multipart body: its closing boundary is missing"
         )
@@ -94,6 +94,11 @@ class _Parser(MultiPartParser):
     """
 
     ended = False
+
+    def close(self) -> None:
+        """Close all files, those of parts that are not whole too."""
+        for file in self._files_to_close_on_error:
+            file.close()
 
     def on_end(self) -> None:
         """The closing boundary has come."""

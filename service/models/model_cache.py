@@ -86,6 +86,10 @@ class ModelCache:
         """Ids of the models in memory."""
         return frozenset(self._loaded)
 
+    def loaded(self, id_: str) -> LoadedModel | None:
+        """The model of that id, if it is in memory; it does not count as used."""
+        return self._loaded.get(id_)
+
     def pin(self, id_: str) -> None:
         """Never put this model out of memory."""
         self._pinned.add(id_)

@@ -22,6 +22,20 @@ class ModelProblem(BaseModel):
     detail: str
 
 
+class ModelReading(BaseModel):
+    """What was read of a model's file, and where each fact is from."""
+
+    architecture: str
+    naming: str = Field(description="of its weights: torchvision's, timm's, or the file's own")
+    head: str = Field(description="dotted name of its last layer")
+    head_layers: str = Field(description="of its head, in their order")
+    mean: tuple[float, float, float] = Field(description="of R, G and B, 0..1")
+    std: tuple[float, float, float]
+    sources: dict[str, str] = Field(description="of architecture, class_names, input_size, ...")
+    notices: list[str] = Field(description="what was assumed, as sentences")
+    remarks: list[str] = Field(description="what was left aside, as sentences")
+
+
 class ModelSummary(BaseModel):
     """GET /v1/models/{id}."""
 
@@ -38,6 +52,7 @@ class ModelSummary(BaseModel):
     default: bool = Field(description="used where a request names no model")
     size_bytes: int
     problem: ModelProblem | None = Field(description="why it cannot be used; null where it can")
+    read: ModelReading | None = Field(description="what its file was read as; null until loaded")
     links: dict[str, str]
 
 

@@ -15,12 +15,14 @@ from cam_engine.class_names import folded, one_spelling
 from cam_engine.errors import CamError
 from cam_engine.experiments.finding import FoundImages
 from cam_engine.experiments.skipped import NOTHING
+from cam_engine.models.heads import head_words
 from service.components import Components
 from service.http.documented import BASIC, problems
 from service.http.problems import ServiceError
 from service.http.requested import base_path
 from service.models import responses
 from service.models.catalog import Catalog, ExperimentEntry, ModelEntry, Unreadable
+from service.models.model_cache import LoadedModel
 from service.routes.access import Parts, authorised
 
 router = APIRouter(prefix="/v1", dependencies=[Depends(authorised)])
@@ -226,5 +228,23 @@ def _model(
         default=entry.id == default,
         size_bytes=entry.stamp.size,
         problem=problem,
+        read=_reading(parts.models.loaded(entry.id)),
         links={"self": f"{base}/v1/models/{quote(entry.id)}"},
+    )
+
+
+def _reading(model: LoadedModel | None) -> responses.ModelReading | None:
+    if model is None:
+        return None
+    read = model.explainer.classifier
+    return responses.ModelReading(
+        architecture=read.architecture,
+        naming=read.naming,
+        head=read.head,
+        head_layers=head_words(read.network, read.head),
+        mean=read.preprocessing.mean,
+        std=read.preprocessing.std,
+        sources=dict(read.sources),
+        notices=list(read.notices),
+        remarks=list(read.remarks),
     )

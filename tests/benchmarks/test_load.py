@@ -20,7 +20,7 @@ import pytest
 from benchmarks import load_client as client
 from benchmarks import load_report as report
 from benchmarks.load_processes import Cores, ServedModel, missing_packages, peer
-from tests.serving import running
+from processes.serving import running
 
 PNG = b"\x89PNG\r\n\x1a\n..."
 
@@ -31,7 +31,7 @@ def run_of(*answers: tuple[int, float, float], start: float = 100.0) -> client.R
     return client.Run(start, tuple(replies), client_seconds=0.0)
 
 
-def test_percentile_by_hand_and_as_numpy_has_it():
+def test_percentile_by_hand_and_as_numpy_has_it() -> None:
     assert report.percentile([4.0, 1.0, 3.0, 2.0], 50) == 2.0
     assert report.percentile([4.0, 1.0, 3.0, 2.0], 99) == 4.0
     values = np.random.default_rng(0).normal(size=333)
@@ -40,12 +40,12 @@ def test_percentile_by_hand_and_as_numpy_has_it():
         assert report.percentile(list(values), percent) == expected
 
 
-def test_percentile_of_nothing_is_refused():
+def test_percentile_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="of 0 values"):
         report.percentile([], 50)
 
 
-def test_rates_by_hand():
+def test_rates_by_hand() -> None:
     run = run_of((200, 0, 1.0), (200, 0, 2.0), (503, 1, 1.5), (200, 1, 4.0))
     assert run.per_second == pytest.approx(3 / 4)
     assert run.good_within(1.0, 4.0) == 2
@@ -53,7 +53,7 @@ def test_rates_by_hand():
     assert run_of((503, 0, 1.0)).per_second == 0
 
 
-def test_ratios_and_goodput_by_hand():
+def test_ratios_and_goodput_by_hand() -> None:
     service = run_of((200, 0, 1.0), (200, 0, 2.0))  # 1 a second
     slow = run_of((200, 0, 4.0))  # 1/4 a second
     overload = run_of(
@@ -84,12 +84,12 @@ def test_ratios_and_goodput_by_hand():
     assert "10.00 (<= 50.0)" in row
 
 
-def test_memory_growth_by_hand():
+def test_memory_growth_by_hand() -> None:
     lines = report.memory_table([(100, 200 * 2**20), (550, 250 * 2**20), (1000, 202 * 2**20)])
     assert "between request 100 and request 1000 grows by 1.00 (<= 2.0) percent" in lines[0]
 
 
-def test_a_request_is_what_others_read_in_it():
+def test_a_request_is_what_others_read_in_it() -> None:
     image = bytes(range(256))
     post = client.multipart_post("http://localhost:81/v1/explanations", image, {"model": "a/b"})
     request = post.named(client.file_name(7))
@@ -107,7 +107,7 @@ def test_a_request_is_what_others_read_in_it():
     assert upload.get_payload(decode=True) == image
 
 
-def test_no_request_is_sent_twice():
+def test_no_request_is_sent_twice() -> None:
     uploads = client.Uploads("http://localhost:81/", [b"one", b"two"], {})
     assert len({next(uploads) for _ in range(10)}) == 10
 
@@ -140,7 +140,7 @@ async def answering(answer: Answer, requests_a_connection: int = 1000) -> AsyncI
     await asyncio.sleep(0.05)  # its connections end
 
 
-def test_an_open_loop_keeps_its_pace_and_counts_from_when_requests_were_due():
+def test_an_open_loop_keeps_its_pace_and_counts_from_when_requests_were_due() -> None:
     async def scenario() -> client.Run:
         busy = asyncio.Lock()
 
@@ -165,7 +165,7 @@ def test_an_open_loop_keeps_its_pace_and_counts_from_when_requests_were_due():
     assert min(good) >= 0.1
 
 
-def test_a_closed_loop_has_so_many_requests_under_way():
+def test_a_closed_loop_has_so_many_requests_under_way() -> None:
     async def scenario() -> tuple[client.Run, int]:
         under_way, most = 0, 0
 
@@ -186,7 +186,7 @@ def test_a_closed_loop_has_so_many_requests_under_way():
     assert most == 5
 
 
-def test_an_answer_that_is_no_picture_is_an_error():
+def test_an_answer_that_is_no_picture_is_an_error() -> None:
     async def scenario() -> None:
         async def answer() -> tuple[int, bytes]:
             return 200, b"<html>"
@@ -199,7 +199,7 @@ def test_an_answer_that_is_no_picture_is_an_error():
         asyncio.run(scenario())
 
 
-def test_what_is_started_while_serving_stays_on_its_core():
+def test_what_is_started_while_serving_stays_on_its_core() -> None:
     try:
         cores = Cores.choose()
     except RuntimeError as error:
@@ -213,7 +213,7 @@ def test_what_is_started_while_serving_stays_on_its_core():
     assert os.sched_getaffinity(0) == before
 
 
-def test_packages_that_are_not_installed_are_named():
+def test_packages_that_are_not_installed_are_named() -> None:
     assert missing_packages(("pytest", "no_such_package_here")) == ["no_such_package_here"]
 
 
@@ -230,7 +230,9 @@ def images(lifecycle: Path) -> list[bytes]:
 
 @pytest.mark.system
 @pytest.mark.usefixtures("one_thread")  # as the service has it: sums round the same way
-def test_the_service_answers_the_client_with_the_engines_own_pictures(model, images, tmp_path):
+def test_the_service_answers_the_client_with_the_engines_own_pictures(
+    model: ServedModel, images: list[bytes], tmp_path: Path
+) -> None:
     from benchmarks.load_engine import Drawer
 
     with running(model.data, tmp_path, device="cpu", default_model=model.id) as server:
@@ -243,13 +245,15 @@ def test_the_service_answers_the_client_with_the_engines_own_pictures(model, ima
     expected = [
         drawer.overlays([(image, name)])[0] for image, name in zip(images, names, strict=True)
     ]
-    digests = [hashlib.sha256(reply.body).hexdigest() for reply in replies]
+    digests = [hashlib.sha256(reply.body or b"").hexdigest() for reply in replies]
     assert digests == [hashlib.sha256(png).hexdigest() for png in expected]
     assert [reply.status for reply in together.replies] == [200] * 24
 
 
 @pytest.mark.system
-def test_an_overloaded_service_answers_some_and_refuses_the_rest(model, images, tmp_path):
+def test_an_overloaded_service_answers_some_and_refuses_the_rest(
+    model: ServedModel, images: list[bytes], tmp_path: Path
+) -> None:
     settings = {"default_model": model.id, "max_in_flight": "2"}
     with running(model.data, tmp_path, device="cpu", **settings) as server:
         uploads = client.Uploads(f"{server.url}/v1/explanations", images, {"model": model.id})
@@ -259,7 +263,9 @@ def test_an_overloaded_service_answers_some_and_refuses_the_rest(model, images, 
 
 
 @pytest.mark.system
-def test_the_peer_answers_with_a_picture(model, images, tmp_path):
+def test_the_peer_answers_with_a_picture(
+    model: ServedModel, images: list[bytes], tmp_path: Path
+) -> None:
     if missing := missing_packages():
         pytest.skip(f"not installed: {', '.join(missing)}")
     try:

@@ -27,6 +27,7 @@ EXPORTED = [
     "ImageLimits",
     "LayerMap",
     "ModelFolder",
+    "OwnNetwork",
     "Preprocessing",
     "decode_image",
     "enhance",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -15,16 +17,29 @@ pytestmark = pytest.mark.system
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def _demo(data: Path, output: Path) -> subprocess.CompletedProcess[str]:
+def _demo(data: Path, output: Path, seconds: float = 200) -> subprocess.CompletedProcess[str]:
     script = _ROOT / "scripts" / "demo_service.py"
-    return subprocess.run(
-        [sys.executable, script, "--data", data, "--output", output],
-        cwd=_ROOT,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
+    command = [sys.executable, str(script), "--data", str(data), "--output", str(output)]
+    process = psutil.Popen(
+        command, cwd=_ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+    try:
+        out, err = process.communicate(timeout=seconds)
+    finally:
+        _end(process)
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def _end(process: psutil.Popen) -> None:
+    """It and all that it started, which is in sessions of its own."""
+    if process.poll() is None:
+        everybody = [process, *process.children(recursive=True)]
+        for one in everybody:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        process.communicate()
+        _, alive = psutil.wait_procs(everybody, timeout=20)
+        assert alive == []
 
 
 def test_it_leaves_the_overlay_and_the_figures_where_it_says(tmp_path: Path) -> None:
@@ -50,6 +65,17 @@ def test_it_fails_loudly_where_there_is_nothing_to_show(tmp_path: Path) -> None:
     done = _demo(tmp_path, tmp_path / "out")
     assert done.returncode == 1
     assert done.stderr.startswith("make demo: the service's part failed: there is no ")
+
+
+def test_nothing_of_it_is_left_when_its_time_is_over(tmp_path: Path) -> None:
+    with pytest.raises(subprocess.TimeoutExpired):
+        _demo(_ROOT / "sample/results", tmp_path, seconds=8)
+    left = [one for one in psutil.process_iter(["cmdline"]) if str(tmp_path) in _words(one)]
+    assert left == []
+
+
+def _words(process: psutil.Process) -> str:
+    return " ".join(process.info["cmdline"] or [])
 
 
 def test_an_overlay_of_an_earlier_run_does_not_pass_for_a_new_one(tmp_path: Path) -> None:

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from tests.serving import running
+from processes.serving import running
 
 pytestmark = pytest.mark.system
 
@@ -226,7 +226,11 @@ def _serving(site: Path, port: int) -> Iterator[None]:
 
 
 class _Quiet(SimpleHTTPRequestHandler):
-    extensions_map: ClassVar = {".html": "text/html", ".mjs": "text/javascript", "": "text/plain"}
+    extensions_map = {  # noqa: RUF012 (as http.server has it)
+        ".html": "text/html",
+        ".mjs": "text/javascript",
+        "": "text/plain",
+    }
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (http.server names it so)
         pass

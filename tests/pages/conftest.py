@@ -15,7 +15,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.serving import Server, running
+from processes.serving import Server, running
 
 expect.set_options(timeout=20_000)  # models are loaded meanwhile, perhaps on a busy machine
 _NAMES = ("chromium", "chromium-browser", "google-chrome")

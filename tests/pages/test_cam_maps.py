@@ -11,8 +11,8 @@ from playwright.sync_api import Browser, Page
 
 from cam_engine.pictures.rendering import full_size_map
 from cam_engine.results import FloatMap, LayerMap
+from processes.serving import Server
 from tests.pages.conftest import opened
-from tests.serving import Server
 
 _MOST_DIFFERENCE = 2e-4  # of 1; a grey level is 4e-3
 _DRAWN = """async ([cells, grid, height, width]) => {
@@ -70,7 +70,7 @@ def _cells(grid: tuple[int, int], seed: int = 0) -> FloatMap:
 )
 def test_they_are_the_engines(bare: Page, grid: tuple[int, int], size: tuple[int, int]) -> None:
     cells = _cells(grid)
-    wanted = full_size_map(LayerMap("late", "", "", cells, 1.0), size)
+    wanted = full_size_map(LayerMap("late", "", "gradcam", cells, 1.0), size)
     found = _in_browser(bare, cells, size)
     assert np.abs(found - wanted).max() <= _MOST_DIFFERENCE
 
@@ -78,7 +78,7 @@ def test_they_are_the_engines(bare: Page, grid: tuple[int, int], size: tuple[int
 def test_sharp_ones_stay_within_their_range(bare: Page) -> None:
     cells = np.full((7, 7), 0.25, np.float32)
     cells[3, 3] = 1.0
-    wanted = full_size_map(LayerMap("late", "", "", cells, 1.0), (224, 224))
+    wanted = full_size_map(LayerMap("late", "", "gradcam", cells, 1.0), (224, 224))
     found = _in_browser(bare, cells, (224, 224))
     assert np.abs(found - wanted).max() <= _MOST_DIFFERENCE
     assert (found.min(), found.max() <= 1.0) == (0.25, True)

@@ -15,9 +15,9 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from cam_engine.method_facts import METHOD_FACTS
+from processes.serving import running
 from tests.pages.conftest import until
 from tests.pages.viewing import POST
-from tests.serving import running
 
 _EMPTY = {  # the model's late layer holds nothing that speaks for this class
     "experiment": "experiments/experiment_synthetic_lifecycle",

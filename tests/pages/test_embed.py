@@ -18,10 +18,11 @@ import pytest
 from playwright.sync_api import Browser, Frame, Locator, Page, expect
 
 from cam_engine.images.png import read_png_text
+from processes.eventually import eventually_answers
+from processes.redis_server import free_port
+from processes.serving import Server, running
 from service.pages.files import ELEMENT, static_files
 from tests.pages.conftest import until
-from tests.redis_server import free_port
-from tests.serving import Server, running
 
 pytestmark = pytest.mark.system
 
@@ -72,15 +73,7 @@ def serving_portal(service: str, port: int) -> Iterator[str]:
     process = subprocess.Popen([sys.executable, str(SERVER)], env=environment)
     url = f"http://localhost:{port}"
     try:
-        end = time.monotonic() + 30
-        while True:
-            try:
-                httpx.get(url)
-                break
-            except httpx.TransportError:
-                assert process.poll() is None
-                assert time.monotonic() < end
-                time.sleep(0.1)
+        eventually_answers(url, process)
         yield url
     finally:
         process.terminate()

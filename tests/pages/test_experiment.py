@@ -12,8 +12,8 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
+from processes.serving import Server, running
 from tests.pages.conftest import until
-from tests.serving import Server, running
 
 LIFECYCLE = "experiments/experiment_synthetic_lifecycle"
 CB, FOCAL = (f"{LIFECYCLE}/cls_mobilenet_v3_small_{name}" for name in ("cb", "focal"))

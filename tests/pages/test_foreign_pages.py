@@ -13,7 +13,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.jobs import Stack, copy_experiment, stack_on
+from processes.jobs import Stack, copy_experiment, stack_on
 from tests.pages.conftest import launched
 
 pytestmark = pytest.mark.system

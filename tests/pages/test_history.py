@@ -7,12 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FilePayload, Page, expect
 
+from processes.serving import Server
 from tests.pages.conftest import until
 from tests.pages.holding import Holding
 from tests.pages.test_experiment import IMAGES, LIFECYCLE, open_experiment
-from tests.serving import Server
 
 pytestmark = pytest.mark.system
 
@@ -126,7 +126,7 @@ def test_back_on_look_goes_to_the_sample_before_with_its_view_and_forward_again(
 
 
 def test_back_from_an_uploaded_file_goes_to_the_sample_and_forward_to_the_file(
-    page: Page, cell: dict[str, Any]
+    page: Page, cell: FilePayload
 ) -> None:
     page.goto("/")
     image = pick(page, 0)
@@ -143,7 +143,7 @@ def test_back_from_an_uploaded_file_goes_to_the_sample_and_forward_to_the_file(
 
 
 @pytest.fixture
-def cell(site: Server) -> dict[str, Any]:
+def cell(site: Server) -> FilePayload:
     """A file to choose."""
     path = f"/v1/experiments/{LIFECYCLE}/images?limit=1"
     image = httpx.get(site.url + path).json()["images"][0]["path"]

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.jobs import Stack, copy_experiment, stack_on
+from processes.jobs import Stack, copy_experiment, stack_on
+from processes.serving import Server
 from tests.pages.conftest import grave_violations, until
-from tests.serving import Server
 from tests.tcp_proxy import Proxy
 
 IMAGES = 96

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.jobs import Stack, stack_on
+from processes.jobs import Stack, stack_on
 from tests.pages.conftest import grave_violations, until
 
 RUN = "optA_20260101_000000"

@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
+from processes.serving import Server, running
 from service.routes.pages import POLICY
 from tests.pages.conftest import opened, until
-from tests.serving import Server, running
 
 LARGE = "document.querySelector('#viewer')"
 _FILE = """(to) => {
@@ -55,6 +55,18 @@ def test_a_sample_is_explained_in_three_layers_and_its_link_reopens_it(sample: P
     assert sample.evaluate(f"{LARGE}.facts.digest") == before
     assert sample.evaluate(f"{LARGE}.state") == state
     expect(sample.locator("#layers > [aria-pressed=true]")).to_have_attribute("data-layer", "late")
+
+
+def test_what_was_read_of_the_model_is_said_with_where_it_is_from(sample: Page) -> None:
+    box = sample.locator("#read")
+    expect(box.locator("summary")).to_have_text("What was read of the model")
+    box.locator("summary").click()
+    facts = dict(
+        zip(box.locator("dt").all_inner_texts(), box.locator("dd").all_inner_texts(), strict=True)
+    )
+    assert re.match(r"mobilenet\S+ \(timm naming\) \(model_name '", facts["Architecture"])
+    assert facts["Classes"] == "falciparum, malariae, ovale, vivax (in the file)"
+    assert facts["Input"].startswith("224 \u00d7 224 px (")
 
 
 @pytest.mark.parametrize("name", ["lifecycle", "species"])

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FilePayload, Page, expect
 
+from processes.serving import Server
 from tests.pages.conftest import until
 from tests.pages.holding import Holding
 from tests.pages.test_experiment import CB, LIFECYCLE
 from tests.pages.test_signin import KEY, locked, sign_in
-from tests.serving import Server
 
 pytestmark = pytest.mark.system
 
@@ -63,7 +63,7 @@ def expect_shown(page: Page, stem: str) -> None:
 
 
 def choose(page: Page, file: Path, name: str) -> None:
-    given = {"name": name, "mimeType": "image/jpeg", "buffer": file.read_bytes()}
+    given: FilePayload = {"name": name, "mimeType": "image/jpeg", "buffer": file.read_bytes()}
     page.locator("#file").set_input_files(files=[given])
 
 

@@ -17,7 +17,9 @@ from tests.pages.test_experiment import LIFECYCLE
 from tests.pages.viewing import CELL
 from worker.jobs.contract import JobRequest
 
-ADDED = {**METHOD_FACTS, "newcam": MethodFacts("New-CAM", "as Grad-CAM, but newer", "")}
+ADDED: dict[str, MethodFacts] = dict(
+    [*METHOD_FACTS.items(), ("newcam", MethodFacts("New-CAM", "as Grad-CAM, but newer", ""))]
+)
 FACTS = re.compile(r"/viewer/facts\.js$")
 JOBS = re.compile(r"/v1/jobs\?")
 QUERY = f"?experiment={LIFECYCLE}&image={CELL}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FilePayload, Page, expect
 
 from tests.pages.conftest import grave_violations, until
 
@@ -27,13 +27,13 @@ def transparent(cell: Path) -> bytes:
 def test_a_notice_stands_beneath_the_picture(page: Page, lifecycle: Path) -> None:
     cell = lifecycle / "crops_gt_crops/crops/test/schizont/cell_001.jpg"
     page.goto("/")
-    files = {"name": "cell.png", "mimeType": "image/png", "buffer": transparent(cell)}
+    files: FilePayload = {"name": "cell.png", "mimeType": "image/png", "buffer": transparent(cell)}
     page.locator("#file").set_input_files(files)
     until(page, "document.querySelector('#viewer').facts != null")
     expect(page.locator("#viewer .assumed").first).to_have_text(BENEATH)
     expect(page.locator(".assumed:visible")).to_have_count(1)
     assert grave_violations(page) == []
-    plain = {"name": "cell.jpg", "mimeType": "image/jpeg", "buffer": cell.read_bytes()}
+    plain: FilePayload = {"name": "cell.jpg", "mimeType": "image/jpeg", "buffer": cell.read_bytes()}
     page.locator("#file").set_input_files(plain)
     until(page, "document.querySelector('#viewer').facts.image.name == 'cell.jpg'")
     expect(page.locator(".assumed:visible")).to_have_count(0)

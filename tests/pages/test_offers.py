@@ -12,9 +12,9 @@ import httpx
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from processes.serving import Server, running
 from tests.pages.conftest import until
 from tests.pages.test_experiment import LIFECYCLE
-from tests.serving import Server, running
 
 TEST_IMAGES = "crops_gt_crops/crops/test"
 

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from processes.serving import Server, running
 from tests.pages.conftest import until
 from tests.pages.test_experiment import CB, FOCAL, IMAGES, LIFECYCLE
-from tests.serving import Server, running
 from tests.tcp_proxy import Proxy
 
 pytestmark = pytest.mark.system

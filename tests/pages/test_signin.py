@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from processes.serving import Server, listening, running
 from tests.pages.conftest import until
-from tests.serving import Server, running
 
 pytestmark = pytest.mark.system
 
@@ -129,7 +129,7 @@ def test_a_data_root_without_experiments_is_explained(
     empty = tmp_path / "empty"
     empty.mkdir()
     with (
-        running(empty, tmp_path, ready=False) as server,
+        listening(empty, tmp_path) as server,
         open_page(url=server.url) as page,
     ):
         expect(page.get_by_role("heading", name="No experiments found")).to_be_visible()

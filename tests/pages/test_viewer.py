@@ -12,6 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, expect
 
+from processes.serving import running
 from tests.pages.conftest import opened
 from tests.pages.viewing import (
     CELL,
@@ -25,7 +26,6 @@ from tests.pages.viewing import (
     show,
     upload,
 )
-from tests.serving import running
 
 _EMPTY = "No positive evidence for this class in this layer."
 

@@ -17,8 +17,8 @@ from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
 from cam_engine.images.png import is_whole_png, read_png_text
+from processes.serving import Server
 from tests.pages.viewing import CELL, decoded, drawn, experiment_of, noise, png_of, show, upload
-from tests.serving import Server
 
 pytestmark = pytest.mark.system
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page
 
+from processes.serving import Server
 from tests.pages.viewing import CELL, decoded, drawn, experiment_of, noise, show, upload
-from tests.serving import Server
 
 _EXPLANATIONS = "/v1/explanations"
 _LAYERS = ("early", "mid", "late", "fused")

@@ -235,10 +235,11 @@ def test_the_image_that_is_there_ends_the_waiting_for_the_other(
 
 def test_nothing_is_offered_that_there_is_not(bare: Page, lifecycle: Path) -> None:
     def enabled() -> list[bool]:
-        return bare.evaluate(
+        found: list[bool] = bare.evaluate(
             "[...viewer.shadowRoot.querySelectorAll('[aria-label=\"Downloads and help\"] button')]"
             ".map((one) => !one.disabled)"
         )
+        return found
 
     insert(bare)
     nothing = [False, False, False, False, True]  # the help is there

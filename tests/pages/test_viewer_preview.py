@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+from processes.serving import Server
 from tests.pages.conftest import until
 from tests.pages.viewing import Held, decoded, drawn, insert, noise, requests_of, settled
-from tests.serving import Server
 
 _GIVE = """([data, name]) => {
   const bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));

@@ -5,19 +5,20 @@ from __future__ import annotations
 import io
 import json
 import re
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import httpx
 import numpy as np
+from fastapi.testclient import TestClient
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
+from processes.eventually import eventually
+from processes.serving import Server
 from service.http.problems import MEDIA_TYPE, PROBLEMS
-from tests.serving import Server
 
 EXPLANATIONS = "/v1/explanations"
 JSON = {"Accept": "application/json"}
@@ -46,6 +47,11 @@ def post_image(
     text = {key: str(value) for key, value in fields.items()}
     files = {"image": (name, data)}
     return client.post(EXPLANATIONS, files=files, data=text, headers=headers or {})
+
+
+def as_client(client: TestClient) -> httpx.Client:
+    """An application's own test client, which has the same methods."""
+    return cast("httpx.Client", client)
 
 
 def sound(response: httpx.Response) -> httpx.Response:
@@ -119,18 +125,9 @@ def together(calls: Sequence[Callable[[], _Answer]]) -> list[_Answer]:
         return [future.result() for future in [pool.submit(call) for call in calls]]
 
 
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait for what must come to pass."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.02)
-
-
 def logged(server: Server, **wanted: object) -> dict[str, Any]:
     """The one line of the log that holds these entries; it may come after the answer."""
-    until(lambda: bool(log_lines(server, **wanted)))
-    [line] = log_lines(server, **wanted)
+    [line] = eventually(f"{wanted} are logged", lambda: log_lines(server, **wanted))
     return line
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from processes.serving import Server, listening, running
 from service.http.security import new_key
 from tests.service.odd_root import OddRoot, build_odd_root
-from tests.serving import Server, running
 
 PLAIN_KEY = "plain-key-of-the-tests"
 BURNT_KEY = "key-for-the-rate-limit"
@@ -111,7 +111,7 @@ def hasty(odd_root: OddRoot, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         "sync_max_images": "100",
     }
     scratch = tmp_path_factory.mktemp("hasty")
-    with running(odd_root.root, scratch, ready=False, **settings) as started:
+    with listening(odd_root.root, scratch, **settings) as started:
         yield started
 
 

@@ -109,7 +109,7 @@ def _put_unspeakable(experiment: Path, sound: Path) -> None:
     ring.mkdir(parents=True)
     image = sound / CROPS / "test/ring/cell_001.jpg"
     shutil.copy(image, ring / "b.jpg")
-    shutil.copy(image, os.fsencode(ring) + b"/a\xff.jpg")
+    shutil.copy(image, ring / os.fsdecode(b"a\xff.jpg"))
     for name in ("c\\d.jpg", "e%5Cf.jpg", "g\nh.jpg"):
         shutil.copy(image, ring / name)
     shutil.copytree(sound / MODEL, experiment / "cls_plain")

@@ -9,6 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from processes.eventually import eventually
+from processes.serving import Server, listening
 from tests.service.asking import (
     CB,
     EXPLANATIONS,
@@ -22,26 +24,26 @@ from tests.service.asking import (
     metric,
     post_image,
     sound,
-    until,
 )
 from tests.service.odd_root import OddRoot
 from tests.service.raw_http import connected, read_answer, upload_body, upload_head
-from tests.serving import Server, running
 
 pytestmark = pytest.mark.system
+
+ARRIVING, IN_FLIGHT = "gradcam_uploads_arriving", "gradcam_in_flight"
 
 
 def test_from_warming_up_to_the_end_no_request_is_lost(
     sample_run: Path, tmp_path: Path, cell: Path
 ) -> None:
     pinned = f"{CB},{FOCAL} {SPECIES}/cls_mobilenetv3_small_050_focal"
-    with running(sample_run, tmp_path, ready=False, pinned_models=pinned) as server:
+    with listening(sample_run, tmp_path, pinned_models=pinned) as server:
         with server.client() as client:
             early = client.get("/readyz")
             body = assert_problem(early, "warming-up")
             assert "is being loaded" in body["detail"]
             sound(client.get("/healthz"))
-            until(lambda: client.get("/readyz").status_code == 200)
+            eventually("it is ready", lambda: client.get("/readyz").status_code == 200)
             models = facts(client.get("/v1/models"))["models"]
             assert all(one["loaded"] for one in models)  # the default one is the fourth
         finishes_what_it_has_begun(server, cell)
@@ -55,9 +57,9 @@ def finishes_what_it_has_begun(server: Server, cell: Path) -> None:
         for upload in uploads:
             upload.sendall(upload_head(len(body)) + body[:-100])
         with server.client() as client:
-            until(lambda: metric(client, "gradcam_uploads_arriving") == len(uploads))
+            eventually("all have begun", lambda: metric(client, ARRIVING) == len(uploads))
         server.process.send_signal(signal.SIGTERM)
-        until(lambda: bool(log_lines(server, event="Shutting down")))
+        eventually("it heeds the signal", lambda: log_lines(server, event="Shutting down"))
         with pytest.raises(httpx.TransportError):
             httpx.get(f"{server.url}/healthz")
         assert server.process.poll() is None
@@ -74,12 +76,15 @@ def test_a_broken_default_model_keeps_the_service_from_being_ready(
     hasty: Server, odd_root: OddRoot, cell: Path
 ) -> None:
     with hasty.client() as client:
-        until(lambda: "being loaded" not in client.get("/readyz").text)
+        eventually("all is loaded", lambda: "being loaded" not in client.get("/readyz").text)
         body = assert_problem(client.get("/readyz"), "warming-up")
         assert body["detail"].startswith("default cannot be used: ")
         sound(client.get("/healthz"))
         assert_problem(post_image(client, cell), "checkpoint-invalid")
-        until(lambda: post_image(client, cell, model=odd_root.best).status_code == 200)
+        eventually(
+            "another model answers",
+            lambda: post_image(client, cell, model=odd_root.best).status_code == 200,
+        )
 
 
 def test_what_is_past_its_deadline_is_given_up(hasty: Server, odd_root: OddRoot) -> None:
@@ -88,7 +93,7 @@ def test_what_is_past_its_deadline_is_given_up(hasty: Server, odd_root: OddRoot)
         response = client.post(EXPLANATIONS, json=question)
         assert_problem(response, "deadline-exceeded")
         assert response.headers["retry-after"]
-        until(lambda: metric(client, "gradcam_queue_depth") == 0)
+        eventually("nothing waits", lambda: metric(client, "gradcam_queue_depth") == 0)
         assert metric(client, "gradcam_in_flight") == 0
 
 
@@ -97,10 +102,10 @@ def test_a_client_that_goes_away_while_sending_is_noticed(narrow: Server, cell: 
         body = upload_body(cell.read_bytes())
         with connected(narrow.url) as gone:
             gone.sendall(upload_head(len(body)) + body[:-100])
-            until(lambda: metric(client, "gradcam_uploads_arriving") == 1)
-        until(lambda: metric(client, "gradcam_uploads_arriving") == 0)
+            eventually("the upload has begun", lambda: metric(client, ARRIVING) == 1)
+        eventually("the upload is given up", lambda: metric(client, ARRIVING) == 0)
         sound(post_image(client, cell))
-        until(lambda: bool(log_lines(narrow, status=499)))
+        eventually("it is logged", lambda: log_lines(narrow, status=499))
 
 
 def test_a_client_that_goes_away_while_waiting_frees_its_place(narrow: Server, cell: Path) -> None:
@@ -114,8 +119,8 @@ def test_a_client_that_goes_away_while_waiting_frees_its_place(narrow: Server, c
         for _ in range(10):  # it may be answered before it is seen to be gone
             with connected(narrow.url) as gone:
                 gone.sendall(lines.encode() + question)
-                until(lambda: metric(client, "gradcam_in_flight") == 1, 5)
-            until(lambda: metric(client, "gradcam_in_flight") == 0, 10)
+                eventually("it is taken", lambda: metric(client, IN_FLIGHT) == 1)
+            eventually("its place is free", lambda: metric(client, IN_FLIGHT) == 0)
             if len(log_lines(narrow, status=499)) > before:
                 break
         else:

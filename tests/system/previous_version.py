@@ -19,7 +19,8 @@ import numpy as np
 import redis
 
 from cam_engine.images.png import encode_png, read_png_text
-from tests.jobs import Stack, stack
+from processes.eventually import eventually
+from processes.jobs import Stack, stack
 
 OUTPUT = "gradcam_visualizations"
 KEY = "a key of the version before"
@@ -34,8 +35,8 @@ def main(target: Path) -> None:
         ended = made.submit(models=["focal"], max_images=1, key=KEY)["id"]
         made.wait(ended)
         cut_off = made.submit(models=["cb"], max_images=IMAGES)["id"]
-        while not list(made.data.glob(f"*/experiments/*/{OUTPUT}/cls_*_cb/components/*")):
-            time.sleep(0.005)
+        picture = f"*/experiments/*/{OUTPUT}/cls_*_cb/components/*"
+        eventually("a picture is there", lambda: list(made.data.glob(picture)), pause=0.005)
         worker.kill_group()
         queued = made.submit(models=["focal"], max_images=2)["id"]
         made.server.process.kill()

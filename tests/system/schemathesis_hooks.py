@@ -70,7 +70,7 @@ def map_body(_context: HookContext, body: Any) -> Any:
 
 
 @schemathesis.hook
-def before_call(_context: HookContext, case: Case, _kwargs: dict[str, Any]) -> None:
+def before_call(_context: HookContext, case: Case[Any], _kwargs: dict[str, Any]) -> None:
     """Ask for every representation in turn: OpenAPI has no way to say that Accept chooses.
 
     In chains of requests it is JSON, from which the next request takes its digest.
@@ -86,7 +86,7 @@ def before_call(_context: HookContext, case: Case, _kwargs: dict[str, Any]) -> N
         _name_the_sample(case)
 
 
-def _name_the_sample(case: Case) -> None:
+def _name_the_sample(case: Case[Any]) -> None:
     """Most of the well-formed requests ask for what is there: their names must fit together."""
     if next(_OF_THE_SAMPLE[case.path]):
         case.path_parameters["path"] = LIFECYCLE
@@ -96,7 +96,7 @@ def _name_the_sample(case: Case) -> None:
             case.query["model"] = CB
 
 
-def _do_not_wait(case: Case) -> None:
+def _do_not_wait(case: Case[Any]) -> None:
     """No worker is up: what waits for one would time out. Half of the random ids become that of
     a job that has ended.
     """
@@ -119,7 +119,7 @@ def _do_not_wait(case: Case) -> None:
 
 @schemathesis.check
 def refused_for_what_the_data_root_holds(
-    _context: CheckContext, response: Response, case: Case
+    _context: CheckContext, response: Response, case: Case[Any]
 ) -> None:
     """A well-formed request is refused with 422 only for what is not there."""
     meta = case.meta

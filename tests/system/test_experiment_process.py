@@ -19,6 +19,7 @@ import pytest
 
 from cam_engine.commands.checks import verify
 from cam_engine.images.png import is_whole_png
+from processes.eventually import eventually
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
@@ -55,11 +56,11 @@ def pictures(experiment: Path) -> list[Path]:
 
 
 def wait_for_pictures(experiment: Path, count: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 120
-    while len(pictures(experiment)) < count:
+    def look() -> bool:
         assert process.poll() is None, "ended before it was to be stopped"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+        return len(pictures(experiment)) >= count
+
+    eventually(f"{count} pictures are there", look, seconds=120, pause=0.02)
 
 
 def _heed_interrupts() -> None:

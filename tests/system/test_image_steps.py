@@ -16,7 +16,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -28,8 +27,9 @@ import pytest
 import yaml
 from dockerfile_parse import DockerfileParser
 
-from tests.jobs import FINAL
-from tests.redis_server import free_port, running_redis
+from processes.eventually import eventually
+from processes.jobs import FINAL
+from processes.redis_server import free_port, running_redis
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
@@ -92,7 +92,7 @@ class Image:
 
     def other_user(self) -> dict[str, Any]:
         """Options for `Popen`, where the command can run as nobody."""
-        nobody = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+        nobody: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
         if os.geteuid() != 0:
             return {}
         try:
@@ -208,11 +208,11 @@ def test_installed_and_started_as_the_image_says(image: Image, tmp_path: Path) -
 
 
 def wait_until_healthy(image: Image, health: list[str], api: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 120
-    while image.run(health).wait() != 0:
+    def look() -> bool:
         assert api.poll() is None
-        assert time.monotonic() < until
-        time.sleep(1)
+        return image.run(health).wait() == 0
+
+    eventually("the image is healthy", look, seconds=120, pause=0.5)
 
 
 def explain_one(client: httpx.Client, image: Image) -> None:
@@ -227,8 +227,10 @@ def do_a_job(client: httpx.Client) -> None:
     answer = client.post("/v1/jobs", json={"experiment": experiment, "max_images": 4})
     assert answer.status_code == 202, answer.text
     job = answer.json()
-    until = time.monotonic() + 180
-    while job["status"] not in FINAL:
-        assert time.monotonic() < until, job
-        job = client.get(f"/v1/jobs/{job['id']}?wait=10").json()
-    assert job["status"] == "succeeded", job
+
+    def look() -> dict[str, Any] | None:
+        now: dict[str, Any] = client.get(f"/v1/jobs/{job['id']}?wait=10").json()
+        return now if now["status"] in FINAL else None
+
+    ended = eventually("the job has ended", look, seconds=180)
+    assert ended["status"] == "succeeded", ended

@@ -6,7 +6,6 @@ import io
 import json
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,8 @@ import pytest
 from PIL import Image
 from standardwebhooks import Webhook
 
-from tests.jobs import Stack, stack
+from processes.eventually import eventually
+from processes.jobs import Stack, stack
 from tests.webhook_receiver import SECRET, Receiver, receiving
 
 pytestmark = pytest.mark.system
@@ -152,9 +152,7 @@ def test_progress_comes_as_events_that_can_be_resumed(jobs: Stack) -> None:
 def test_a_webhook_tells_how_the_job_ended(jobs: Stack) -> None:
     with receiving(Receiver()) as receiver:
         job = jobs.wait(jobs.submit(max_images=1, models=["cb"], webhook=receiver.address)["id"])
-        until = time.monotonic() + 30
-        while not receiver.received and time.monotonic() < until:
-            time.sleep(0.1)
+        eventually("the message comes", lambda: receiver.received)
     ((headers, body),) = receiver.received
     said = Webhook(SECRET).verify(body, headers)["data"]
     assert (said["id"], said["status"]) == (job["id"], "succeeded")

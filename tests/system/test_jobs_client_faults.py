@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 
 from cam_engine.images.png import encode_png, read_png_text
-from tests.jobs import Stack, copy_experiment, stack_on
-from tests.redis_server import running_redis
-from tests.serving import running
+from processes.eventually import eventually
+from processes.jobs import Stack, copy_experiment, stack_on
+from processes.redis_server import running_redis
+from processes.serving import running
 from tests.system import previous_version
 
 pytestmark = pytest.mark.system
@@ -72,10 +73,12 @@ def kill_service(made: Stack) -> None:
 
 
 def wait_for(file: Path) -> None:
-    until = time.monotonic() + 60
-    while not (file.exists() and file.stat().st_size):
-        assert time.monotonic() < until
-        time.sleep(0.001)
+    eventually(
+        f"{file.name} has begun",
+        lambda: file.exists() and file.stat().st_size,
+        seconds=60,
+        pause=0.001,
+    )
 
 
 def test_a_download_that_breaks_off_leaves_no_file(made: Stack, tmp_path: Path) -> None:
@@ -155,8 +158,9 @@ def test_a_watch_goes_on_while_redis_is_away(made: Stack) -> None:
 
 def wait_until_asked(made: Stack) -> None:
     """The client has asked for the job, and is most likely asking again, with a wait."""
-    until = time.monotonic() + 60
-    while not any(line.get("path", "").endswith(QUEUED) for line in made.server.log()):
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    time.sleep(1)
+    eventually(
+        "the client has asked",
+        lambda: any(line.get("path", "").endswith(QUEUED) for line in made.server.log()),
+        seconds=60,
+    )
+    time.sleep(1)  # a request that waits is in no log before its answer

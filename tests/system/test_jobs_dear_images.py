@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 import pytest
 
+from processes.jobs import Stack, stack
 from tests.hostile_images import png
-from tests.jobs import Stack, stack
 
 pytestmark = pytest.mark.system
 
@@ -39,12 +40,13 @@ def test_a_dear_image_fails_alone(sample_run: Path, tmp_path: Path) -> None:
 
 def words(process: psutil.Process) -> list[str]:
     try:
-        return process.cmdline()
+        found: list[str] = process.cmdline()
+        return found
     except psutil.NoSuchProcess:
         return []
 
 
-def failed_items(jobs: Stack, id_: str) -> list[dict[str, dict[str, str]]]:
+def failed_items(jobs: Stack, id_: str) -> list[dict[str, Any]]:
     answer = httpx.get(f"{jobs.server.url}/v1/jobs/{id_}/items?status=failed", timeout=30)
-    items: list[dict[str, dict[str, str]]] = answer.json()["items"]
+    items: list[dict[str, Any]] = answer.json()["items"]
     return items

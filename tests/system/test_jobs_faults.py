@@ -11,16 +11,19 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
+import psutil
 import pytest
 import redis
 import torch
 from PIL import Image
 
 from cam_engine.images.png import is_whole_png
-from tests.jobs import Stack, Worker, stack
-from tests.serving import running
+from processes.eventually import eventually
+from processes.jobs import Stack, Worker, stack
+from processes.serving import Server, running
 from tests.tcp_proxy import Proxy
 from worker.jobs.contract import Chunk
 from worker.jobs.coordination.queue import CHUNKS, ChunkQueue, make_celery
@@ -81,7 +84,10 @@ def test_redis_killed_and_started_again(sample_run: Path, tmp_path: Path) -> Non
         job = made.submit(max_images=None, models=["focal"])["id"]
         made.wait_for_progress(job, 40)
         made.redis.kill()
-        time.sleep(3)
+        eventually(
+            "the service misses it",
+            lambda: httpx.get(f"{made.server.url}/v1/jobs/{job}", timeout=30).status_code == 503,
+        )
         made.redis.start()
         assert_whole(made, made.wait(job, 180))
 
@@ -95,10 +101,7 @@ def test_redis_emptied_is_rebuilt_from_the_manifests(sample_run: Path, tmp_path:
         made.redis.start()
         assert httpx.get(f"{made.server.url}/v1/jobs/{job}").status_code == 404
         made.add_worker()
-        until = time.monotonic() + 90
-        while httpx.get(f"{made.server.url}/v1/jobs/{job}").status_code == 404:
-            assert time.monotonic() < until
-            time.sleep(0.5)
+        made.wait_until_known(job)
         assert_whole(made, made.wait(job))
 
 
@@ -117,10 +120,8 @@ def test_messages_lost_on_their_way_are_sent_again(sample_run: Path, tmp_path: P
     with stack(sample_run, tmp_path, images=20) as made:
         job = made.submit(max_images=None, models=["focal"])["id"]
         with redis.Redis.from_url(made.redis.url) as client:
-            until = time.monotonic() + 20
-            while not client.delete(CHUNKS):  # what a worker does that is killed as it receives
-                assert time.monotonic() < until
-                time.sleep(0.05)
+            # What a worker does that is killed as it receives.
+            eventually("a message is there", lambda: client.delete(CHUNKS))
         made.add_worker()
         assert_whole(made, made.wait(job, 90))
 
@@ -162,7 +163,7 @@ def test_the_service_killed_in_mid_long_poll(sample_run: Path, tmp_path: Path) -
         job = made.submit(max_images=None, models=["focal"])["id"]
         address = f"{made.server.url}/v1/jobs/{job}?wait=30"
         poll = pool.submit(httpx.get, address, timeout=60)
-        time.sleep(2)
+        eventually("the service has the poll", lambda: clients_of(made.server))
         assert not poll.done()
         made.server.process.kill()
         made.server.process.wait()
@@ -190,7 +191,7 @@ def test_redis_out_of_reach_for_twenty_seconds(sample_run: Path, tmp_path: Path)
         job = made.submit(max_images=None, models=["focal"])["id"]
         made.wait_for_progress(job, 40)
         proxy.drop_everything()
-        time.sleep(20)
+        time.sleep(20)  # what is promised
         proxy.let_through()
         assert_whole(made, made.wait(job, 240))
 
@@ -249,6 +250,13 @@ def test_a_chunk_that_costs_three_workers_fails_alone(
         assert_whole(made, made.wait(job["id"], 120))
 
 
+def clients_of(server: Server) -> list[object]:
+    """Connections that the service has taken."""
+    port = urlsplit(server.url).port
+    held = psutil.Process(server.process.pid).net_connections("tcp")
+    return [one for one in held if one.laddr.port == port and one.status == "ESTABLISHED"]
+
+
 def make_slow(images: list[Path]) -> None:
     """So large that none is done before a worker can be killed."""
     Image.linear_gradient("L").resize((4000, 4000)).save(images[0])
@@ -258,15 +266,17 @@ def make_slow(images: list[Path]) -> None:
 
 def kill_at_each_take(made: Stack, worker: Worker, chunk: Chunk) -> int:
     """Kill whoever has the chunk until nobody is given it any more; how often that was."""
-    killed, last = 0, 0
-    until = time.monotonic() + 120
-    while time.monotonic() < until and made.store.active():
+    killed: list[int] = []
+
+    def nobody_has_it() -> bool:
         given = next((one for one in made.store.out(chunk.job) if one.chunk.key == chunk.key), None)
-        if given and given.taken and given.leased and given.chunk.attempt > last:
+        if given and given.taken and given.leased and given.chunk.attempt > max(killed, default=0):
             worker.kill_child()
-            killed, last = killed + 1, given.chunk.attempt
-        time.sleep(0.005)
-    return killed
+            killed.append(given.chunk.attempt)
+        return not made.store.active()
+
+    eventually("the job is over", nobody_has_it, seconds=120, pause=0.005)
+    return len(killed)
 
 
 def assert_nothing_is_held(stack_: Stack) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from cam_engine.commands import exit_status
 from cam_engine.images.png import read_png_text
-from tests.jobs import Stack, stack
+from processes.jobs import Stack, stack
 from tests.service.asking import assert_problem
 
 pytestmark = pytest.mark.system

@@ -5,20 +5,18 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 import redis
 from PIL import Image
 
-from tests.jobs import Stack, stack
+from processes.jobs import Stack, stack
 from tests.s3_server import BUCKET, S3Server, running_s3
 from tests.service.asking import assert_problem
 
@@ -128,10 +126,7 @@ def test_a_killed_workers_job_is_finished_and_nothing_made_twice(
         with redis.Redis.from_url(jobs.redis.url) as client:
             client.flushall()
     jobs.add_worker()
-    until = time.monotonic() + 90
-    while httpx.get(f"{jobs.server.url}/v1/jobs/{id_}").status_code == 404:
-        assert time.monotonic() < until
-        time.sleep(0.5)
+    jobs.wait_until_known(id_)
     job = jobs.wait(id_, 180)
     assert job["status"] == "succeeded", job
     assert job["progress"]["succeeded"] == IMAGES

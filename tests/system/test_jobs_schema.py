@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs import Stack, stack_on
+from processes.jobs import Stack, stack_on
 from tests.system.schemathesis_run import KEY, check
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,8 +14,8 @@ import httpx
 import pytest
 
 from cam_engine.images.png import is_whole_png
-from tests.jobs import Stack, copy_experiment, stack_on
-from tests.redis_server import running_redis
+from processes.jobs import Stack, copy_experiment, stack_on
+from processes.redis_server import running_redis
 from tests.system import previous_version
 
 pytestmark = pytest.mark.system
@@ -85,7 +84,7 @@ def test_they_are_rebuilt_from_their_manifests(upgraded: Upgraded) -> None:
         made.add_worker()
         assert httpx.get(f"{made.server.url}/v1/jobs/{JOBS['ended']}").status_code == 404
         for name, images in (("queued", 2), ("cut_off", previous_version.IMAGES)):
-            wait_until_known(made, JOBS[name])
+            made.wait_until_known(JOBS[name])
             job = made.wait(JOBS[name])
             assert (job["status"], job["progress"]["succeeded"]) == ("succeeded", images), job
         assert_nothing_held(made)
@@ -100,13 +99,6 @@ def test_an_idempotency_key_of_before_is_a_new_one(upgraded: Upgraded) -> None:
         assert again not in JOBS.values()
         assert made.wait(again)["status"] == "succeeded"
         assert made.submit(**request, key=previous_version.KEY)["id"] == again
-
-
-def wait_until_known(made: Stack, job: str) -> None:
-    until = time.monotonic() + 90
-    while httpx.get(f"{made.server.url}/v1/jobs/{job}").status_code == 404:
-        assert time.monotonic() < until
-        time.sleep(0.3)
 
 
 def assert_nothing_held(made: Stack) -> None:

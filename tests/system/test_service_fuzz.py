@@ -18,9 +18,9 @@ import httpx
 import psutil
 import pytest
 
+from processes.serving import Server, running
 from service.http.problems import PROBLEMS
 from tests.hostile_images import HOSTILE
-from tests.serving import Server, running
 from tests.system.mangling import Mangled, dear, mangled, picture
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
@@ -152,7 +152,7 @@ def cpu_seconds(server: Server) -> float:
     """Of a processor, that the service and all its processes have taken, ended ones included."""
     service = psutil.Process(server.process.pid)
     times = service.cpu_times()
-    own = times.user + times.system + times.children_user + times.children_system
+    own = float(times.user + times.system + times.children_user + times.children_system)
     return own + sum(sum(one.cpu_times()[:2]) for one in decoders(server))
 
 

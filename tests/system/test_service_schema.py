@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from schemathesis.checks import CHECKS, load_all_checks
 
+from processes.serving import Server, running
 from service.http.problems import PROBLEMS
-from tests.serving import Server, running
 from tests.system.schemathesis_run import KEY, PHASES, check
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,8 +15,9 @@ import httpx
 import psutil
 import pytest
 
-from tests.jobs import copy_experiment
-from tests.redis_server import free_port
+from processes.eventually import eventually, eventually_answers
+from processes.jobs import copy_experiment
+from processes.redis_server import free_port
 
 pytestmark = pytest.mark.system
 
@@ -32,7 +32,12 @@ class Up:
 
     def children(self) -> dict[str, psutil.Process]:
         """By what they are."""
-        kinds = {"redis-server": "redis", "service worker": "worker", "service serve": "service"}
+        kinds = {
+            "redis-server": "redis",
+            "service worker": "worker",
+            "celeryd": "worker",  # as Celery calls itself where setproctitle is installed
+            "service serve": "service",
+        }
         return {
             kind: child
             for child in psutil.Process(self.process.pid).children()
@@ -82,10 +87,11 @@ def test_everything_starts_works_restarts_and_ends(up: Up) -> None:
     for kind in ("service", "redis", "worker"):
         before[kind].kill()
     gone = {child.pid for child in before.values()}
-    until = time.monotonic() + 60
-    while {k for k, child in up.children().items() if child.pid not in gone} != set(before):
-        assert time.monotonic() < until
-        time.sleep(0.2)
+    eventually(
+        "others are in their places",
+        lambda: {k for k, child in up.children().items() if child.pid not in gone} == set(before),
+        seconds=60,
+    )
     assert members(gone) == []  # what they had started themselves
     _wait_until_ready(up)
     listed = httpx.get(f"{up.url}/v1/jobs", timeout=30).json()["jobs"]
@@ -121,12 +127,4 @@ def members(groups: set[int]) -> list[int]:
 
 
 def _wait_until_ready(up: Up) -> None:
-    until = time.monotonic() + 90
-    while time.monotonic() < until and up.process.poll() is None:
-        try:
-            if httpx.get(f"{up.url}/readyz").status_code == httpx.codes.OK:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
-    raise AssertionError("not ready")
+    eventually_answers(f"{up.url}/readyz", up.process, seconds=90)

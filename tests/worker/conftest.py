@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.redis_server import RedisServer, running_redis
+from processes.redis_server import RedisServer, running_redis
 from tests.worker.working import Setting, setting_on
 from worker.jobs.redis.job_store import JobStore, connect
 

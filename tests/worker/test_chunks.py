@@ -10,7 +10,7 @@ import pytest
 from cam_engine.images.decoded import DecodedImage
 from cam_engine.images.decoding import ImageLimits
 from cam_engine.options import DecodingOptions
-from tests.redis_server import RedisServer
+from processes.redis_server import RedisServer
 from tests.worker.working import MODEL, Setting, setting_on
 from worker.jobs.contract import Chunk, JobRequest
 from worker.jobs.redis.job_store import JobStore

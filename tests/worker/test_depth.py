@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,7 +31,7 @@ def deep_crops(setting: Setting) -> list[Path]:
     return made
 
 
-def done(setting: Setting, **fields: object) -> JobState:
+def done(setting: Setting, **fields: Any) -> JobState:
     name = setting.experiment.relative_to(setting.jobs.places.root.root).as_posix()
     request = JobRequest(experiment=name, models=("mobilenet",), **fields)
     job = setting.jobs.accept(request, None).state.record.id

@@ -44,7 +44,7 @@ def name_oddly(setting: Setting) -> None:
 
 
 @pytest.mark.parametrize("pick", ["balanced", "errors"])
-def test_images_of_any_name_are_explained(setting: Setting, pick: str) -> None:
+def test_images_of_any_name_are_explained(setting: Setting, pick: Pick) -> None:
     """As zips made on Windows name them."""
     name_oddly(setting)
     job = done(setting, "focal", pick=pick)

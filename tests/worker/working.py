@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cam_engine.images.decoding_pool import DecodingPool
+from processes.redis_server import RedisServer
 from service.jobs.accepting import Jobs
 from service.jobs.threads import JobsThreads
-from tests.redis_server import RedisServer
 from worker.chunks import ChunkRunner
 from worker.jobs.contract import JobRequest, JobState
 from worker.jobs.coordination.webhooks import Webhooks

@@ -42,6 +42,9 @@ class JobSettings(BaseSettings):
     decoding_processes: PositiveInt | None = Field(
         None, description="processes that decode images; default: by cores, 2 to 4"
     )
+    networks: Names = Field(
+        (), description="networks of your own, name=package.module:factory each, by `model_name`"
+    )
     webhook_hosts: Names = Field((), description="hosts that webhooks may go to")
     webhook_secret: SecretStr | None = Field(None, description="whsec_..., signs webhooks")
 

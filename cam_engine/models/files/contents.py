@@ -45,9 +45,16 @@ class CheckpointContents:
 
 
 def read_contents(
-    file: BufferedReader, path: Path, wanted: frozenset[str], nested: frozenset[str]
+    file: BufferedReader,
+    path: Path,
+    wanted: frozenset[str],
+    nested: frozenset[str],
+    *,
+    averaged: bool = False,
 ) -> CheckpointContents:
     """The weights in the file, on the CPU, and what `scan` finds beside them.
+
+    averaged: the averages of several steps in place of the last weights.
 
     Raises CheckpointUnsafe for a file that is made to run code, CheckpointInvalid for what is
     damaged, costs too much, or holds no weights.
@@ -58,7 +65,7 @@ def read_contents(
             file.seek(0)
             return CheckpointContents(safetensors.torch.load(file.read()), metadata)
     with saved_in(file, path) as saved:
-        entries = sorted_out(saved.read.value, path)
+        entries = sorted_out(saved.read.value, path, averaged=averaged)
         reader = TensorReader(partial(_numbers, saved))
         read = {key: reader.read(note) for key, note in entries.weights.items()}
         metadata = described(entries, saved, wanted, nested)

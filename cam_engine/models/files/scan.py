@@ -159,8 +159,12 @@ def described(
     return found
 
 
-def sorted_out(saved: Value, path: Path) -> Entries:
-    """Weights and what is beside them. Raises CheckpointInvalid without weights."""
+def sorted_out(saved: Value, path: Path, *, averaged: bool = False) -> Entries:
+    """Weights and what is beside them.
+
+    averaged: those of several steps, which training scripts keep beside the last ones. Raises
+    CheckpointInvalid without weights.
+    """
     record = module_record(saved)
     if record is not None:
         return Entries(record.state(), {}, record=record)
@@ -169,15 +173,19 @@ def sorted_out(saved: Value, path: Path) -> Entries:
         raise CheckpointInvalid(f"{path} holds {_kind(saved)}, not a dict of weights")
     entries = {str(key): value for key, value in held.items()}
     bare = {key: value for key, value in entries.items() if isinstance(value, TensorNote)}
-    averaged = tuple(key for key in entries if key in _AVERAGED and _tensors(entries[key]))
-    others = () if bare else (key for key in entries if key not in _AVERAGED)
-    for key in (*WEIGHT_KEYS, *others, *averaged):
+    means = tuple(key for key in _AVERAGED if _tensors(entries.get(key)))
+    if averaged and not means:
+        raise CheckpointInvalid(
+            f"{path} holds no averaged weights, under {', '.join(_AVERAGED)}; load its others"
+        )
+    others = () if bare else tuple(key for key in entries if key not in _AVERAGED)
+    for key in means if averaged else (*WEIGHT_KEYS, *others, *means):
         value = entries.get(key)
         record = module_record(value)
         weights = record.state() if record is not None else _tensors(value)
         if weights and not key.startswith("optimizer"):
             beside = {k: v for k, v in entries.items() if k != key}
-            return Entries(weights, beside, key, record, tuple(k for k in averaged if k != key))
+            return Entries(weights, beside, key, record, tuple(k for k in means if k != key))
     if not bare:
         found = ", ".join(key[:80] for key in list(entries)[:8]) or "nothing"
         raise CheckpointInvalid(

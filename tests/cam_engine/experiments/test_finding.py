@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cam_engine.errors import ExperimentNotFound, ImageNotFound, NoImagesFound, NoModelsFound
-from cam_engine.experiments.finding import Experiment, ImageItem, find_experiments, find_images
-from cam_engine.experiments.naming import unique_names
-from cam_engine.experiments.picking import pick_by_errors, pick_images
+from cam_engine.experiments.finding import Experiment, find_experiments, find_images
 
 
 def make(root: Path, *files: str) -> Path:
@@ -118,82 +113,3 @@ def test_folders_that_are_not_there(tmp_path: Path) -> None:
         find_experiments(tmp_path / "nowhere")
     with pytest.raises(ImageNotFound, match="nowhere"):
         find_images(tmp_path / "nowhere")
-
-
-def test_images_of_one_stem_get_names_of_their_own(tmp_path: Path) -> None:
-    make(
-        tmp_path,
-        "ring/cell_1.jpg",
-        "ring/cell_2.jpg",
-        "schizont/cell_1.jpg",
-        "schizont/cell_1.png",
-        "schizont/CELL_2.jpg",
-        "alone.jpg",
-        ".hidden/x.jpg",
-    )
-    names = {i.path.relative_to(tmp_path).as_posix(): i.name for i in find_images(tmp_path)}
-    assert names == {
-        "alone.jpg": "alone",
-        "ring/cell_1.jpg": "ring_cell_1",
-        "ring/cell_2.jpg": "ring_cell_2",
-        "schizont/CELL_2.jpg": "schizont_CELL_2",
-        "schizont/cell_1.jpg": "schizont_cell_1_jpg",
-        "schizont/cell_1.png": "schizont_cell_1_png",
-    }
-
-
-_PART = st.text("ab_1", min_size=1, max_size=3)
-
-
-@given(
-    st.lists(
-        st.tuples(st.lists(_PART, max_size=2), _PART, st.sampled_from([".jpg", ".png"])),
-        max_size=12,
-        unique_by=lambda t: ("/".join(t[0]), t[1], t[2]),
-    )
-)
-def test_names_are_always_unique_whatever_the_case(files: list[tuple[list[str], str, str]]) -> None:
-    paths = [Path(*folders, stem + suffix) for folders, stem, suffix in files]
-    names = unique_names(paths)
-    assert len({name.casefold() for name in names}) == len(paths)
-
-
-def items(**classes: int) -> list[ImageItem]:
-    return [
-        ImageItem(Path(f"{name}/{i}.jpg"), f"{name}_{i}", name)
-        for name, count in classes.items()
-        for i in range(count)
-    ]
-
-
-def test_balanced_shows_every_class() -> None:
-    picked = pick_images(items(gametocyte=20, ring=3, schizont=1), 10)
-    counts = [sum(i.true_class == c for i in picked) for c in ("gametocyte", "ring", "schizont")]
-    assert counts == [6, 3, 1]
-
-
-def test_first_and_random() -> None:
-    many = items(a=20, b=20)
-    assert [i.name for i in pick_images(many, 2, "first")] == ["a_0", "a_1"]
-    one, same, other = (pick_images(many, 5, "random", seed) for seed in (1, 1, 2))
-    assert one == same != other
-
-
-def test_errors_first_then_the_least_certain() -> None:
-    margins = [0.9, -0.2, None, 0.1, -0.7]
-    picked = pick_by_errors(items(a=5), margins, 4)
-    assert [i.name for i in picked] == ["a_4", "a_1", "a_3", "a_0"]
-
-
-def test_names_too_long_for_their_pictures_are_shortened_with_a_digest(tmp_path: Path) -> None:
-    long = "клетка_" * 18  # 126 characters, 234 bytes
-    files = [Path(f"{long}{number}.jpg") for number in (1, 2)]
-    names = unique_names([*files, Path("short.jpg")])
-    assert names[2] == "short"
-    digests = [hashlib.sha256(f"{long}{number}".encode()).hexdigest()[:12] for number in (1, 2)]
-    assert [name.rsplit("_", 1)[1] for name in names[:2]] == digests
-    assert all(long.startswith(name.rsplit("_", 1)[0]) for name in names[:2])
-    assert all(len(name.encode()) <= 160 for name in names)
-    assert unique_names([files[1]]) == [names[1]]
-    (tmp_path / files[0].name).touch()
-    assert [item.name for item in find_images(tmp_path / files[0].name)] == [names[0]]

@@ -1,13 +1,19 @@
 """Decoding of every kind of file that is promised. The truth is the array that was written."""
 
+from __future__ import annotations
+
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from cam_engine.images.preparing import IMAGE_SUFFIXES, decode_image, read_image
@@ -22,18 +28,27 @@ NOISE = RNG.integers(0, 256, (13, 17, 3), dtype=np.uint8)
 ARROW = np.arange(1, 6 * 9 * 3 + 1, dtype=np.uint8).reshape(6, 9, 3)
 
 
-def encoded(image, kind, **options):
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
-def smooth(height=64, width=96):
+def smooth(height: int = 64, width: int = 96) -> NDArray[Any]:
     y, x = np.mgrid[0:height, 0:width]
     return np.stack([y * 3, x * 2, 200 - y - x], axis=2).astype(np.uint8)
 
 
-def tiff(pixels, *, order="<", orientation=None, photometric=None, extra=None, planar=1, bits=None):
+def tiff(
+    pixels: Any,
+    *,
+    order: str = "<",
+    orientation: int | None = None,
+    photometric: int | None = None,
+    extra: int | None = None,
+    planar: int = 1,
+    bits: int | None = None,
+) -> bytes:
     """An uncompressed TIFF by hand (TIFF 6.0): one strip, or one a plane where planar is 2.
 
     With `bits`, `pixels` is a (height, width, packed bytes) triple of that depth.
@@ -79,14 +94,14 @@ def tiff(pixels, *, order="<", orientation=None, photometric=None, extra=None, p
         else:
             directory += packed.ljust(4, b"\0")
     head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8)
-    return head + directory + bytes(4) + beyond + raw
+    return b"".join([head, directory, bytes(4), beyond, raw])
 
 
-def png_chunk(name, body):
+def png_chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
-def png16(pixels, *chunks):
+def png16(pixels: NDArray[Any], *chunks: bytes) -> bytes:
     """A 16-bit PNG by hand (ISO 15948): grey, grey + alpha, RGB or RGBA by its channels."""
     samples = 1 if pixels.ndim == 2 else pixels.shape[2]
     color = {1: 0, 2: 4, 3: 2, 4: 6}[samples]
@@ -97,13 +112,13 @@ def png16(pixels, *chunks):
     return b"\x89PNG\r\n\x1a\n" + body
 
 
-def orientation_exif(value):
+def orientation_exif(value: int) -> Image.Exif:
     exif = Image.Exif()
     exif[0x0112] = value
     return exif
 
 
-def stretched(pixels):
+def stretched(pixels: NDArray[Any]) -> NDArray[Any]:
     """The documented rescaling, in exact arithmetic's neighbourhood."""
     wide = pixels.astype(np.float64)
     scaled = (wide - wide.min()) / (wide.max() - wide.min()) * 255
@@ -111,7 +126,7 @@ def stretched(pixels):
     return np.broadcast_to(np.rint(rgb), (*pixels.shape[:2], 3)).astype(np.uint8)
 
 
-def check(image):
+def check(image: NDArray[Any]) -> NDArray[Any]:
     assert image.dtype == np.uint8
     assert image.ndim == 3
     assert image.shape[2] == 3
@@ -122,7 +137,7 @@ def check(image):
 # ---- 8 bits and fewer
 
 
-LOSSLESS = {
+LOSSLESS: dict[str, tuple[str, dict[str, Any]]] = {
     "png": ("PNG", {}),
     "webp": ("WEBP", {"lossless": True, "exact": True}),
     "bmp": ("BMP", {}),
@@ -134,7 +149,7 @@ LOSSLESS = {
 
 
 @pytest.mark.parametrize("name", LOSSLESS)
-def test_lossless_formats_come_back_exactly(name):
+def test_lossless_formats_come_back_exactly(name: str) -> None:
     kind, options = LOSSLESS[name]
     image = check(decode_image(encoded(Image.fromarray(NOISE), kind, **options)))
     np.testing.assert_array_equal(image, NOISE)
@@ -144,19 +159,19 @@ def test_lossless_formats_come_back_exactly(name):
     ("kind", "options"),
     [("JPEG", {}), ("JPEG", {"progressive": True}), ("WEBP", {"quality": 95}), ("MPO", {})],
 )
-def test_lossy_formats_come_back_nearly(kind, options):
+def test_lossy_formats_come_back_nearly(kind: str, options: dict[str, Any]) -> None:
     image = check(decode_image(encoded(Image.fromarray(smooth()), kind, **options)))
     assert np.abs(image.astype(int) - smooth()).mean() < 3
 
 
-def test_of_several_pictures_the_first_is_read():
+def test_of_several_pictures_the_first_is_read() -> None:
     pictures = [Image.fromarray(NOISE), Image.fromarray(255 - NOISE)]
     for kind, options in (("TIFF", {}), ("WEBP", {"lossless": True}), ("PNG", {})):
         data = encoded(pictures[0], kind, save_all=True, append_images=pictures[1:], **options)
         np.testing.assert_array_equal(decode_image(data), NOISE)
 
 
-def test_grey_is_repeated_in_all_channels():
+def test_grey_is_repeated_in_all_channels() -> None:
     grey = NOISE[..., 0]
     for kind in ("PNG", "TIFF", "BMP"):
         image = check(decode_image(encoded(Image.fromarray(grey), kind)))
@@ -165,14 +180,14 @@ def test_grey_is_repeated_in_all_channels():
     assert np.abs(jpeg.astype(int) - smooth()[..., :1]).mean() < 3
 
 
-def test_black_and_white_becomes_0_and_255():
+def test_black_and_white_becomes_0_and_255() -> None:
     mask = NOISE[..., 0] > 127
     for kind in ("PNG", "TIFF", "BMP"):
         image = decode_image(encoded(Image.fromarray(mask), kind))
         np.testing.assert_array_equal(image[..., 1], np.where(mask, 255, 0))
 
 
-def test_a_palette_gives_its_colours():
+def test_a_palette_gives_its_colours() -> None:
     palette = Image.fromarray(NOISE).quantize(16)
     truth = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)[np.array(palette)]
     for kind in ("PNG", "TIFF", "BMP"):
@@ -180,7 +195,7 @@ def test_a_palette_gives_its_colours():
 
 
 @pytest.mark.parametrize("transparent", [3, bytes([0, 255, 255, 0])])
-def test_transparent_palette_entries_are_white(transparent):
+def test_transparent_palette_entries_are_white(transparent: int | bytes) -> None:
     palette = Image.fromarray(np.arange(16, dtype=np.uint8).reshape(4, 4) % 4, "P")
     colors = [255, 0, 0, 0, 255, 0, 0, 0, 255, 9, 9, 9]
     palette.putpalette(colors)
@@ -191,7 +206,7 @@ def test_transparent_palette_entries_are_white(transparent):
     assert image[0, 0].tolist() == first
 
 
-def test_alpha_is_laid_on_white():
+def test_alpha_is_laid_on_white() -> None:
     alpha = RNG.integers(0, 256, NOISE.shape[:2], dtype=np.uint8)
     alpha[0, 0], alpha[0, 1] = 0, 255
     rgba = np.dstack([NOISE, alpha])
@@ -204,7 +219,7 @@ def test_alpha_is_laid_on_white():
         assert image[0, 1].tolist() == NOISE[0, 1].tolist()
 
 
-def test_grey_with_alpha_is_laid_on_white():
+def test_grey_with_alpha_is_laid_on_white() -> None:
     pair = np.zeros((2, 2, 2), np.uint8)
     pair[..., 0] = [[10, 20], [30, 40]]
     pair[..., 1] = [[255, 0], [0, 255]]
@@ -213,7 +228,7 @@ def test_grey_with_alpha_is_laid_on_white():
         assert image[..., 0].tolist() == [[10, 255], [255, 40]]
 
 
-def test_cmyk_jpeg_has_the_colours_that_went_in():
+def test_cmyk_jpeg_has_the_colours_that_went_in() -> None:
     cmyk = Image.fromarray(smooth()).convert("CMYK")
     image = check(decode_image(encoded(cmyk, "JPEG", quality=95)))
     assert np.abs(image.astype(int) - smooth()).mean() < 4
@@ -222,7 +237,7 @@ def test_cmyk_jpeg_has_the_colours_that_went_in():
 # ---- more than 8 bits
 
 
-def twelve_bit(*shape, dtype=np.uint16):
+def twelve_bit(*shape: int, dtype: type[np.generic] = np.uint16) -> NDArray[Any]:
     pixels = RNG.integers(100, 4000, shape).astype(dtype)
     pixels.flat[0], pixels.flat[-1] = 0, 4095
     return pixels
@@ -240,7 +255,9 @@ def twelve_bit(*shape, dtype=np.uint16):
     ],
     ids=["png", "tiff", "tiff big-endian", "png by cv2", "tiff lzw by cv2"],
 )
-def test_twelve_bits_in_sixteen_use_the_whole_range(write, shape):
+def test_twelve_bits_in_sixteen_use_the_whole_range(
+    write: Callable[..., bytes], shape: tuple[int, ...]
+) -> None:
     pixels = twelve_bit(*shape)
     image = check(decode_image(bytes(write(pixels))))
     np.testing.assert_array_equal(image, stretched(pixels))
@@ -248,7 +265,7 @@ def test_twelve_bits_in_sixteen_use_the_whole_range(write, shape):
     assert len(np.unique(image)) > 100
 
 
-def test_channels_share_one_range_so_that_colours_stay():
+def test_channels_share_one_range_so_that_colours_stay() -> None:
     pixels = np.zeros((2, 2, 3), np.uint16)
     pixels[0, 0] = [4000, 2000, 1000]
     for data in (png16(pixels), tiff(pixels)):
@@ -266,48 +283,50 @@ needs_unsigned_32 = pytest.mark.skipif(
 )
 @pytest.mark.parametrize("shape", [(11, 14), (11, 14, 3)])
 @pytest.mark.parametrize("order", "<>")
-def test_other_deep_tiffs_are_rescaled_too(dtype, shape, order):
+def test_other_deep_tiffs_are_rescaled_too(
+    dtype: type[np.generic], shape: tuple[int, ...], order: str
+) -> None:
     pixels = twelve_bit(*shape, dtype=dtype)
     image = check(decode_image(tiff(pixels, order=order)))
     np.testing.assert_array_equal(image, stretched(pixels))
 
 
 @needs_unsigned_32
-def test_unsigned_32_bit_values_beyond_the_signed_range_do_not_wrap():
+def test_unsigned_32_bit_values_beyond_the_signed_range_do_not_wrap() -> None:
     pixels = np.array([[0, 2**31], [2**32 - 1, 2**30]], np.uint32)
     assert decode_image(tiff(pixels))[..., 0].tolist() == [[0, 128], [255, 64]]
 
 
-def test_a_float_tiff_by_pillow_and_fractions_between_0_and_1():
+def test_a_float_tiff_by_pillow_and_fractions_between_0_and_1() -> None:
     pixels = np.linspace(0.25, 0.5, 12, dtype=np.float32).reshape(3, 4)
     image = decode_image(encoded(Image.fromarray(pixels), "TIFF"), options=MIN_MAX)
     np.testing.assert_array_equal(image, stretched(pixels))
 
 
-def test_nan_and_infinity_do_not_spoil_the_range():
+def test_nan_and_infinity_do_not_spoil_the_range() -> None:
     pixels = np.array([[0.0, 1.0, 2.0], [np.nan, np.inf, -np.inf]], np.float32)
     assert decode_image(tiff(pixels))[..., 0].tolist() == [[0, 128, 255], [0, 255, 0]]
 
 
-def test_extreme_float64_values_neither_overflow_nor_warn():
+def test_extreme_float64_values_neither_overflow_nor_warn() -> None:
     pixels = np.array([[-1.7e308, 0.0, 1.7e308]])
     assert decode_image(tiff(pixels))[0, :, 0].tolist() == [0, 128, 255]
 
 
 @pytest.mark.parametrize("value", [0, 700, 65535])
-def test_a_constant_deep_picture_is_no_division_by_zero(value):
+def test_a_constant_deep_picture_is_no_division_by_zero(value: int) -> None:
     pixels = np.full((5, 6, 3), value, np.uint16)
     for data in (png16(pixels), tiff(pixels), png16(pixels[..., 0]), tiff(pixels[..., 0])):
         assert not check(decode_image(data, options=MIN_MAX)).any()
 
 
-def test_white_is_zero_is_inverted():
+def test_white_is_zero_is_inverted() -> None:
     pixels = twelve_bit(5, 6)
     image = decode_image(tiff(pixels, photometric=0))
     np.testing.assert_array_equal(image, 255 - stretched(pixels))
 
 
-def test_packed_twelve_bit_samples():
+def test_packed_twelve_bit_samples() -> None:
     values = RNG.integers(0, 4096, (4, 6))
     values[0, 0], values[-1, -1] = 0, 4095
     pairs = values.reshape(-1, 2)
@@ -316,7 +335,7 @@ def test_packed_twelve_bit_samples():
     np.testing.assert_array_equal(image, stretched(values))
 
 
-def test_deep_alpha_is_apart_from_the_range_and_laid_on_white():
+def test_deep_alpha_is_apart_from_the_range_and_laid_on_white() -> None:
     pixels = np.zeros((1, 4, 4), np.uint16)
     pixels[0, :, :3] = np.array([0, 500, 1000, 60000])[:, None]
     pixels[0, :, 3] = [65535, 65535, 32768, 0]  # the brightest value cannot be seen
@@ -325,12 +344,12 @@ def test_deep_alpha_is_apart_from_the_range_and_laid_on_white():
         assert decode_image(data, options=MIN_MAX_ON_WHITE)[0, :, 0].tolist() == expected
 
 
-def test_a_fourth_channel_that_is_no_alpha_is_left_out():
+def test_a_fourth_channel_that_is_no_alpha_is_left_out() -> None:
     pixels = np.concatenate([twelve_bit(5, 6, 3), np.zeros((5, 6, 1), np.uint16)], axis=2)
     np.testing.assert_array_equal(decode_image(tiff(pixels, extra=0)), stretched(pixels[..., :3]))
 
 
-def test_premultiplied_colours_are_divided_by_their_alpha():
+def test_premultiplied_colours_are_divided_by_their_alpha() -> None:
     plain = np.array([[[0, 0, 0], [40000, 20000, 10000]]], np.uint16)
     alpha = np.array([[[65535], [13107]]], np.uint16)  # 1 and 0.2
     stored = np.concatenate([(plain * (alpha / 65535)).astype(np.uint16), alpha], axis=2)
@@ -339,7 +358,7 @@ def test_premultiplied_colours_are_divided_by_their_alpha():
     np.testing.assert_allclose(shown, on_white, atol=1)
 
 
-def test_deep_grey_with_alpha_and_with_a_transparent_value():
+def test_deep_grey_with_alpha_and_with_a_transparent_value() -> None:
     pixels = np.zeros((1, 3, 2), np.uint16)
     pixels[0, :, 0], pixels[0, :, 1] = [0, 1000, 9], [65535, 65535, 0]
     assert decode_image(png16(pixels), options=MIN_MAX_ON_WHITE)[0, :, 0].tolist() == [0, 255, 255]
@@ -355,7 +374,7 @@ def test_deep_grey_with_alpha_and_with_a_transparent_value():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
-def test_exif_orientation_is_applied(kind, orientation):
+def test_exif_orientation_is_applied(kind: str, orientation: int) -> None:
     exif = orientation_exif(orientation)
     options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
     data = encoded(Image.fromarray(ARROW), kind, exif=exif, **options)
@@ -363,7 +382,7 @@ def test_exif_orientation_is_applied(kind, orientation):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_of_a_jpeg(orientation):
+def test_exif_orientation_of_a_jpeg(orientation: int) -> None:
     data = encoded(Image.fromarray(smooth()), "JPEG", exif=orientation_exif(orientation))
     image = check(decode_image(data))
     with Image.open(io.BytesIO(data)) as opened:
@@ -374,7 +393,7 @@ def test_exif_orientation_of_a_jpeg(orientation):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("channels", [1, 3])
-def test_orientation_of_deep_pictures(channels, orientation):
+def test_orientation_of_deep_pictures(channels: int, orientation: int) -> None:
     pixels = ARROW.astype(np.uint16) * 20
     pixels = pixels[..., 0] if channels == 1 else pixels
     truth = turned(stretched(pixels), orientation)
@@ -385,7 +404,7 @@ def test_orientation_of_deep_pictures(channels, orientation):
     np.testing.assert_array_equal(decode_image(png16(pixels, exif), options=MIN_MAX), truth)
 
 
-def turned(stored, orientation):
+def turned(stored: NDArray[Any], orientation: int) -> NDArray[Any]:
     """EXIF 2.32, tag 0x0112, spelled out: where row 0 and column 0 of the stored picture belong."""
     height, width = stored.shape[:2]
     shown = np.empty((width, height, 3) if orientation > 4 else (height, width, 3), np.uint8)
@@ -407,13 +426,13 @@ def turned(stored, orientation):
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 77])
-def test_an_orientation_that_means_nothing_is_ignored(orientation):
+def test_an_orientation_that_means_nothing_is_ignored(orientation: int) -> None:
     data = encoded(Image.fromarray(NOISE), "PNG", exif=orientation_exif(orientation))
     np.testing.assert_array_equal(decode_image(data), NOISE)
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow says so while opening
-def test_a_broken_exif_block_does_not_cost_the_picture():
+def test_a_broken_exif_block_does_not_cost_the_picture() -> None:
     exif = b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x01\x02\x03"
     data = encoded(Image.fromarray(smooth()), "JPEG", exif=exif)
     assert np.abs(decode_image(data).astype(int) - smooth()).mean() < 3
@@ -422,18 +441,18 @@ def test_a_broken_exif_block_does_not_cost_the_picture():
 # ---- files
 
 
-def test_content_decides_not_the_name(tmp_path):
+def test_content_decides_not_the_name(tmp_path: Path) -> None:
     path = tmp_path / "cell.jpg"
     path.write_bytes(encoded(Image.fromarray(NOISE), "PNG"))
     np.testing.assert_array_equal(read_image(path), NOISE)
 
 
-def test_suffixes_are_lower_case_with_a_dot():
+def test_suffixes_are_lower_case_with_a_dot() -> None:
     wanted = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
     assert wanted == IMAGE_SUFFIXES
 
 
-def test_many_threads_read_the_same():
+def test_many_threads_read_the_same() -> None:
     pixels = twelve_bit(60, 70, 3)
     files = [
         encoded(Image.fromarray(smooth()), "JPEG", exif=orientation_exif(6)),
@@ -450,7 +469,7 @@ def test_many_threads_read_the_same():
 
 @pytest.mark.parametrize("height", [255, 256, 257, 700])
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA"])
-def test_tall_pictures_are_whole(height, mode):
+def test_tall_pictures_are_whole(height: int, mode: str) -> None:
     pixels = np.random.default_rng(2).integers(0, 256, (height, 3, 3), np.uint8)
     picture = Image.fromarray(pixels).convert(mode)
     buffer = io.BytesIO()

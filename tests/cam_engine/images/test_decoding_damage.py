@@ -1,16 +1,21 @@
 """Damaged, hostile and mistaken input: one clear error each, and never half a picture."""
 
+from __future__ import annotations
+
 import io
 import os
 import struct
 import tracemalloc
 import zlib
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from cam_engine.errors import CamError, ImageNotFound, ImageTooLarge, InvalidImage, InvalidOption
@@ -21,36 +26,36 @@ PICTURE = RNG.integers(0, 256, (23, 31, 3), dtype=np.uint8)
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
-def encoded(kind, picture=PICTURE, **options):
+def encoded(kind: str, picture: NDArray[Any] = PICTURE, **options: Any) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, kind, **options)
     return buffer.getvalue()
 
 
-def deep(suffix):
+def deep(suffix: str) -> bytes:
     pixels = RNG.integers(0, 4096, PICTURE.shape, dtype=np.uint16)
     return cv2.imencode(suffix, pixels)[1].tobytes()
 
 
-def chunk(name, body):
+def chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
-def png(width, height, *, bits=8, body=b""):
+def png(width: int, height: int, *, bits: int = 8, body: bytes = b"") -> bytes:
     """An RGB PNG whose header may promise more than its body holds."""
     header = struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0)
     data = chunk(b"IDAT", zlib.compress(body)) + chunk(b"IEND", b"")
     return PNG_SIGNATURE + chunk(b"IHDR", header) + data
 
 
-def claim(data, where, layout, *values):
+def claim(data: bytes, where: int, layout: str, *values: int | bytes) -> bytes:
     """The same file with other numbers written over its header."""
     changed = bytearray(data)
     struct.pack_into(layout, changed, where, *values)
     return bytes(changed)
 
 
-def tiff_claim(data, tag, value):
+def tiff_claim(data: bytes, tag: int, value: int) -> bytes:
     """The same little-endian TIFF with one field of its directory changed."""
     (at,) = struct.unpack_from("<I", data, 4)
     (count,) = struct.unpack_from("<H", data, at)
@@ -60,7 +65,7 @@ def tiff_claim(data, tag, value):
     raise AssertionError(f"no tag {tag}")
 
 
-def jpeg_claim(data, width, height):
+def jpeg_claim(data: bytes, width: int, height: int) -> bytes:
     frame = data.index(b"\xff\xc0")
     return claim(data, frame + 5, ">HH", height, width)
 
@@ -139,7 +144,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_refused_with_a_message_that_says_why(name):
+def test_bad_input_is_refused_with_a_message_that_says_why(name: str) -> None:
     data, error, says = BAD[name]
     with pytest.raises(error, match=says) as caught:
         decode_image(data)
@@ -148,7 +153,7 @@ def test_bad_input_is_refused_with_a_message_that_says_why(name):
 
 
 @pytest.mark.parametrize("name", [name for name in BAD if "bomb" in name])
-def test_a_bomb_is_never_decoded(name, monkeypatch):
+def test_a_bomb_is_never_decoded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data, error, _ = BAD[name]
     begun = []
     for owner, what in ((ImageFile.ImageFile, "load"), (cv2, "imdecode"), (cv2, "imdecodemulti")):
@@ -162,19 +167,19 @@ def test_a_bomb_is_never_decoded(name, monkeypatch):
     assert peak < 1_000_000
 
 
-def test_a_foreign_exception_is_chained():
+def test_a_foreign_exception_is_chained() -> None:
     with pytest.raises(InvalidImage) as caught:
         decode_image(WHOLE["jpeg"][:-200])
     assert isinstance(caught.value.__cause__, OSError)
 
 
-def test_deep_tiffs_that_would_lose_their_low_byte_are_refused():
+def test_deep_tiffs_that_would_lose_their_low_byte_are_refused() -> None:
     cmyk = claim(WHOLE["tiff 16 bit"], 0, "0s", b"")
     with pytest.raises(InvalidImage, match=r"16-bit TIFF of this layout.*save it as"):
         decode_image(tiff_claim(cmyk, 262, 5))
 
 
-def test_a_size_given_twice_cannot_smuggle_a_larger_picture_in():
+def test_a_size_given_twice_cannot_smuggle_a_larger_picture_in() -> None:
     small = tiff_claim(TIFF, 256, 31)
     (at,) = struct.unpack_from("<I", small, 4)
     doubled = claim(small, at + 2 + 12, "<H", 256)
@@ -182,7 +187,7 @@ def test_a_size_given_twice_cannot_smuggle_a_larger_picture_in():
         decode_image(doubled)
 
 
-def test_a_picture_of_nan_only_is_refused():
+def test_a_picture_of_nan_only_is_refused() -> None:
     buffer = io.BytesIO()
     Image.fromarray(np.full((3, 3), np.nan, np.float32)).save(buffer, "TIFF")
     with pytest.raises(InvalidImage, match="every pixel is NaN"):
@@ -193,7 +198,7 @@ def test_a_picture_of_nan_only_is_refused():
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_the_limits_hold_for_every_format_to_the_pixel_and_byte(name):
+def test_the_limits_hold_for_every_format_to_the_pixel_and_byte(name: str) -> None:
     data, pixels = WHOLE[name], PICTURE.shape[0] * PICTURE.shape[1]
     decode_image(data, ImageLimits(max_bytes=len(data), max_pixels=pixels))
     with pytest.raises(ImageTooLarge, match="pixels are more than the 712 allowed"):
@@ -203,7 +208,9 @@ def test_the_limits_hold_for_every_format_to_the_pixel_and_byte(name):
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_limit_above_pillows_own_lets_more_through_without_a_warning(monkeypatch):
+def test_a_limit_above_pillows_own_lets_more_through_without_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     for name in ("png", "jpeg", "bmp"):
         np.testing.assert_array_equal(decode_image(WHOLE[name]), TRUTH[name])
@@ -213,7 +220,7 @@ def test_a_limit_above_pillows_own_lets_more_through_without_a_warning(monkeypat
             decode_image(TIFF)
 
 
-def test_a_huge_tile_is_refused_before_it_is_allocated():
+def test_a_huge_tile_is_refused_before_it_is_allocated() -> None:
     tiled = tiff_claim(tiff_claim(TIFF, 278, 60_000), 284, 60_000)
     (at,) = struct.unpack_from("<I", tiled, 4)
     for entry in range(at + 2, len(tiled) - 2):
@@ -227,7 +234,7 @@ def test_a_huge_tile_is_refused_before_it_is_allocated():
 
 
 @pytest.mark.parametrize("limits", [{"max_bytes": 0}, {"max_pixels": 0}, {"max_pixels": -5}])
-def test_limits_that_let_nothing_through_are_refused(limits):
+def test_limits_that_let_nothing_through_are_refused(limits: dict[str, int]) -> None:
     with pytest.raises(InvalidOption, match="at least 1"):
         ImageLimits(**limits)
 
@@ -235,7 +242,7 @@ def test_limits_that_let_nothing_through_are_refused(limits):
 # ---- files
 
 
-def test_messages_begin_with_the_name_of_the_file(tmp_path):
+def test_messages_begin_with_the_name_of_the_file(tmp_path: Path) -> None:
     files = {"cut.png": WHOLE["png"][:-200], "bomb.png": png(60_000, 60_000), "none.tif": b""}
     errors = {"cut.png": InvalidImage, "bomb.png": ImageTooLarge, "none.tif": InvalidImage}
     for name, data in files.items():
@@ -244,14 +251,14 @@ def test_messages_begin_with_the_name_of_the_file(tmp_path):
             read_image(tmp_path / name)
 
 
-def test_text_with_the_name_of_an_image_is_refused(tmp_path):
+def test_text_with_the_name_of_an_image_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "notes.png"
     path.write_text("not a picture")
     with pytest.raises(InvalidImage, match=r"^notes\.png: not an image"):
         read_image(path)
 
 
-def test_a_missing_file_a_folder_and_a_pipe_are_no_images(tmp_path):
+def test_a_missing_file_a_folder_and_a_pipe_are_no_images(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "file").touch()
@@ -262,7 +269,7 @@ def test_a_missing_file_a_folder_and_a_pipe_are_no_images(tmp_path):
         read_image(tmp_path / "a\0b.png")
 
 
-def test_a_file_too_large_is_not_read(tmp_path):
+def test_a_file_too_large_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "huge.tif"
     with path.open("wb") as file:
         file.truncate(10 * 2**30)
@@ -279,17 +286,17 @@ def test_a_file_too_large_is_not_read(tmp_path):
 
 @settings(max_examples=300, deadline=None)
 @given(name=st.sampled_from(sorted(WHOLE)), share=st.floats(0, 1, exclude_max=True))
-def test_a_file_cut_anywhere_is_refused(name, share):
+def test_a_file_cut_anywhere_is_refused(name: str, share: float) -> None:
     expect_refused_or_whole(name, int(len(WHOLE[name]) * share))
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_a_file_cut_near_its_end_is_refused(name):
+def test_a_file_cut_near_its_end_is_refused(name: str) -> None:
     for missing in range(1, 40):
         expect_refused_or_whole(name, len(WHOLE[name]) - missing)
 
 
-def expect_refused_or_whole(name, cut):
+def expect_refused_or_whole(name: str, cut: int) -> None:
     """What is accepted is the whole picture, and lacks at most a row's padding (BMP), the closing
     chunk's checksum (PNG) or what follows the first picture (MPO).
     """
@@ -313,7 +320,9 @@ def expect_refused_or_whole(name, cut):
     ),
     from_end=st.booleans(),
 )
-def test_changed_bytes_give_a_picture_or_our_error(name, changes, from_end):
+def test_changed_bytes_give_a_picture_or_our_error(
+    name: str, changes: list[tuple[int, int]], from_end: bool
+) -> None:
     data = bytearray(WHOLE[name])
     for where, value in changes:
         place = where % len(data)
@@ -326,11 +335,11 @@ def test_changed_bytes_give_a_picture_or_our_error(name, changes, from_end):
     start=st.sampled_from([data[:40] for data in WHOLE.values()] + [b""]),
     rest=st.binary(max_size=200),
 )
-def test_noise_after_a_true_beginning_gives_our_error_only(start, rest):
+def test_noise_after_a_true_beginning_gives_our_error_only(start: bytes, rest: bytes) -> None:
     expect_picture_or_our_error(start + rest)
 
 
-def expect_picture_or_our_error(data):
+def expect_picture_or_our_error(data: bytes) -> None:
     try:
         image = decode_image(data)
     except CamError:
@@ -342,7 +351,7 @@ def expect_picture_or_our_error(data):
 
 
 @pytest.mark.parametrize("data", [b"%PDF-1.4 x", b"\xff\xfe\xfd\xfc", b"GIF89a"])
-def test_no_bytes_are_quoted(data):
+def test_no_bytes_are_quoted(data: bytes) -> None:
     with pytest.raises(InvalidImage) as refused:
         decode_image(data)
     assert "b'" not in str(refused.value)

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
@@ -23,6 +22,7 @@ from cam_engine.images.decoded import facts_from_json
 from cam_engine.images.decoding import ImageLimits, decode, decode_image, read_image
 from cam_engine.images.decoding_pool import DecodingPool
 from cam_engine.options import DecodingOptions
+from processes.eventually import eventually
 from tests.hostile_images import encoded, hostile, png_of_wide_texts
 
 SMALL = encoded("RGB", 16, "PNG")
@@ -45,10 +45,9 @@ def is_there(pid: int) -> bool:
 
 
 def are_gone(pids: list[int]) -> bool:
-    until = time.monotonic() + GONE_SECONDS
-    while time.monotonic() < until and any(map(is_there, pids)):
-        time.sleep(0.05)
-    return not any(map(is_there, pids))
+    return eventually(
+        f"{pids} are gone", lambda: not any(map(is_there, pids)), seconds=GONE_SECONDS
+    )
 
 
 @pytest.mark.parametrize("name", ["png of 4 million pixels", "webp of 4 million pixels"])
@@ -164,8 +163,7 @@ def test_a_crash_is_the_images_fault_and_is_said_so(pool: DecodingPool) -> None:
     shared = Path(f"/proc/{process}/fd/{arguments[-2]}")
     with ThreadPoolExecutor(1) as thread:
         crashed = thread.submit(pool.decode, SMALL)
-        while not shared.stat().st_size:  # the image is handed over
-            time.sleep(0.01)
+        eventually("the image is handed over", lambda: shared.stat().st_size)
         os.kill(process, signal.SIGKILL)
         with pytest.raises(InvalidImage, match="decoder ended by SIGKILL while it read this image"):
             crashed.result()

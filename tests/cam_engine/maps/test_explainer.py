@@ -26,6 +26,7 @@ from cam_engine.errors import (
 from cam_engine.images.preparing import enhance
 from cam_engine.maps.explainer import Explainer, resolve_device
 from cam_engine.maps.precision import choose_precision, prepare
+from cam_engine.method_facts import METHOD_FACTS, Method
 from cam_engine.options import METHODS, CamOptions
 from cam_engine.results import Explanation
 from tests.networks import SIDE, ThreeStages, classifier_of, small_network
@@ -43,6 +44,11 @@ def explainer() -> Explainer:
     return Explainer(classifier_of(small_network()), device="cpu", precision="float32")
 
 
+def three_stages(network: nn.Module) -> ThreeStages:
+    assert isinstance(network, ThreeStages)
+    return network
+
+
 def values(explanations: list[Explanation], layer: str) -> np.ndarray:
     return np.stack([one.layer(layer).values for one in explanations])
 
@@ -55,7 +61,7 @@ def hook_count(network: nn.Module) -> int:
 
 
 @pytest.mark.parametrize("method", ["gradcam", "hirescam", "layercam"])
-def test_late_map_is_the_classical_cam(method: str) -> None:
+def test_late_map_is_the_classical_cam(method: Method) -> None:
     """With pooling and a linear head the CAM of Zhou et al. (2016) is known without a gradient."""
     network = small_network()
     with torch.no_grad():
@@ -76,7 +82,7 @@ def test_late_map_is_the_classical_cam(method: str) -> None:
 def test_gradients_equal_finite_differences(explainer: Explainer) -> None:
     """HiResCAM is sum_k g A: nudge each value of the mid activation and see what the logit does."""
     images = pictures(1)
-    network = copy.deepcopy(explainer.classifier.network).double()
+    network = three_stages(copy.deepcopy(explainer.classifier.network).double())
     batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).double() / 255
     with torch.no_grad():
         activation = network.mid(network.early(batch))
@@ -93,8 +99,11 @@ def test_gradients_equal_finite_differences(explainer: Explainer) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_batch_equals_its_singles_with_mixed_targets(explainer: Explainer, method: str) -> None:
-    images, targets = pictures(5), ["ring", 0, None, 2, "Gametocyte"]
+def test_a_batch_equals_its_singles_with_mixed_targets(
+    explainer: Explainer, method: Method
+) -> None:
+    images = pictures(5)
+    targets: list[int | str | None] = ["ring", 0, None, 2, "Gametocyte"]
     options = CamOptions(method=method, clahe=False, fused=True)
     batch = explainer.explain(images, options, targets)
     singles = [
@@ -203,7 +212,7 @@ def test_an_empty_map_stays_empty_and_empties_the_fused_one() -> None:
 
 def test_raw_taps_take_the_block_before_its_relu(explainer: Explainer) -> None:
     images = pictures(1)
-    network = explainer.classifier.network
+    network = three_stages(explainer.classifier.network)
     batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255
     block = network.early[0](batch).detach().requires_grad_()
     features = network.early[2](network.early[1](block))
@@ -248,7 +257,7 @@ def test_clahe_that_changes_the_class_is_reported() -> None:
     with torch.no_grad():
         logits = network(batch)
         margins = logits[:, 0] - logits[:, 1]
-        network.head.bias += torch.tensor([0.0, float(margins.mean()), -100.0])
+        network.head.bias.data += torch.tensor([0.0, float(margins.mean()), -100.0])
     explainer = Explainer(classifier_of(network), device="cpu", precision="float32")
     with_clahe = explainer.explain([image], CamOptions())[0]
     without = explainer.explain([image], PLAIN)[0]
@@ -279,7 +288,7 @@ def test_bad_requests_name_what_there_is(
 def test_damaged_weights_are_an_error_not_a_picture() -> None:
     network = small_network()
     with torch.no_grad():
-        network.mid[0].weight[0, 0, 0, 0] = float("nan")
+        network.get_parameter("mid.0.weight")[0, 0, 0, 0] = float("nan")
     explainer = Explainer(classifier_of(network), device="cpu", precision="float32")
     with pytest.raises(NonFiniteOutput):
         explainer.explain(pictures(1), PLAIN)
@@ -327,8 +336,9 @@ def test_the_callers_network_is_not_changed() -> None:
 
 
 def test_threads_get_what_one_thread_gets(explainer: Explainer) -> None:
+    methods = list(METHOD_FACTS)
     jobs = [
-        (pictures(2, seed), CamOptions(method=METHODS[seed % 6], clahe=False, fused=seed % 2 == 0))
+        (pictures(2, seed), CamOptions(method=methods[seed % 6], clahe=False, fused=seed % 2 == 0))
         for seed in range(24)
     ]
     # Two explainers of one network: hooks of one must not see the passes of the other.
@@ -396,3 +406,184 @@ def test_other_runtime_errors_are_not_swallowed() -> None:
     explainer = Explainer(classifier_of(network), device="cpu")
     with pytest.raises(RuntimeError, match="shape mismatch"):
         explainer.explain(pictures(1), PLAIN)
+
+
+class Fragile(ThreeStages):
+    """Fails on images that hold white, as half precision does on what is too large for it."""
+
+    def forward(self, batch: Tensor) -> Tensor:
+        white = batch.amax((1, 2, 3)) >= 1
+        return torch.where(white[:, None], torch.nan, super().forward(batch))
+
+
+@pytest.fixture
+def fragile() -> Explainer:
+    network = Fragile()
+    network.load_state_dict(small_network().state_dict())
+    return Explainer(classifier_of(network.eval()), device="cpu", precision="float32")
+
+
+def dark(count: int) -> list[np.ndarray]:
+    return [np.minimum(one, 250) for one in pictures(count)]
+
+
+def test_an_image_that_the_network_fails_on_does_not_fail_the_others(fragile: Explainer) -> None:
+    images = dark(4)
+    images[1] = images[1] | 255
+    prepared = [fragile.prepare_image(image, PLAIN).network_input for image in images]
+    targets: list[int | str | None] = ["ring", 0, 2, None]
+    answers = fragile.explain_each(prepared, PLAIN, targets)
+    assert [isinstance(one, NonFiniteOutput) for one in answers] == [False, True, False, False]
+    expected = fragile.explain([images[0], images[2], images[3]], PLAIN, ["ring", 2, None])
+    for answer, wanted in zip((answers[0], answers[2], answers[3]), expected, strict=True):
+        assert isinstance(answer, Explanation)
+        assert answer.target.index == wanted.target.index
+        for layer in ("early", "mid", "late"):
+            np.testing.assert_allclose(
+                answer.layer(layer).values, wanted.layer(layer).values, atol=1e-5
+            )
+
+
+def test_the_options_target_holds_for_those_that_are_computed_again(fragile: Explainer) -> None:
+    options = CamOptions(clahe=False, target="schizont", layers=("late",))
+    images = dark(2)
+    images[0] = images[0] | 255
+    prepared = [fragile.prepare_image(image, options).network_input for image in images]
+    failed, answer = fragile.explain_each(prepared, options)
+    assert isinstance(failed, NonFiniteOutput)
+    assert isinstance(answer, Explanation)
+    assert (answer.target.name, len(answer.layers)) == ("schizont", 1)
+    (alone,) = fragile.explain_each(prepared[:1], options)
+    assert isinstance(alone, NonFiniteOutput)
+    assert fragile.explain_each([], options) == []
+
+
+def test_where_none_fails_a_batch_is_one_pass(fragile: Explainer) -> None:
+    passes: list[int] = []
+    fragile._network.register_forward_hook(lambda _module, args, _out: passes.append(len(args[0])))
+    prepared = [fragile.prepare_image(image, PLAIN).network_input for image in dark(5)]
+    assert len(fragile.explain_each(prepared, PLAIN)) == 5
+    assert passes == [5]
+
+
+def test_a_tensor_is_explained_in_one_pass_as_its_images_are() -> None:
+    explainer = Explainer(
+        classifier_of(small_network()), device="cpu", precision="float32", batch_size=2
+    )
+    passes: list[int] = []
+    explainer._network.register_forward_hook(lambda _m, args, _out: passes.append(len(args[0])))
+    images = pictures(5)
+    batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255
+    targets: list[int | str | None] = [0, "ring", None, 2, 1]
+    answers = explainer.explain_batch(batch, CamOptions(clahe=False, fused=True), targets)
+    assert passes == [5]
+    expected = explainer.explain(images, CamOptions(clahe=False, fused=True), targets)
+    for answer, wanted in zip(answers, expected, strict=True):
+        assert answer.target.index == wanted.target.index
+        assert answer.unenhanced is None
+        for one, other in zip(answer.layers, wanted.layers, strict=True):
+            np.testing.assert_allclose(one.values, other.values, atol=1e-5)
+    with pytest.raises(InvalidOption, match="2 targets for 5 images: give one an image"):
+        explainer.explain_batch(batch, PLAIN, [0, 1])
+
+
+def test_probabilities_are_the_softmax_of_what_the_network_answers(explainer: Explainer) -> None:
+    images = pictures(20)
+    batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255
+    with torch.no_grad():
+        logits = explainer.classifier.network(batch).numpy().astype(np.float64)
+    expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    found = explainer.probabilities(images)
+    assert {one.dtype for one in found} == {np.dtype(np.float64)}
+    np.testing.assert_allclose(np.stack(found), expected, atol=1e-5)
+    assert explainer.probabilities([]) == []
+
+
+@pytest.mark.parametrize("size", [0, -3])
+def test_batches_have_at_least_one_image(size: int) -> None:
+    with pytest.raises(InvalidOption) as refused:
+        Explainer(classifier_of(small_network()), device="cpu", batch_size=size)
+    assert str(refused.value) == f"batch size must be at least 1, got {size}"
+    one = Explainer(classifier_of(small_network()), device="cpu", batch_size=1)
+    assert one.batch_size == 1
+    assert Explainer(classifier_of(small_network()), device="cpu").batch_size == 16
+
+
+def test_two_images_that_do_not_fit_are_tried_one_by_one(caplog: pytest.LogCaptureFixture) -> None:
+    network = small_network()
+    network.early.insert(0, SmallDevice(1, torch.OutOfMemoryError("CUDA out of memory.")))
+    explainer = Explainer(classifier_of(network), device="cpu", precision="float32", batch_size=2)
+    assert len(explainer.explain(pictures(3), PLAIN)) == 3
+    assert explainer.batch_size == 1
+    assert caplog.messages == ["out of memory on cpu: going on with smaller batches"]
+
+
+def test_one_that_does_not_fit_says_what_to_do() -> None:
+    network = small_network()
+    network.early.insert(0, SmallDevice(0, RuntimeError("CUDA error: out of memory")))
+    explainer = Explainer(classifier_of(network), device="cpu", precision="float32")
+    with pytest.raises(OutOfMemory) as refused:
+        explainer.explain(pictures(1), PLAIN)
+    assert str(refused.value) == (
+        "cpu has too little memory for a single image of this network; "
+        "free memory on it, or choose another device"
+    )
+
+
+@pytest.mark.parametrize("words", ["CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED"])
+def test_what_libraries_of_cuda_say_of_memory_is_known(words: str) -> None:
+    network = small_network()
+    network.early.insert(0, SmallDevice(0, RuntimeError(words)))
+    with pytest.raises(OutOfMemory):
+        Explainer(classifier_of(network), device="cpu").explain(pictures(1), PLAIN)
+
+
+def test_a_device_that_is_not_here_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidOption) as unknown:
+        resolve_device("gpu")
+    assert str(unknown.value) == "device 'gpu' is unknown; use auto, cpu, cuda or cuda:N"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("auto") == resolve_device("cpu") == torch.device("cpu")
+    with pytest.raises(InvalidOption) as none:
+        resolve_device("cuda:0")
+    assert str(none.value) == "device cuda:0 was asked for, but there is no CUDA GPU here; use cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("auto") == torch.device("cuda")
+    assert resolve_device("cuda") == torch.device("cuda")
+    assert resolve_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(InvalidOption) as further:
+        resolve_device("cuda:2")
+    assert str(further.value) == (
+        "device cuda:2 was asked for, but there are only 2 GPUs here, counted from cuda:0"
+    )
+
+
+def test_a_prepared_image_keeps_what_pictures_are_drawn_of(explainer: Explainer) -> None:
+    (image,) = pictures(1)
+    with_clahe = explainer.prepare_image(image, CamOptions())
+    assert with_clahe.network_input.plain is not None
+    assert with_clahe.enhanced is not None
+    np.testing.assert_array_equal(with_clahe.enhanced, enhance(image))
+    plain = explainer.prepare_image(image, PLAIN)
+    assert (plain.enhanced, plain.network_input.plain) == (None, None)
+
+
+def test_raw_taps_of_half_precision_are_near_those_of_float32(explainer: Explainer) -> None:
+    """A tapped convolution has a network of its own, whose norms are not folded."""
+    half = Explainer(classifier_of(small_network()), device="cpu", precision="bfloat16")
+    options = CamOptions(taps="raw", clahe=False)
+    images = pictures(2)
+    coarse, exact = half.explain(images, options), explainer.explain(images, options)
+    for layer in ("early", "mid", "late"):
+        assert np.abs(values(coarse, layer) - values(exact, layer)).mean() < 0.05
+
+
+def test_what_damaged_weights_answer_is_said_in_words(fragile: Explainer) -> None:
+    white = np.full((SIDE, SIDE, 3), 255, np.uint8)
+    with pytest.raises(NonFiniteOutput) as failed:
+        fragile.explain([white], PLAIN)
+    assert str(failed.value) == (
+        "the network answered with NaN or infinity; its weights are damaged, "
+        "or were trained with another preprocessing"
+    )

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from cam_engine.errors import OutOfMemory
 from cam_engine.experiments.finding import Experiment
 from cam_engine.images.decoding import DEFAULT_LIMITS, decode_image, read_image_bytes
 from cam_engine.maps.explainer import Explainer
+from cam_engine.method_facts import Method
 from cam_engine.models.loading import Classifier, load_classifier
 from cam_engine.options import METHODS, CamOptions
 from cam_engine.results import Explanation, RgbImage
@@ -40,7 +42,7 @@ def whole_memory() -> Iterator[None]:
 @pytest.fixture
 def exact() -> Iterator[None]:
     """float32 products without TF32, as a CPU multiplies."""
-    convolutions = torch.backends.cudnn.conv
+    convolutions: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]
     before = convolutions.fp32_precision
     convolutions.fp32_precision = "ieee"
     yield
@@ -70,7 +72,7 @@ def furthest(some: list[Explanation], others: list[Explanation]) -> float:
 @pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize("method", METHODS)
 def test_maps_are_those_of_the_cpu(
-    classifier: Classifier, images: list[RgbImage], method: str
+    classifier: Classifier, images: list[RgbImage], method: Method
 ) -> None:
     options = CamOptions(method=method, fused=True)
     here = Explainer(classifier, device="cpu", precision="float32").explain(images, options)

@@ -6,6 +6,7 @@ import warnings
 from dataclasses import dataclass
 from types import ModuleType
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from cam_engine.maps import methods as cam
 from cam_engine.maps.methods import METHOD_FUNCTIONS
+from cam_engine.method_facts import Method
 
 GRADIENT_METHODS = [name for name in METHOD_FUNCTIONS if name != "eigencam"]
 
@@ -92,7 +94,7 @@ def test_eigen_cam_wide_and_tall_agree() -> None:
 
 
 @pytest.mark.parametrize("method", METHOD_FUNCTIONS)
-def test_nothing_in_nothing_out(method: str) -> None:
+def test_nothing_in_nothing_out(method: Method) -> None:
     nothing = torch.zeros(2, 3, 4, 5)
     answer = METHOD_FUNCTIONS[method](nothing, nothing)
     assert answer.shape == (2, 4, 5)
@@ -100,14 +102,14 @@ def test_nothing_in_nothing_out(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", GRADIENT_METHODS)
-def test_evidence_against_the_class_leaves_the_map_empty(method: str) -> None:
+def test_evidence_against_the_class_leaves_the_map_empty(method: Method) -> None:
     torch.manual_seed(1)
     answer = METHOD_FUNCTIONS[method](torch.rand(1, 8, 5, 5), -torch.rand(1, 8, 5, 5))
     assert float(answer.max()) == 0.0
 
 
 @pytest.mark.parametrize("method", METHOD_FUNCTIONS)
-def test_inputs_are_left_alone_and_a_batch_equals_its_singles(method: str) -> None:
+def test_inputs_are_left_alone_and_a_batch_equals_its_singles(method: Method) -> None:
     torch.manual_seed(2)
     activations, gradients = torch.randn(4, 6, 5, 7), torch.randn(4, 6, 5, 7)
     before = activations.clone(), gradients.clone()
@@ -121,7 +123,7 @@ def test_inputs_are_left_alone_and_a_batch_equals_its_singles(method: str) -> No
 
 
 @pytest.mark.parametrize("method", METHOD_FUNCTIONS)
-def test_half_precision_inputs_give_finite_float32_maps(method: str) -> None:
+def test_half_precision_inputs_give_finite_float32_maps(method: Method) -> None:
     torch.manual_seed(3)
     activations = torch.rand(1, 6, 5, 5).bfloat16()
     gradients = (torch.randn(1, 6, 5, 5) * 1e-5).bfloat16()
@@ -157,7 +159,7 @@ def test_the_pole_is_guarded_where_only_some_channels_are_signed() -> None:
 
 
 @pytest.mark.parametrize("method", ["gradcam", "hirescam", "layercam", "xgradcam"])
-def test_global_average_pooling_and_a_linear_head_give_the_scaled_cam(method: str) -> None:
+def test_global_average_pooling_and_a_linear_head_give_the_scaled_cam(method: Method) -> None:
     """Zhou et al. 2016: with GAP + linear, dY/dA_k = w_k / (h w), so the map is CAM / (h w)."""
     torch.manual_seed(5)
     body, head = nn.Conv2d(3, 8, 3, padding=1), nn.Linear(8, 4)
@@ -174,6 +176,37 @@ def test_fuse_is_the_geometric_mean_on_the_finest_grid() -> None:
     fine = torch.tensor([[[0.0, 0.25], [0.5, 1.0]]])
     coarse = torch.tensor([[[0.25]]])
     torch.testing.assert_close(cam.fuse([coarse, fine]), (fine * 0.25).sqrt())
+
+
+def test_fuse_interpolates_between_the_centres_of_cells() -> None:
+    """As OpenCV does by INTER_LINEAR; the finest grid is the one of most cells."""
+    generator = np.random.default_rng(6)
+    arrays = [generator.random(shape, dtype=np.float32) for shape in ((3, 4), (6, 8), (2, 9))]
+    fine = [cv2.resize(one, (8, 6), interpolation=cv2.INTER_LINEAR) for one in arrays[:2]]
+    fine.append(bilinear(arrays[2], (6, 8)))
+    expected = np.cbrt(fine[0] * fine[1] * fine[2])
+    answer = cam.fuse([torch.from_numpy(one)[None] for one in arrays])
+    np.testing.assert_allclose(answer[0].numpy(), expected, atol=1e-5)
+
+
+def bilinear(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Spelled out: centres of cells are at half numbers; beyond the last ones it is constant."""
+    found = np.zeros(size)
+    (height, width), (rows, columns) = values.shape, size
+    for row, column in np.ndindex(size):
+        y = min(max((row + 0.5) * height / rows - 0.5, 0), height - 1)
+        x = min(max((column + 0.5) * width / columns - 0.5, 0), width - 1)
+        top, left = int(y), int(x)
+        below, right = min(top + 1, height - 1), min(left + 1, width - 1)
+        upper = values[top, left] * (1 - x + left) + values[top, right] * (x - left)
+        lower = values[below, left] * (1 - x + left) + values[below, right] * (x - left)
+        found[row, column] = upper * (1 - y + top) + lower * (y - top)
+    return found
+
+
+def test_nothing_cannot_be_fused() -> None:
+    with pytest.raises(ValueError, match="no maps to fuse"):
+        cam.fuse([])
 
 
 def test_fuse_with_an_empty_map_is_empty() -> None:
@@ -209,7 +242,10 @@ class ScaledLogit:
 def peer() -> ModuleType:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return pytest.importorskip("pytorch_grad_cam", reason="the dev extra is not installed")
+        found: ModuleType = pytest.importorskip(
+            "pytorch_grad_cam", reason="the dev extra is not installed"
+        )
+        return found
 
 
 @dataclass(frozen=True)
@@ -250,11 +286,11 @@ def take(peer: ModuleType, model: nn.Module, layer: str) -> Taken:
 
 def unit(raw: np.ndarray) -> np.ndarray:
     positive = np.maximum(raw, 0)
-    return positive / np.maximum(positive.max(axis=(1, 2), keepdims=True), 1e-30)
+    return np.asarray(positive / np.maximum(positive.max(axis=(1, 2), keepdims=True), 1e-30))
 
 
 @pytest.mark.parametrize("method", PEER_CLASSES)
-def test_maps_equal_pytorch_grad_cam(peer: ModuleType, taken: list[Taken], method: str) -> None:
+def test_maps_equal_pytorch_grad_cam(peer: ModuleType, taken: list[Taken], method: Method) -> None:
     formula = getattr(peer, PEER_CLASSES[method])
     for layer in taken:
         sizes = layer.gradients.abs()

@@ -2,12 +2,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from cam_engine.maps.precision import PrecisionName, choose_precision, multiplies_bfloat16
+from cam_engine.maps.precision import (
+    PrecisionName,
+    choose_precision,
+    multiplies_bfloat16,
+    prepare,
+)
+from tests.networks import small_network
 
+CONVOLUTIONS: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 DENSE = {"depthwise": False, "transformer": False}
 DEPTHWISE = {"depthwise": True, "transformer": False}
@@ -16,11 +24,10 @@ TRANSFORMER = {"depthwise": False, "transformer": True}
 
 @pytest.fixture
 def torch_default() -> Iterator[None]:
-    convolutions = torch.backends.cudnn.conv
-    before = convolutions.fp32_precision
-    convolutions.fp32_precision = "tf32"
+    before = CONVOLUTIONS.fp32_precision
+    CONVOLUTIONS.fp32_precision = "tf32"
     yield
-    convolutions.fp32_precision = before
+    CONVOLUTIONS.fp32_precision = before
 
 
 @pytest.fixture
@@ -69,8 +76,23 @@ def test_an_older_gpu_has_no_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("ampere")
 def test_tf32_switched_off_is_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.backends.cudnn.conv.fp32_precision = "ieee"
+    CONVOLUTIONS.fp32_precision = "ieee"
     assert "TF32" not in chosen(DENSE, GPU)
-    torch.backends.cudnn.conv.fp32_precision = "tf32"
+    CONVOLUTIONS.fp32_precision = "tf32"
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
     assert "TF32" not in chosen(DENSE, GPU)
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("bfloat16", torch.bfloat16), ("float32", None)])
+def test_weights_are_held_in_the_precision_but_for_the_head(
+    name: PrecisionName, dtype: torch.dtype | None
+) -> None:
+    network = small_network()
+    precision = choose_precision(depthwise=False, transformer=False, device=CPU, wanted=name)
+    prepared = prepare(network, precision, CPU, head="head")
+    kinds = {type(one): one.weight.dtype for one in prepared.modules() if hasattr(one, "weight")}
+    assert kinds == {torch.nn.Conv2d: dtype or torch.float32, torch.nn.Linear: torch.float32}
+    assert not any(parameter.requires_grad for parameter in prepared.parameters())
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+    weight = prepared.get_parameter("early.0.weight")
+    assert weight.is_contiguous(memory_format=torch.channels_last)

@@ -37,7 +37,7 @@ def test_the_late_tap_of_densenet_has_the_gradient_of_the_rectified_activation()
     for one, other in zip((*first[0], *first[1]), (*second[0], *second[1]), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
     late = first[1][1]
-    weights = ours.classifier.weight[1] / late[0, 0].numel()
+    weights = ours.get_parameter("classifier.weight")[1] / late[0, 0].numel()
     torch.testing.assert_close(late, weights[None, :, None, None].expand_as(late))
 
 

@@ -152,6 +152,12 @@ def test_no_two_rows_have_the_same_weights() -> None:
         assert {other for (other, _), theirs in shapes.items() if theirs == keys} == {name}
 
 
+def row_of(spelling: str) -> Architecture:
+    found = find_architecture(spelling)
+    assert found is not None
+    return found
+
+
 @pytest.mark.parametrize(
     "name",
     ["densenet121", "resnet18", "efficientnet_b0", "mobilenet_v2", "mobilenet_v3_small"],
@@ -159,7 +165,7 @@ def test_no_two_rows_have_the_same_weights() -> None:
 @every_naming
 def test_signs_hold_on_random_input(name: str, naming: Naming) -> None:
     torch.manual_seed(0)
-    layout = find_architecture(name).variant(naming).layout
+    layout = row_of(name).variant(naming).layout
     network = build(name, naming, num_classes=3)
     kept = outputs(network, [s.tap.module for s in layout.stages], torch.randn(2, 3, 64, 64))
     for stage in layout.stages:
@@ -170,7 +176,7 @@ def test_signs_hold_on_random_input(name: str, naming: Naming) -> None:
 @pytest.mark.parametrize("name", ["densenet121", "resnet18"])
 def test_both_libraries_taps_hold_the_same_values(name: str) -> None:
     """These two have the same keys in both libraries, so one network's weights fit the other."""
-    row = find_architecture(name)
+    row = row_of(name)
     torch.manual_seed(0)
     ours, theirs = build(name, "torchvision", 3), build(name, "timm", 3)
     theirs.load_state_dict(ours.state_dict())
@@ -191,7 +197,8 @@ def test_torchvisions_densenet_relu_follows_its_last_tap() -> None:
     assert kept["features.norm5"].min() < 0
     pooled = kept["features.norm5"].relu().mean(dim=(2, 3))
     with torch.no_grad():
-        torch.testing.assert_close(network.classifier(pooled), kept["classifier"])
+        head = network.get_submodule("classifier")
+        torch.testing.assert_close(head(pooled), kept["classifier"])
 
 
 @pytest.mark.parametrize(
@@ -213,7 +220,7 @@ def test_torchvisions_densenet_relu_follows_its_last_tap() -> None:
     ],
 )
 def test_a_row_is_found_by_any_usual_spelling(spelling: str, name: str) -> None:
-    assert find_architecture(spelling).name == name
+    assert row_of(spelling).name == name
 
 
 @pytest.mark.parametrize("name", ["", "resnet", "resnet51", "tf_efficientnet_b0", "densenet", "."])
@@ -280,6 +287,7 @@ def test_layout_of_a_timm_network_without_a_row(
 ) -> None:
     network = skeleton(name, "timm")
     layout = recorded_layout(network)
+    assert layout is not None
     assert (layout.early, layout.mid, layout.late) == positions
     modules = [stage.tap.module for stage in chosen(layout)]
     kept = outputs(network, modules, torch.zeros(1, 3, 224, 224, device="meta"))
@@ -289,7 +297,9 @@ def test_layout_of_a_timm_network_without_a_row(
 
 def test_layout_knows_the_channels_of_outputs_with_channels_last() -> None:
     network = skeleton("swin_tiny_patch4_window7_224", "timm")
-    stages = chosen(recorded_layout(network))
+    layout = recorded_layout(network)
+    assert layout is not None
+    stages = chosen(layout)
     modules = [stage.tap.module for stage in stages]
     kept = outputs(network, modules, torch.zeros(1, 3, 224, 224, device="meta"))
     shapes = [kept[module].shape for module in modules]

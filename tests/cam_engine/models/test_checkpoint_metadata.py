@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torchvision
-from torch import Tensor
+from torch import Tensor, nn
 
 from cam_engine.errors import (
     CheckpointInvalid,
@@ -28,7 +29,8 @@ CLASSES = ["gametocyte", "ring", "schizont"]
 @cache
 def weights() -> dict[str, Tensor]:
     torch.manual_seed(0)
-    return torchvision.models.resnet18(weights=None, num_classes=3).state_dict()
+    network: nn.Module = torchvision.models.resnet18(weights=None, num_classes=3)
+    return network.state_dict()
 
 
 def save(folder: Path, **recorded: object) -> Path:
@@ -173,7 +175,7 @@ def test_passed_preprocessing_overrules_the_files(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_bad_preprocessing_is_refused(tmp_path: Path, bad: dict[str, object]) -> None:
+def test_bad_preprocessing_is_refused(tmp_path: Path, bad: dict[str, Any]) -> None:
     (name,) = bad
     path = save(tmp_path)
     with pytest.raises(InvalidOption, match=name):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def own(name: str, classes: int = 3, **options: object) -> nn.Module:
     return network.eval()
 
 
-def timms(name: str, classes: int = 3, **options: object) -> nn.Module:
+def timms(name: str, classes: int = 3, **options: Any) -> nn.Module:
     torch.manual_seed(0)
     network: nn.Module = timm.create_model(name, num_classes=classes, **options)
     return network.eval()
@@ -112,7 +113,9 @@ def changed() -> nn.Module:
     """Settings that no state dict holds."""
     network = own("resnet50", replace_stride_with_dilation=[False, False, True])
     network.get_submodule("layer1.0").relu = nn.SiLU()
-    network.get_submodule("bn1").eps = 1e-2
+    norm = network.get_submodule("bn1")
+    assert isinstance(norm, nn.BatchNorm2d)
+    norm.eps = 1e-2
     return settled(network)
 
 
@@ -184,7 +187,7 @@ KINDS = {
 }  # fmt: skip
 
 
-def save(folder: Path, saved: object, name: str = "best.pt", **options: object) -> Path:
+def save(folder: Path, saved: object, name: str = "best.pt", **options: Any) -> Path:
     folder.mkdir(exist_ok=True)
     torch.save(saved, folder / name, **options)
     return folder / name
@@ -224,6 +227,18 @@ def test_what_is_left_aside_is_named(tmp_path: Path) -> None:
     assert "state_dict_ema" in remark
 
 
+def test_averaged_weights_are_taken_when_asked(tmp_path: Path) -> None:
+    averages = settled(own("resnet18"))
+    saved = state(plain(), state_dict_ema=averages.state_dict(), arch="resnet18")
+    path = save(tmp_path, saved)
+    assert difference(load_classifier(path, averaged=True), averages, 64) == 0
+    assert difference(load_classifier(path), plain(), 64) == 0
+    (tmp_path / "best.json").write_text(json.dumps({"weights": "averaged"}))
+    assert difference(load_classifier(path), averages, 64) == 0
+    with pytest.raises(CamError, match="no averaged weights"):
+        load_classifier(save(tmp_path / "other", state(plain())), averaged=True)
+
+
 def test_a_head_of_several_layers_is_refused_with_the_line_to_give(tmp_path: Path) -> None:
     path = save(tmp_path, state(custom_head(), model_name="densenet121"))
     with pytest.raises(WeightsMismatch, match='--head "linear batchnorm relu dropout linear"'):
@@ -260,7 +275,7 @@ def test_a_whole_network_with_a_layer_of_an_unknown_class_is_refused(tmp_path: P
 def test_one_output_is_two_classes(tmp_path: Path, made: str) -> None:
     network = own("resnet18", 1)
     if made == "with a sigmoid":
-        network.fc = nn.Sequential(network.fc, nn.Sigmoid())
+        network.fc = nn.Sequential(network.get_submodule("fc"), nn.Sigmoid())
     saved = {"model": network, "class_names": ["infected"]}
     classifier = load_classifier(save(tmp_path, saved))
     images = torch.randn(2, 3, 64, 64)
@@ -295,6 +310,37 @@ def test_a_fourth_channel_is_opaque(tmp_path: Path) -> None:
         expected = network(torch.cat([colours, torch.ones(2, 1, 64, 64)], 1))
         torch.testing.assert_close(classifier.network(colours), expected, rtol=0, atol=1e-6)
     assert any("alpha" in notice for notice in classifier.notices)
+
+
+def test_look_alikes_are_told_by_their_names_and_warned_of_without(tmp_path: Path) -> None:
+    twin = settled(timms("tf_efficientnet_b0"))
+    named = load_classifier(save(tmp_path, state(twin, model_name="tf_efficientnet_b0")))
+    assert difference(named, twin, 64) < TOLERANCE
+    assert named.notices == ()
+    unnamed = load_classifier(save(tmp_path, state(twin)))
+    assert unnamed.architecture == "efficientnet_b0"
+    (notice,) = unnamed.notices
+    assert "tf_efficientnet_b0" in notice
+
+
+@pytest.mark.parametrize("transforms", [True, False])
+def test_googlenets_input_is_as_a_whole_network_says(tmp_path: Path, transforms: bool) -> None:
+    network = own("googlenet", init_weights=False, transform_input=transforms)
+    whole = load_classifier(save(tmp_path, {"model": network, "arch": "googlenet"}))
+    assert difference(whole, network, 64) == 0
+    assert whole.notices == ()
+    bare = load_classifier(save(tmp_path, state(network, arch="googlenet")))
+    assert (difference(bare, network, 64) == 0) is not transforms
+    (notice,) = bare.notices
+    assert "transform_input" in notice
+
+
+def test_timms_naming_brings_timms_own_input(tmp_path: Path) -> None:
+    path = save(tmp_path, state(timms("efficientnet_b1"), model_name="efficientnet_b1"))
+    seen = load_classifier(path).preprocessing
+    assert seen.input_size == (240, 240)
+    path = save(tmp_path, state(own("efficientnet_b1"), model_name="efficientnet_b1"))
+    assert load_classifier(path).preprocessing.input_size == (224, 224)
 
 
 HUB = {

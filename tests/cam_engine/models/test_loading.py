@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,10 +47,11 @@ def trained(name: str, naming: str = "torchvision", classes: int = 3) -> nn.Modu
 
 
 def fresh(name: str) -> nn.Module:
-    return torchvision.models.get_model(name, weights=None, num_classes=3).eval()
+    network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=3)
+    return network.eval()
 
 
-def save(folder: Path, saved: object, **options: object) -> Path:
+def save(folder: Path, saved: object, **options: Any) -> Path:
     path = folder / "best.pt"
     folder.mkdir(exist_ok=True)
     torch.save(saved, path, **options)
@@ -195,8 +197,8 @@ def test_loads_weights_that_are_views_into_one_storage(tmp_path: Path, zipped: b
 @pytest.mark.parametrize("zipped", [True, False])
 def test_loads_weights_that_two_names_share(tmp_path: Path, zipped: bool) -> None:
     network = copy.deepcopy(trained("resnet18"))
-    first, second = network.layer1[0], network.layer1[1]
-    second.conv1.weight = first.conv1.weight
+    first, second = network.get_submodule("layer1.0.conv1"), network.get_submodule("layer1.1.conv1")
+    second.weight = first.weight
     path = save(tmp_path, entries(network), _use_new_zipfile_serialization=zipped)
     classifier = load_classifier(path)
     assert_same(classifier, network)
@@ -355,7 +357,7 @@ def test_constants_that_a_state_dict_lacks_are_there_after_loading(tmp_path: Pat
 
 def test_timms_preprocessing_is_the_default_of_networks_without_a_row(tmp_path: Path) -> None:
     network = trained("test_resnet", "timm")
-    config = timm.get_pretrained_cfg("test_resnet")
+    config: Any = timm.get_pretrained_cfg("test_resnet")
     classifier = load_classifier(save(tmp_path, entries(network, "test_resnet")))
     assert classifier.preprocessing == Preprocessing(config.input_size[1:], config.mean, config.std)
 

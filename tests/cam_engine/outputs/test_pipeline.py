@@ -81,7 +81,7 @@ def test_passes_are_as_long_as_is_wanted(
 ) -> None:
     """By a clock of the test's own, on which each pass takes 10 s."""
     clock = iter(range(0, 10_000, 10))
-    monkeypatch.setattr(pipeline.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr("cam_engine.outputs.pipeline.time.perf_counter", lambda: float(next(clock)))
     facts = run_facts("cls", explainer, CamOptions(), FigureStyle())
     run(explainer, facts, request(lifecycle, tmp_path, pass_seconds=1.0))
     # Two batches are on their way before the first one has been timed.

@@ -66,7 +66,8 @@ def drawn(
     clahe: bool = True,
 ) -> RgbImage:
     image = picture() if image is None else image
-    enhanced = picture(*image.shape[:2], seed=1) if clahe else None
+    height, width = image.shape[:2]
+    enhanced = picture(height, width, seed=1) if clahe else None
     maps = {one.name: full_size_map(one, output_size(image)) for one in answer.layers}
     return render_panel(image, enhanced, answer, maps, options or CamOptions(), facts)
 
@@ -81,7 +82,7 @@ def cell_of(
 
 
 @pytest.mark.parametrize("count", range(1, 7))
-def test_the_panel_is_at_least_1000_pixels_wide_on_white(count):
+def test_the_panel_is_at_least_1000_pixels_wide_on_white(count: int) -> None:
     layers = tuple(layer(f"layer{i}", f"block{i}", 7) for i in range(count))
     panel = drawn(explanation(layers))
     assert panel.shape[1] >= 1000
@@ -90,16 +91,16 @@ def test_the_panel_is_at_least_1000_pixels_wide_on_white(count):
         assert (edge == WHITE).all()
 
 
-def test_three_layers_and_a_fused_one_stay_within_a_slide():
+def test_three_layers_and_a_fused_one_stay_within_a_slide() -> None:
     assert 1000 <= panel_layout((224, 224), 3, 0).width <= 1400
     assert panel_layout((224, 224), 4, 0).width <= 1450
 
 
-def test_cells_show_what_they_should():
+def test_cells_show_what_they_should() -> None:
     answer, options = explanation(), CamOptions(colormap="viridis", alpha=0.5)
     panel = drawn(answer, options=options)
     size = panel_layout((224, 224), 3, 0).cell[::-1]
-    original = cv2.resize(picture(), size, interpolation=cv2.INTER_CUBIC)
+    original = np.asarray(cv2.resize(picture(), size, interpolation=cv2.INTER_CUBIC), np.uint8)
     enhanced = cv2.resize(picture(seed=1), size, interpolation=cv2.INTER_CUBIC)
     np.testing.assert_array_equal(cell_of(panel, answer, 0, 0), original)
     np.testing.assert_array_equal(cell_of(panel, answer, 1, 0), enhanced)
@@ -116,7 +117,7 @@ def colours(pixels: RgbImage) -> set[tuple[int, ...]]:
     return {tuple(map(int, colour)) for colour in np.unique(pixels.reshape(-1, 3), axis=0)}
 
 
-def test_an_empty_map_says_so_and_shows_no_map_colour():
+def test_an_empty_map_says_so_and_shows_no_map_colour() -> None:
     empty = explanation((*LAYERS[:2], layer("late", "denseblock4", 7, empty=True)))
     panel, full = drawn(empty), drawn(explanation())
     upper, lower = (cell_of(panel, empty, row, 3) for row in (0, 1))
@@ -132,7 +133,7 @@ def test_an_empty_map_says_so_and_shows_no_map_colour():
             np.testing.assert_array_equal(cell_of(panel, empty, row, column), expected)
 
 
-def test_without_clahe_the_lower_left_cell_says_so():
+def test_without_clahe_the_lower_left_cell_says_so() -> None:
     answer = explanation(without_clahe=None)
     panel = drawn(answer, clahe=False)
     cell = cell_of(panel, answer, 1, 0)
@@ -155,7 +156,7 @@ def test_without_clahe_the_lower_left_cell_says_so():
         ((1, 700), (128, 256)),
     ],
 )
-def test_pictures_keep_their_proportions(shape, cell):
+def test_pictures_keep_their_proportions(shape: tuple[int, int], cell: tuple[int, int]) -> None:
     image, answer = picture(*shape), explanation()
     layout = panel_layout(shape, 3, 0)
     assert layout.cell == cell
@@ -177,7 +178,7 @@ LONG = "P. falciparum gametocyte with pigment, " * 4
 @pytest.mark.parametrize(
     "names", [(LONG,) * 4, ("", " ", "\n", "x"), ("кольцо", "حلقة", "輪状体", "a$b_{c}\\frac")]
 )
-def test_no_name_overflows(names):
+def test_no_name_overflows(names: tuple[str, ...]) -> None:
     layers = tuple(
         LayerMap(f"{LONG}{i}", LONG * 2, "gradcam", LAYERS[2].values, 1.0) for i in range(3)
     )
@@ -194,7 +195,7 @@ def test_no_name_overflows(names):
     assert (panel[:95, bar_left - 20 : bar_left] == WHITE).all()
 
 
-def test_right_and_wrong_differ_in_words_and_not_only_in_colour():
+def test_right_and_wrong_differ_in_words_and_not_only_in_colour() -> None:
     right, wrong = (
         drawn(explanation()),
         drawn(explanation(), facts=FigureFacts("a", "b", "schizont")),
@@ -210,7 +211,7 @@ def test_right_and_wrong_differ_in_words_and_not_only_in_colour():
     assert verdict(explanation(), FigureFacts("a", "b")) is None
 
 
-def test_another_class_explained_and_a_change_by_clahe_are_said():
+def test_another_class_explained_and_a_change_by_clahe_are_said() -> None:
     assert notices(explanation(), FACTS) == ()
     both = explanation(target=3, without_clahe=0)
     assert notices(both, FACTS) == (
@@ -220,13 +221,13 @@ def test_another_class_explained_and_a_change_by_clahe_are_said():
     assert drawn(both).shape[0] > drawn(explanation()).shape[0]
 
 
-def test_long_names_are_said_in_full_below_the_header():
+def test_long_names_are_said_in_full_below_the_header() -> None:
     facts = FigureFacts("a", "b", "ring stage of Plasmodium vivax, early")
     (notice,) = notices(explanation(), facts)
     assert notice == "Predicted: ring; true class: ring stage of Plasmodium vivax, early"
 
 
-def test_headings_name_stage_module_and_the_real_grid():
+def test_headings_name_stage_module_and_the_real_grid() -> None:
     assert column_heading(LAYERS[0]) == ("early", "denseblock2", "28\u00d728")
     named = LayerMap("layer1", "layer1", "gradcam", np.ones((7, 9), np.float32), 1.0)
     assert column_heading(named) == ("layer1", "", "9\u00d77")
@@ -234,7 +235,7 @@ def test_headings_name_stage_module_and_the_real_grid():
     assert column_heading(fused) == ("fused", "LayerCAM", "28\u00d728")
 
 
-def test_the_source_names_method_model_and_image():
+def test_the_source_names_method_model_and_image() -> None:
     assert source_line(explanation(), FACTS) == (
         "Grad-CAM++  \u00b7  cls_densenet121_focal  \u00b7  PA171804_129"
     )
@@ -244,18 +245,18 @@ def test_the_source_names_method_model_and_image():
     ("probability", "text"),
     [(0.614, "0.61"), (1.0, "1.00"), (0.999, ">0.99"), (0.0, "0.00"), (0.001, "<0.01")],
 )
-def test_no_probability_is_rounded_to_a_certainty(probability, text):
+def test_no_probability_is_rounded_to_a_certainty(probability: float, text: str) -> None:
     assert probability_text(probability) == text
 
 
-def test_equal_inputs_give_equal_pixels_in_any_order():
+def test_equal_inputs_give_equal_pixels_in_any_order() -> None:
     first = drawn(explanation())
     text_tile.cache_clear()
     drawn(explanation(target=2), facts=FigureFacts("other", "other"))
     np.testing.assert_array_equal(drawn(explanation()), first)
 
 
-def test_a_finer_composition_is_the_same_figure():
+def test_a_finer_composition_is_the_same_figure() -> None:
     answer = explanation((*LAYERS[:2], layer("late", "denseblock4", 7, empty=True)), target=2)
     maps = {one.name: full_size_map(one, (224, 224)) for one in answer.layers}
     inputs = picture(), picture(seed=1), answer, maps, CamOptions(), FACTS

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -14,13 +15,14 @@ from cam_engine.options import CamOptions
 from cam_engine.pictures.paper import save_paper_figure
 from cam_engine.pictures.rendering import full_size_map
 from cam_engine.pictures.wording import FigureFacts
-from cam_engine.results import ClassScore, Explanation, LayerMap
+from cam_engine.results import ClassScore, Explanation, FloatMap, LayerMap, RgbImage
 
+Inputs = tuple[RgbImage, RgbImage, Explanation, dict[str, FloatMap], CamOptions, FigureFacts]
 TEXT = {"Recipe": '{"class": "кольцо"}', "Software": "gradcam 1"}
 
 
 @pytest.fixture(scope="module")
-def inputs():
+def inputs() -> Inputs:
     values = np.random.default_rng(0).random((7, 7), dtype=np.float32)
     layers = (
         LayerMap("early", "layer2", "gradcam++", values, 1.0),
@@ -34,13 +36,13 @@ def inputs():
     return image, image, answer, maps, CamOptions(), facts
 
 
-def pdf(inputs) -> bytes:
+def pdf(inputs: Inputs) -> bytes:
     buffer = io.BytesIO()
     save_paper_figure(buffer, *inputs, format="pdf", dpi=100, text=TEXT)
     return buffer.getvalue()
 
 
-def test_a_pdf_embeds_its_fonts_as_truetype(inputs):
+def test_a_pdf_embeds_its_fonts_as_truetype(inputs: Inputs) -> None:
     data = pdf(inputs)
     assert data.startswith(b"%PDF")
     assert data.rstrip().endswith(b"%%EOF")
@@ -48,7 +50,7 @@ def test_a_pdf_embeds_its_fonts_as_truetype(inputs):
     assert b"/Type3" not in data
 
 
-def test_a_pdf_is_seven_inches_wide_and_says_how_it_was_made(inputs):
+def test_a_pdf_is_seven_inches_wide_and_says_how_it_was_made(inputs: Inputs) -> None:
     data = pdf(inputs)
     assert b"/MediaBox [ 0 0 504 " in data
     assert "кольцо".encode("utf-16-be") in data
@@ -63,7 +65,7 @@ def information(data: bytes, name: str) -> str:
     return text.decode("utf-16" if text.startswith(b"\xfe\xff") else "latin-1")
 
 
-def test_a_pdf_has_a_title_and_a_subject_for_people(inputs):
+def test_a_pdf_has_a_title_and_a_subject_for_people(inputs: Inputs) -> None:
     data = pdf(inputs)
     assert information(data, "Title") == "image: predicted кольцо $x_1$, probability 0.70"
     subject = "Class activation maps of кольцо $x_1$ by cls_resnet50_ce: early, late"
@@ -72,24 +74,24 @@ def test_a_pdf_has_a_title_and_a_subject_for_people(inputs):
     assert information(data, "Creator") == "gradcam 1"
 
 
-def test_equal_inputs_give_equal_files(inputs):
+def test_equal_inputs_give_equal_files(inputs: Inputs) -> None:
     assert pdf(inputs) == pdf(inputs)
 
 
-def test_matplotlibs_settings_are_left_as_they_were(inputs):
+def test_matplotlibs_settings_are_left_as_they_were(inputs: Inputs) -> None:
     before = dict(mpl.rcParams)
     pdf(inputs)
     assert dict(mpl.rcParams) == before
 
 
-def test_worker_threads_may_draw_at_the_same_time(inputs):
+def test_worker_threads_may_draw_at_the_same_time(inputs: Inputs) -> None:
     expected = pdf(inputs)
     with ThreadPoolExecutor(2) as pool:
         assert all(data == expected for data in pool.map(lambda _: pdf(inputs), range(3)))
 
 
 @pytest.mark.parametrize("dpi", [150, 300])
-def test_a_png_states_its_resolution_and_has_it(inputs, tmp_path, dpi):
+def test_a_png_states_its_resolution_and_has_it(inputs: Inputs, tmp_path: Path, dpi: int) -> None:
     path = tmp_path / "figure.png"
     save_paper_figure(path, *inputs, format="png", dpi=dpi, text=TEXT)
     assert is_whole_png(path)

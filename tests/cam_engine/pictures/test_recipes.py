@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from cam_engine.options import CamOptions, DecodingOptions, FigureStyle
-from cam_engine.pictures.recipes import RunFacts, run_facts_from_json, to_json
+from cam_engine.pictures.recipes import (
+    RunFacts,
+    border_energy,
+    run_facts_from_json,
+    to_json,
+)
 
 FACTS = RunFacts(
     model="cls_größe",
@@ -49,3 +55,13 @@ def test_facts_of_earlier_versions_name_no_decoding() -> None:
 def test_what_is_none_is_refused(text: str) -> None:
     with pytest.raises((KeyError, TypeError, ValueError)):
         run_facts_from_json(text)
+
+
+def test_border_energy_by_hand() -> None:
+    flat = np.ones((10, 20), np.float32)
+    assert border_energy(flat) == pytest.approx(1 - 8 * 16 / 200)
+    inside = np.zeros((10, 20), np.float32)
+    inside[4, 9] = 1
+    assert border_energy(inside) == 0.0
+    assert border_energy(np.zeros((4, 4), np.float32)) is None
+    assert border_energy(np.ones((1, 1), np.float32)) == 1.0

@@ -86,7 +86,7 @@ def has_colour(pixels: RgbImage, colour: Colour) -> bool:
     return bool((pixels == np.array(colour, np.uint8)).all(-1).any())
 
 
-def test_the_search_for_text_finds_it_and_nothing_else():
+def test_the_search_for_text_finds_it_and_nothing_else() -> None:
     line = np.pad(text_tile("ring", Style(20)), ((9, 9), (9, 9), (0, 0)), constant_values=255)
     assert shows(line, "ring", Style(20))
     assert not shows(line, "rins", Style(20))
@@ -96,7 +96,7 @@ def test_the_search_for_text_finds_it_and_nothing_else():
 @pytest.mark.parametrize(
     ("count", "columns"), [(1, 1), (2, 2), (3, 2), (8, 2), (9, 3), (10, 3), (24, 3)]
 )
-def test_every_item_has_its_tile_in_order_row_by_row(count, columns):
+def test_every_item_has_its_tile_in_order_row_by_row(count: int, columns: int) -> None:
     items = [item(seed) for seed in range(count)]
     layout, sheet = sheet_layout(items), drawn(*items)
     assert sheet.shape == (layout.height, layout.width, 3)
@@ -117,19 +117,21 @@ def test_every_item_has_its_tile_in_order_row_by_row(count, columns):
 
 
 @pytest.mark.parametrize("options", [CamOptions(), CamOptions(colormap="viridis", alpha=0.4)])
-def test_the_second_picture_is_the_overlay_of_the_first(options):
+def test_the_second_picture_is_the_overlay_of_the_first(options: CamOptions) -> None:
     items = [item(1), item(2)]
     layout, sheet = sheet_layout(items), drawn(*items, options=options)
     for tile, one in zip(layout.tiles, items, strict=True):
         size = tile.overlay.width, tile.overlay.height
-        original = cv2.resize(one.original, size, interpolation=cv2.INTER_CUBIC)
+        original = np.asarray(
+            cv2.resize(one.original, size, interpolation=cv2.INTER_CUBIC), np.uint8
+        )
         values = cv2.resize(one.values, size, interpolation=cv2.INTER_CUBIC).clip(0, 1)
         expected = overlay(original, values, options)
         np.testing.assert_array_equal(cut(sheet, tile.overlay), expected)
         assert np.abs(expected.astype(int) - original).max() > 50
 
 
-def test_a_map_may_be_of_another_size_than_its_image():
+def test_a_map_may_be_of_another_size_than_its_image() -> None:
     one = item(3)
     larger = replace(one, values=full_size_map(one.explanation.layer("late"), (600, 600)))
     tile = sheet_layout([one]).tiles[0]
@@ -138,7 +140,7 @@ def test_a_map_may_be_of_another_size_than_its_image():
 
 
 @pytest.mark.parametrize("shape", [(60, 900), (900, 60), (1, 700), (1500, 1000), (3, 3)])
-def test_pictures_keep_their_proportions_and_are_centred(shape):
+def test_pictures_keep_their_proportions_and_are_centred(shape: tuple[int, int]) -> None:
     items = [item(4, picture(4, *shape)), item(5)]
     tile, sheet = sheet_layout(items).tiles[0], drawn(*items)
     side = tile.original.width
@@ -153,7 +155,7 @@ def test_pictures_keep_their_proportions_and_are_centred(shape):
         assert shown[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].mean() > 0.95
 
 
-def test_an_empty_map_says_so_and_shows_no_colour():
+def test_an_empty_map_says_so_and_shows_no_colour() -> None:
     items = [item(6), item(7, empty=True)]
     layout, sheet = sheet_layout(items), drawn(*items)
     empty = cut(sheet, layout.tiles[1].overlay)
@@ -168,7 +170,7 @@ def test_an_empty_map_says_so_and_shows_no_colour():
     np.testing.assert_array_equal(cut(sheet, original), cut(full, original))
 
 
-def test_a_tile_says_what_is_predicted_and_whether_it_is_right():
+def test_a_tile_says_what_is_predicted_and_whether_it_is_right() -> None:
     items = [item(true_class="ring"), item(true_class="schizont"), item(true_class=None)]
     layout, sheet = sheet_layout(items), drawn(*items)
     right, wrong, unknown = (tile_of(sheet, layout, number) for number in range(3))
@@ -186,12 +188,12 @@ def test_a_tile_says_what_is_predicted_and_whether_it_is_right():
     assert not has_colour(unknown, RED)
 
 
-def test_where_no_true_class_is_known_no_room_is_left_for_verdicts():
+def test_where_no_true_class_is_known_no_room_is_left_for_verdicts() -> None:
     known, unknown = sheet_layout([item()]), sheet_layout([item(true_class=None)])
     assert known.height - unknown.height == 34
 
 
-def test_the_header_says_which_map_it_is_and_its_colours_mean():
+def test_the_header_says_which_map_it_is_and_its_colours_mean() -> None:
     sheet = drawn(item(), options=CamOptions(colormap="viridis"))
     header = sheet[:105]
     assert shows(header, "experiment_species", Style(30, bold=True))
@@ -204,7 +206,7 @@ def test_the_header_says_which_map_it_is_and_its_colours_mean():
     np.testing.assert_array_equal(sheet[24:38, end - 240 : end], bar)
 
 
-def test_the_fused_map_is_named_by_the_method_really_used():
+def test_the_fused_map_is_named_by_the_method_really_used() -> None:
     one = item()
     fused = LayerMap("fused", "a x b x c", "layercam", layer_map(0).values, 1.0)
     answer = replace(one.explanation, layers=(*one.explanation.layers, fused))
@@ -215,7 +217,7 @@ def test_the_fused_map_is_named_by_the_method_really_used():
     assert not shows(sheet[:105], "Grad-CAM++", Style(16, colour=GREY))
 
 
-def test_a_class_changed_by_clahe_is_said_in_its_tile_only():
+def test_a_class_changed_by_clahe_is_said_in_its_tile_only() -> None:
     calm = [item(seed) for seed in range(4)]
     items = [item(0, without_clahe=3), *calm[1:]]
     layout, sheet = sheet_layout(items), drawn(*items)
@@ -231,7 +233,7 @@ def test_a_class_changed_by_clahe_is_said_in_its_tile_only():
     assert not has_colour(drawn(*calm), CAUTION)
 
 
-def test_a_map_of_another_class_than_the_predicted_one_is_said():
+def test_a_map_of_another_class_than_the_predicted_one_is_said() -> None:
     items = [item(), item(target=3)]
     layout, sheet = sheet_layout(items), drawn(*items)
     notice = "\u26a0 The maps explain trophozoite 0.15, not the predicted class"
@@ -243,7 +245,7 @@ def test_a_map_of_another_class_than_the_predicted_one_is_said():
     assert not has_colour(tile_of(sheet, layout, 0), CAUTION)
 
 
-def test_names_too_long_for_the_tile_are_said_in_full_below_it():
+def test_names_too_long_for_the_tile_are_said_in_full_below_it() -> None:
     name = "gametocyte of Plasmodium vivax, mature"
     names = ("gametocyte", name, "schizont", "trophozoite")
     items = [item(names=names, true_class=name), item(true_class="a" + name)]
@@ -261,7 +263,7 @@ def test_names_too_long_for_the_tile_are_said_in_full_below_it():
 @pytest.mark.parametrize(
     "names", [(LONG,) * 4, ("", " ", "\n", "x"), ("кольцо", "حلقة", "輪状体", "a$b_{c}\\frac")]
 )
-def test_no_name_overflows(names, count):
+def test_no_name_overflows(names: tuple[str, ...], count: int) -> None:
     items = [
         item(seed, names=names, true_class=names[3] + "x", target=2, without_clahe=3, title=LONG)
         for seed in range(count)
@@ -278,14 +280,14 @@ def test_no_name_overflows(names, count):
     assert (sheet[:105, -20:] == 255).all()
 
 
-def test_a_sheet_needs_an_item_and_its_layer():
+def test_a_sheet_needs_an_item_and_its_layer() -> None:
     with pytest.raises(ValueError, match="at least one item"):
         drawn()
     with pytest.raises(KeyError, match="early"):
         render_sheet([item()], "early", CamOptions(), "m", "h")
 
 
-def test_equal_inputs_give_equal_pixels():
+def test_equal_inputs_give_equal_pixels() -> None:
     first = drawn(item(1), item(2))
     text_tile.cache_clear()
     drawn(item(3, names=NAMES[::-1]), heading="other")

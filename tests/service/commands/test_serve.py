@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from processes.eventually import eventually_answers
+from processes.serving import Server
 from tests.service.asking import assert_problem, facts, post_image, sound
 from tests.service.raw_http import connected, has_answered, read_answer, upload_head
-from tests.serving import Server
 
 pytestmark = pytest.mark.system
 
@@ -98,13 +98,7 @@ def factory(root: Path, scratch: Path) -> Iterator[int]:
             stdout=log,
         )
     try:
-        until = time.monotonic() + 60
-        while time.monotonic() < until and process.poll() is None:
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/healthz")
-                break
-            except httpx.TransportError:
-                time.sleep(0.1)
+        eventually_answers(f"http://127.0.0.1:{port}/healthz", process)
         yield port
     finally:
         process.terminate()

@@ -12,8 +12,8 @@ import pytest
 
 from cam_engine.commands import exit_status
 from cam_engine.errors import InvalidOption
+from processes.redis_server import free_port
 from service.commands.up import Child, _held
-from tests.redis_server import free_port
 
 
 def up(data: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:

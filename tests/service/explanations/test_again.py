@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -103,7 +104,7 @@ def test_a_tag_of_another_representation_does_not_match(http: httpx.Client, cell
 def test_the_digest_is_of_bytes_model_and_options(
     http: httpx.Client, cell: Path, lifecycle: Path
 ) -> None:
-    def place(image: Path, **fields: str) -> str:
+    def place(image: Path, **fields: Any) -> str:
         return str(sound(post_image(http, image, **fields)).headers["content-location"])
 
     other = lifecycle / "crops_gt_crops/crops/test/schizont/cell_002.jpg"
@@ -128,7 +129,7 @@ def test_what_was_put_out_of_memory_is_gone_and_comes_back_by_a_post(
     odd: httpx.Client, odd_root: OddRoot, cell: Path
 ) -> None:
     def post(number: int) -> str:
-        fields = {"model": odd_root.best, "alpha": number / 100}
+        fields: dict[str, Any] = {"model": odd_root.best, "alpha": number / 100}
         return str(sound(post_image(odd, cell, **fields)).headers["content-location"])
 
     places = [post(number) for number in range(12)]
@@ -142,7 +143,7 @@ def test_an_answer_asked_for_again_outlives_those_that_are_not(
     odd: httpx.Client, odd_root: OddRoot, cell: Path
 ) -> None:
     def post(number: int) -> str:
-        fields = {"model": odd_root.best, "alpha": number / 100}
+        fields: dict[str, Any] = {"model": odd_root.best, "alpha": number / 100}
         return str(sound(post_image(odd, cell, **fields)).headers["content-location"])
 
     wanted, other = post(50), post(51)

@@ -15,6 +15,7 @@ import pytest
 from cam_engine.errors import ClassNotFound
 from cam_engine.maps.explainer import NetworkInput
 from cam_engine.options import CamOptions
+from processes.eventually import eventually
 from service.explanations.batching import Batcher, Computed, batch_size
 from service.models.model_cache import LoadedModel
 from service.watching.metrics import Metrics
@@ -99,8 +100,7 @@ def test_what_comes_during_a_pass_shares_the_next_ones_up_to_the_batch_size() ->
         first = ask(batcher, model(network), target=0)
         await begun(network)
         rest = [ask(batcher, model(network), target=number) for number in range(1, 7)]
-        await asyncio.sleep(0.01)
-        assert depth(metrics) == 6
+        await asyncio.to_thread(eventually, "six wait", lambda: depth(metrics) == 6)
         network.gate.set()
         answers = await asyncio.gather(first, *rest)
         assert network.passes == [[0], [1, 2, 3, 4], [5, 6]]

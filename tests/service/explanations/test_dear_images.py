@@ -19,6 +19,7 @@ from tests.service.asking import (
     EXPLANATIONS,
     LIFECYCLE,
     RING,
+    as_client,
     assert_problem,
     post_image,
     sound,
@@ -44,7 +45,7 @@ def asked(
     (root / LIFECYCLE / DEAR).write_bytes(dear)
     settings = Settings(data=root, auth="off", decoding_seconds=0.5, decoding_processes=2)
     with TestClient(create_app(settings), base_url="http://localhost") as client:
-        yield client
+        yield as_client(client)
 
 
 def test_an_upload(asked: httpx.Client, dear: bytes) -> None:
@@ -78,7 +79,7 @@ def test_decoding_ends_with_the_service(sample_run: Path) -> None:
     before = decoders()
     app = create_app(Settings(data=sample_run, auth="off", decoding_processes=3))
     with TestClient(app, base_url="http://localhost") as one:
-        sound(post_image(one, sample_run / LIFECYCLE / RING, model=CB))
+        sound(post_image(as_client(one), sample_run / LIFECYCLE / RING, model=CB))
         assert len(decoders() - before) == 3
     assert decoders() <= before
 

@@ -27,7 +27,18 @@ from service.app import create_app
 from service.explanations.answers import Answer, AnswerCache
 from service.explanations.large_images import LargeImage
 from service.settings import Settings
-from tests.service.asking import CB, FOCAL, JSON, ZIP, array, facts, pixels, post_image, sound
+from tests.service.asking import (
+    CB,
+    FOCAL,
+    JSON,
+    ZIP,
+    array,
+    as_client,
+    facts,
+    pixels,
+    post_image,
+    sound,
+)
 
 _SIZE = (2600, 1300)
 NPY = {"Accept": "application/x-npy"}
@@ -50,7 +61,7 @@ def asked(sample_run: Path) -> Iterator[httpx.Client]:
     """A client of a service in this process."""
     app = create_app(Settings(data=sample_run, auth="off"))
     with TestClient(app, base_url="http://localhost") as client:
-        yield client
+        yield as_client(client)
 
 
 @pytest.fixture
@@ -122,9 +133,11 @@ def test_it_is_forgotten_with_the_last_answer(sample_run: Path, decoded: list[in
     """The cache is bounded by bytes; what no answer holds any more is decoded again."""
     images = [_noise(1500 + step, 1000) for step in range(4)]
     settings = Settings(data=sample_run, auth="off", answers_bytes=5_000_000)
-    with TestClient(create_app(settings), base_url="http://localhost") as client:
+    with TestClient(create_app(settings), base_url="http://localhost") as one:
+        client = as_client(one)
         places = [
-            sound(post_image(client, one, model=CB)).headers["content-location"] for one in images
+            sound(post_image(client, image, model=CB)).headers["content-location"]
+            for image in images
         ]
         assert client.get(places[-1]).status_code == 200
         assert client.get(places[0]).status_code == 404
@@ -171,7 +184,9 @@ def test_native_maps_are_those_that_pictures_are_drawn_from(
         for name, value in other.items():  # computed anew, and not to the last bit
             assert native[name] == (pytest.approx(value) if isinstance(value, float) else value)
         values = np.frombuffer(base64.b64decode(native["values"]), "<f4").reshape(native["grid"])
-        layer = LayerMap(native["name"], "", "", values.astype(np.float32), native["maximum"])
+        layer = LayerMap(
+            native["name"], "", "gradcam", values.astype(np.float32), native["maximum"]
+        )
         drawn = array(post_image(asked, cell, model=CB, view="array", layer=native["name"]))
         size = (answer["picture_size"][0], answer["picture_size"][1])
         np.testing.assert_allclose(full_size_map(layer, size), drawn, atol=1e-5)

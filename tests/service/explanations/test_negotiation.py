@@ -8,6 +8,7 @@ import io
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -159,7 +160,7 @@ def test_a_listing_says_the_same_of_a_model_as_its_answers_do(http: httpx.Client
 def test_pictures_asked_for_come_as_base64_and_are_those_of_the_views(
     http: httpx.Client, cell: Path
 ) -> None:
-    options = {"model": CB, "layer": "late", "bits": 8}
+    options: dict[str, Any] = {"model": CB, "layer": "late", "bits": 8}
     wanted = ("overlay", "heatmap", "map", "panel")
     body = facts(post_image(http, cell, headers=JSON, pictures=",".join(wanted), **options))
     assert set(body["pictures"]) == set(wanted)

@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 from cam_engine.images.png import read_png_text
+from processes.serving import running
 from service.commands.arguments import main as gradcam
 from tests.service.asking import CB, JSON, LIFECYCLE, facts, pixels, post_image, sound
-from tests.serving import running
 
 BENEATH = "Transparency: the colours beneath it were read"
 

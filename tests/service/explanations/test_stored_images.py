@@ -165,5 +165,6 @@ def test_an_unknown_field_is_refused_by_name(http: httpx.Client) -> None:
 def test_an_unknown_field_of_an_upload_is_refused_by_name(
     http: httpx.Client, cell: Path, name: str
 ) -> None:
-    problem = assert_problem(post_image(http, cell, **{name: "1"}), "invalid-request")
+    unknown: dict[str, Any] = {name: "1"}
+    problem = assert_problem(post_image(http, cell, **unknown), "invalid-request")
     assert [one["field"] for one in problem["errors"]] == [name]

@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from processes.serving import running
 from service.explanations.view_tokens import ViewScope, ViewTokens
 from service.http.problems import ServiceError
 from tests.service.asking import documented_body
-from tests.serving import running
 
 KEY = "key-of-the-portal"
 OTHER_KEY = "key-of-another"

@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.jobs import Stack, stack
+from processes.jobs import Stack, stack
+from processes.serving import Server
 from tests.service.asking import (
     CB,
     LIFECYCLE,
@@ -19,7 +20,6 @@ from tests.service.asking import (
 )
 from tests.service.conftest import ORIGIN
 from tests.service.raw_http import connected
-from tests.serving import Server
 
 # Of each request alone, or of how a body is sent.
 _OWN = {"date", "server-timing", "transfer-encoding", "x-request-id"}

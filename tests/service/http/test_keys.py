@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from typing import Any
 
 import pytest
 from starlette.requests import Request
 
 from cam_engine.errors import InvalidOption
+from processes.redis_server import free_port
 from service.http.problems import ServiceError
 from service.http.security import OPEN, ApiKeys, RateLimit, is_loopback, new_key
-from tests.redis_server import free_port
 
 
 def request(server: tuple[str, int | None] | None = ("127.0.0.1", 8000), **headers: str) -> Request:
@@ -65,7 +66,7 @@ def test_every_key_has_a_label_of_its_own() -> None:
         ({"x_api_key": "wrong", "authorization": "Bearer one"}, "api-key-invalid"),
     ],
 )
-def test_others_are_refused(headers: dict[str, str], code: str) -> None:
+def test_others_are_refused(headers: dict[str, Any], code: str) -> None:
     with pytest.raises(ServiceError) as refused:
         ApiKeys(["one", "two"], off=True).caller(request(**headers))
     assert refused.value.code == code

@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 from starlette.datastructures import Headers
 
+from processes.serving import Server, running
 from service.http.origins import TrustedPages
 from service.settings import Settings
 from tests.service.asking import (
@@ -23,7 +24,6 @@ from tests.service.asking import (
     sound,
 )
 from tests.service.conftest import ORIGIN, PLAIN_KEY
-from tests.serving import Server, running
 
 FOREIGN = "https://evil.example"
 NAMED = TrustedPages({"cam.lab.example"}, {ORIGIN}, any_host=False)

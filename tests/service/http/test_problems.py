@@ -17,7 +17,14 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from cam_engine.errors import CamError, OutOfMemory, OutputNotWritable
+from cam_engine.errors import (
+    CamError,
+    CheckpointNotFound,
+    ImageNotFound,
+    OutOfMemory,
+    OutputNotWritable,
+)
+from processes.serving import Server
 from service.app import create_app
 from service.http.problems import PROBLEMS, ServiceError, of_cam_error
 from service.settings import Settings
@@ -32,7 +39,6 @@ from tests.service.asking import (
 from tests.service.conftest import BURNT_KEY
 from tests.service.odd_root import CROPS, OddRoot
 from tests.service.raw_http import connected, has_answered, read_answer, upload_body, upload_head
-from tests.serving import Server
 
 MULTIPART = {"Content-Type": "multipart/form-data; boundary=b"}
 JSON_BODY = {"Content-Type": "application/json"}
@@ -317,3 +323,23 @@ def test_the_time_that_a_body_took_counts_towards_the_deadline(
     with TestClient(app, "http://localhost") as client:
         late = post_image(client, cell)  # type: ignore[arg-type]
     assert_problem(late, "deadline-exceeded")
+
+
+ROOT = "/data/results"
+
+
+def test_an_error_of_the_library_keeps_its_code_and_loses_where_the_root_is() -> None:
+    told = of_cam_error(ImageNotFound("no image at /data/results/a/b.jpg in /data/results"), ROOT)
+    assert (told.code, told.detail) == ("image-not-found", "no image at a/b.jpg in the data root")
+    assert told.headers == {}
+    assert of_cam_error(CheckpointNotFound("none"), ROOT).code == "model-not-found"
+    busy = of_cam_error(OutOfMemory("cuda has too little memory"), ROOT)
+    assert (busy.type.status, busy.headers) == (503, {"Retry-After": "5"})
+
+
+def test_an_error_without_a_row_says_nothing() -> None:
+    class Unheard(CamError):
+        code = "unheard-of"
+
+    told = of_cam_error(Unheard("a secret of the inside"), ROOT)
+    assert (told.code, told.detail) == ("internal-error", "an unexpected error")

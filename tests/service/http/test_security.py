@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from processes.serving import Server
 from service.http.problems import ServiceError
 from service.http.security import RateLimit
 from tests.service.asking import (
@@ -25,7 +26,6 @@ from tests.service.asking import (
     sound,
 )
 from tests.service.conftest import BURNT_KEY, ORIGIN, PLAIN_KEY, REQUESTS_A_MINUTE
-from tests.serving import Server
 
 WITH_KEY = {"X-API-Key": PLAIN_KEY}
 SECURITY_HEADERS = {

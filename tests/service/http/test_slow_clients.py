@@ -13,6 +13,8 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp
 
+from processes.eventually import eventually
+from processes.serving import Server
 from service.app import create_app
 from service.http import bodies as uploads
 from service.http.admission import Arrivals
@@ -20,9 +22,8 @@ from service.http.problems import ServiceError
 from service.http.protocol import PatientProtocol
 from service.settings import Settings
 from service.watching.metrics import Metrics
-from tests.service.asking import post_image, sound, until
+from tests.service.asking import post_image, sound
 from tests.service.raw_http import connected, read_answer, upload_body, upload_head
-from tests.serving import Server
 
 _HALF = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 _POST = (
@@ -186,7 +187,7 @@ def test_an_upload_is_refused_while_too_much_comes(
     monkeypatch.setattr(app.state.components, "arrivals", arrivals)  # type: ignore[attr-defined]
     with connected(calm) as slow, connected(calm) as other:
         slow.sendall(upload_head(9000) + upload_body(b"x" * 3000)[:-100])
-        until(lambda: arrivals._bytes > 2000)
+        eventually("the body has begun", lambda: arrivals._bytes > 2000)
         other.sendall(upload_head(len(body := upload_body(b"x" * 3000))) + body)
         answer = read_answer(other)
     assert answer.status == 503

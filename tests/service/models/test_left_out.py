@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
+from processes.serving import running
 from service.models.catalog import Catalog
 from tests.privileges import without_privileges
 from tests.service.asking import EXPLANATIONS, JSON, facts
 from tests.service.odd_root import CROPS, OddRoot
-from tests.serving import running
 
 EXPERIMENT = "experiment_spelled"
 ADDRESS = f"/v1/experiments/{EXPERIMENT}"

@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 
 from cam_engine.errors import CheckpointInvalid
+from processes.eventually import eventually
 from service.http.problems import ServiceError
 from service.models.catalog import FileStamp, ModelEntry, stamp_of
 from service.models.model_cache import LoadedModel, ModelCache, fresh_stamp
@@ -29,13 +30,15 @@ class Disk:
     """Stands for reading model files: counts them, and can be held back or damaged."""
 
     loads: list[str] = field(default_factory=list)
+    reading: set[str] = field(default_factory=set)
     held: dict[str, threading.Event] = field(default_factory=dict)
     damaged: set[str] = field(default_factory=set)
 
     def __call__(self, one: ModelEntry, stamp: FileStamp) -> LoadedModel:
         self.loads.append(one.id)
-        if one.id in self.held:
-            assert self.held[one.id].wait(10)
+        held = self.held.get(one.id)
+        self.reading.add(one.id)
+        assert held is None or held.wait(10)
         if one.id in self.damaged:
             raise CheckpointInvalid(f"{one.id} is damaged")
         return cast("LoadedModel", SimpleNamespace(id=one.id, stamp=stamp, bytes_used=10))
@@ -49,6 +52,11 @@ def run(test: Test, most_models: int = 2, most_bytes: int = 1000) -> None:
     with ThreadPoolExecutor(2) as pool:
         cache = ModelCache(disk, pool, metrics, most_models=most_models, most_bytes=most_bytes)
         asyncio.run(test(cache, disk, metrics))
+
+
+async def begun(disk: Disk, id_: str) -> None:
+    """Until the model is being read."""
+    await asyncio.to_thread(eventually, f"{id_} is being read", lambda: id_ in disk.reading)
 
 
 async def get(cache: ModelCache, id_: str, version: int = 0) -> LoadedModel:
@@ -73,7 +81,7 @@ def test_a_model_in_memory_is_had_while_another_is_being_loaded() -> None:
         await get(cache, "a")
         disk.held["slow"] = threading.Event()
         slow = asyncio.ensure_future(get(cache, "slow"))
-        await asyncio.sleep(0.01)
+        await begun(disk, "slow")
         async with asyncio.timeout(2):
             await get(cache, "a")
             await get(cache, "b")
@@ -138,7 +146,7 @@ def test_a_loading_goes_on_when_who_asked_goes_away() -> None:
     async def test(cache: ModelCache, disk: Disk, _metrics: Metrics) -> None:
         disk.held["a"] = threading.Event()
         asked = asyncio.ensure_future(get(cache, "a"))
-        await asyncio.sleep(0.01)
+        await begun(disk, "a")
         asked.cancel()
         await asyncio.gather(asked, return_exceptions=True)
         disk.held["a"].set()
@@ -152,7 +160,7 @@ def test_an_old_file_that_finishes_late_does_not_push_out_the_new_one() -> None:
     async def test(cache: ModelCache, disk: Disk, _metrics: Metrics) -> None:
         disk.held["a"] = threading.Event()
         old = asyncio.ensure_future(get(cache, "a", 1))
-        await asyncio.sleep(0.05)
+        await begun(disk, "a")
         gate = disk.held.pop("a")
         new = await get(cache, "a", 2)
         gate.set()

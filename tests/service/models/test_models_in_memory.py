@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from processes.serving import Server, running
 from tests.service.asking import (
     CB,
     FOCAL,
@@ -26,7 +27,6 @@ from tests.service.asking import (
     together,
 )
 from tests.service.odd_root import rewrite
-from tests.serving import Server, running
 
 pytestmark = pytest.mark.system
 

@@ -32,8 +32,8 @@ def test_it_has_the_rows_of_all_methods_in_their_order() -> None:
 
 
 def test_a_row_that_is_added_is_in_it() -> None:
-    added = {**METHOD_FACTS, "newcam": MethodFacts("New-CAM", 'says "new"</script>', "")}
-    script = facts_script(added.items())
+    newer = MethodFacts("New-CAM", 'says "new"</script>', "")
+    script = facts_script([*METHOD_FACTS.items(), ("newcam", newer)])
     [*_, last] = constants(script)["METHODS"]
     assert last == {"name": "newcam", "label": "New-CAM", "sentence": 'says "new"</script>'}
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from service.app import create_app
 from service.pages.files import static_files
 from service.settings import Settings
+from tests.service.asking import as_client
 
 PORTAL = "https://portal.example"
 OTHER = "http://localhost:9000"
@@ -24,9 +25,9 @@ ELEMENT = [
 ]
 
 
-def client(data: Path, **settings: str) -> TestClient:
+def client(data: Path, **settings: str) -> httpx.Client:
     app = create_app(Settings.model_validate({"data": data, **settings}))
-    return TestClient(app, base_url="http://localhost")
+    return as_client(TestClient(app, base_url="http://localhost"))
 
 
 @pytest.fixture(scope="module")

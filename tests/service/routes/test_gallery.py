@@ -28,7 +28,7 @@ def test_predictions_are_those_of_explanations(http: httpx.Client) -> None:
 
 def test_predictions_come_in_the_order_of_the_images(http: httpx.Client) -> None:
     images = sound(http.get(f"/v1/experiments/{LIFECYCLE}/images?split=test")).json()["images"]
-    query = {"model": CB, "offset": 1, "limit": 2}
+    query: dict[str, str | int] = {"model": CB, "offset": 1, "limit": 2}
     page = sound(http.get(PREDICTIONS, params=query)).json()
     assert [one["image"] for one in page["predictions"]] == [one["path"] for one in images[1:3]]
 

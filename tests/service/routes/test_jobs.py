@@ -11,9 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.jobs import Stack, stack
-from tests.service.asking import assert_problem, documented_body, until
-from tests.serving import running
+from processes.eventually import eventually
+from processes.jobs import Stack, stack
+from processes.serving import running
+from tests.service.asking import assert_problem, documented_body
 
 JOBS = "/v1/jobs"
 
@@ -230,7 +231,7 @@ def test_a_crash_while_a_job_is_accepted_does_not_burn_its_key(
         body = {"experiment": made.experiment, "models": ["focal"]}
         headers = {"Idempotency-Key": "k"}
         first = pool.submit(httpx.post, f"{made.server.url}{JOBS}", json=body, headers=headers)
-        until(lambda: bool(made.store.client.keys("*idempotency*")))
+        eventually("the key is claimed", lambda: made.store.client.keys("*idempotency*"))
         made.server.process.kill()
         with pytest.raises(httpx.TransportError):
             first.result()

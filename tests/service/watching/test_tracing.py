@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.serving import running
+from processes.eventually import eventually
+from processes.serving import running
 
 pytestmark = pytest.mark.system
 
@@ -59,9 +59,7 @@ def test_a_request_is_a_span_with_its_stages(
         with running(sample_run, tmp_path, tracing="true") as server, server.client() as client:
             answer = client.post("/v1/explanations", files={"image": cell.read_bytes()})
             assert answer.status_code == 200
-            until = time.monotonic() + 20
-            while "network" not in collector.spans() and time.monotonic() < until:
-                time.sleep(0.1)
+            eventually("the spans are sent", lambda: "network" in collector.spans())
     finally:
         collector.shutdown()
         thread.join()

@@ -35,8 +35,8 @@ def test_no_other_module_lists_the_ends() -> None:
 def test_scripts_name_the_states_that_they_mean() -> None:
     for status in UNFINISHED:
         assert f"status ~= '{status}'" in scripts.END
-    for status in FINISHED:
-        assert (f"status ~= '{status}'" in scripts.RETRY) == (status != "succeeded")
+    for final in FINISHED:
+        assert (f"status ~= '{final}'" in scripts.RETRY) == (final != "succeeded")
 
 
 @pytest.mark.parametrize("manifest", [{"status": "running"}, {"status": ["partial"]}, {}])

@@ -5,6 +5,7 @@ import { announce, authHeaders, base, el, showProblem, signedIn } from "../../sh
 import { brought, selected } from "./bringing.js";
 import { imagesOf } from "../../shared/images.js";
 import { fillModels, withoutModels } from "../../shared/models.js";
+import { showReading } from "./reading.js";
 import { Samples } from "./samples.js";
 import { viewerThere } from "../../shared/viewer.js";
 import { patiently } from "../../shared/waiting.js";
@@ -263,6 +264,7 @@ viewer.addEventListener("cam-load", (event) => {
   $("layers").hidden = false;
   drawLayers(event.detail.facts);
   sayShrunk(event.detail.facts);
+  showReading($("read"), event.detail.facts.model.id);
   scrollToShown();
 });
 viewer.addEventListener("cam-error", async (event) => {

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def save(folder: Path, saved: object) -> Path:
     return path
 
 
-def as_bytes(saved: object, **options: object) -> bytes:
+def as_bytes(saved: object, **options: Any) -> bytes:
     file = io.BytesIO()
     torch.save(saved, file, **options)
     return file.getvalue()
@@ -159,7 +160,8 @@ def test_an_attribute_of_a_stand_in_is_no_way_in(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_a_torchscript_program_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "best.pt"
-    torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2)).save(path)
+    trace: Callable[..., Any] = torch.jit.trace
+    trace(nn.Linear(2, 2), torch.ones(1, 2)).save(path)
     with pytest.raises(CheckpointUnsafe, match="TorchScript"):
         load_classifier(path)
 

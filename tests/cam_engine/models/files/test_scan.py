@@ -302,7 +302,7 @@ def test_the_process_ends_with_its_reader(tmp_path: Path) -> None:
 def test_the_process_has_no_torch_and_keeps_its_limits() -> None:
     code = (
         "import sys, time; sys.path.append(sys.argv[1])\n"
-        "from cam_engine.models import header_child\n"
+        "from cam_engine.models.files import header_child\n"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
         "header_child.limit_this_process()\n"
         "try: bytearray(2 << 30)\n"

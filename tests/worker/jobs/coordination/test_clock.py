@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from processes.eventually import eventually
+from processes.redis_server import running_redis
 from tests.fake_clock import SetClock, fake_clock
-from tests.redis_server import running_redis
 from worker.jobs.contract import JobImage, JobModel, JobRecord, JobRequest
 from worker.jobs.redis.job_store import JobStore, connect
 from worker.jobs.settings import JobSettings
@@ -50,13 +51,6 @@ def create(store: JobStore, number: int, images: int = 4) -> str:
     return record.id
 
 
-def eventually(what: Callable[[], object]) -> None:
-    until = time.monotonic() + 60
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.2)
-
-
 def test_a_lost_chunk_is_put_back_though_the_clock_went_back(
     settings: JobSettings, set_clock: SetClock
 ) -> None:
@@ -71,7 +65,7 @@ def test_a_lost_chunk_is_put_back_though_the_clock_went_back(
         coordinator.round()
         return any(one.chunk.attempt == 2 for one in store.out(job))
 
-    eventually(given_again)
+    eventually("the chunk is given out again", given_again, seconds=60)
 
 
 def test_a_worker_keeps_its_chunk_over_a_jump(settings: JobSettings, set_clock: SetClock) -> None:
@@ -102,7 +96,7 @@ def test_progress_is_told_though_the_clock_went_back(
     store.mark(chunk, WORKER, 600, [0], {})
     set_clock(-HOURS)
     store.mark(chunk, WORKER, 600, [1], {})
-    time.sleep(1)
+    eventually("listeners may be told again", lambda: not store.client.keys("*:quiet"))
     store.mark(chunk, WORKER, 600, [2], {})
     assert store.events(job, "0")[-1].state.progress.succeeded == 3
 
@@ -119,7 +113,7 @@ def test_turns_that_are_not_given_back_end_though_the_clock_went_back(
         with store.only_one("rebuild", 1, keep=True) as turn:
             return turn
 
-    eventually(mine_again)
+    eventually("it is another's turn", mine_again, seconds=60)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,7 +17,8 @@ import pytest
 from pydantic import SecretStr
 from standardwebhooks import Webhook
 
-from tests.redis_server import free_port
+from processes.eventually import eventually_answers
+from processes.redis_server import free_port
 from worker.jobs.contract import JobImage, JobModel, JobRecord, JobRequest
 from worker.jobs.coordination.webhooks import Webhooks
 from worker.jobs.redis.job_store import JobStore
@@ -63,15 +63,7 @@ def example(tmp_path: Path) -> Iterator[Example]:
     settings = {"GRADCAM_WEBHOOK_SECRET": SECRET, "DATABASE": str(database)}
     process = subprocess.Popen([sys.executable, "-m", *command], env={**os.environ, **settings})
     try:
-        until = time.monotonic() + 30
-        while True:
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/")
-                break
-            except httpx.TransportError:
-                assert process.poll() is None
-                assert time.monotonic() < until
-                time.sleep(0.1)
+        eventually_answers(f"http://127.0.0.1:{port}/docs", process)
         yield Example(f"http://127.0.0.1:{port}/ended", database)
     finally:
         process.terminate()

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.redis_server import RedisServer
+from processes.redis_server import RedisServer
 from worker.jobs.coordination.coordinator import Coordinator
 from worker.jobs.outputs.places import Places
 from worker.jobs.redis.job_store import JobStore

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -25,7 +24,7 @@ from cam_engine.options import CamOptions, FigureStyle
 from cam_engine.outputs.files import PicturePaths
 from cam_engine.outputs.summaries import ModelSummary
 from cam_engine.pictures.recipes import Failed, RunFacts
-from tests.redis_server import free_port
+from processes.redis_server import free_port
 from tests.s3_server import BUCKET, S3Server, running_s3, serving
 from worker.jobs.contract import JobRequest
 from worker.jobs.outputs.objects import Objects
@@ -422,32 +421,6 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
     assert "pip install 'gradcam-service[s3]'" in ended.stderr
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    code = (
-        "from worker.jobs.outputs.scratch import scratch_folder\n"
-        "import sys, time\n"
-        "with scratch_folder() as folder:\n"
-        "    folder.write('half.png', b'x')\n"
-        "    print(folder.path, flush=True)\n"
-        "    time.sleep(100)\n"
-    )
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        assert process.stdout is not None
-        folder = Path(process.stdout.readline().strip())
-        long_ago = time.time() - 1000
-        os.utime(folder, (long_ago, long_ago))
-        look = "from worker.jobs.outputs.scratch import scratch_folder\nwith scratch_folder(): pass"
-        subprocess.run([sys.executable, "-c", look], env=environment, check=True)
-        assert folder.is_dir()  # in use
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    subprocess.run([sys.executable, "-c", look], env=environment, check=True)
-    assert not folder.exists()
-
-
 def test_a_store_that_comes_back_is_waited_for(
     in_s3: OutputFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -457,7 +430,7 @@ def test_a_store_that_comes_back_is_waited_for(
     late = output_of(storage, "here")
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(late.write_job_file, ONE, RUNNING, finished=False)
-        time.sleep(2)
+        time.sleep(2)  # refused meanwhile, which nobody can count
         assert not writing.done()
         with serving(port):  # of one process, all servers have the same buckets
             writing.result(timeout=30)

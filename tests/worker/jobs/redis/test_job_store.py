@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from processes.eventually import eventually
 from worker.jobs.contract import Chunk, ItemFailure, JobImage, JobModel, JobRecord, JobRequest
 from worker.jobs.redis.job_store import JobStore
 from worker.jobs.redis.shared_state import CLAIM_SECONDS, Claim
@@ -67,7 +67,7 @@ def test_what_was_submitted_is_there(store: JobStore) -> None:
 
 def test_a_record_keeps_nothing_that_is_not_read_and_older_ones_are_read(store: JobStore) -> None:
     submitted(store)
-    (key,) = [one for one in store.client.keys("*:job:*") if one.endswith(JOB.encode())]
+    key = f"gradcam:job:{JOB}"
     assert set(store.client.hkeys(key)) == {b"record", b"status", b"expires", b"owner"}
     state = store.state(JOB)
     store.client.hset(key, "images", "10")  # as earlier versions wrote it
@@ -177,20 +177,16 @@ def test_a_retry_gives_out_what_did_not_succeed(store: JobStore) -> None:
     store.hand_in(chunk, "w1")
     assert not store.retry(JOB)
     store.end(JOB, "partial", None, SOON)
+    assert store.active() == []
     assert store.retry(JOB)
+    assert store.active() == [JOB]
+    assert store.failures(JOB) == {}
+    state = store.state(JOB)
+    assert state is not None
+    assert (state.error, state.finished_at, state.expires_at) == (None, None, None)
     cut = [store.cut(JOB, 100) for _ in range(3)]
     assert [(one.start, one.end) for one in cut if one is not None] == [(3, 5), (6, 10)]
     assert counts(store) == ("queued", 4, 0, 0)
-
-
-def test_a_key_belongs_to_whoever_came_first(store: JobStore) -> None:
-    first = Claim("d1", JOB, accepting=True)
-    assert store.claim_key("k", "d1", JOB) == first
-    assert store.claim_key("k", "d2", OTHER) == first
-    store.release_key("k", "d2", OTHER)  # not theirs
-    assert store.claim_key("k", "d2", OTHER) == first
-    store.release_key("k", "d1", JOB)
-    assert store.claim_key("k", "d2", OTHER) == Claim("d2", OTHER, accepting=True)
 
 
 def test_a_claim_lasts_only_once_its_job_is_there(store: JobStore) -> None:
@@ -260,7 +256,8 @@ def test_the_recipes_of_a_models_pictures_are_remembered(store: JobStore) -> Non
     store.remember_facts(JOB, 0, '{"device": "cpu"}', "r1")
     store.remember_facts(JOB, 0, '{"device": "cuda"}', "r2")
     store.remember_facts(JOB, 1, "{}", "r3")
-    assert (store.run_digests(JOB, 0), store.run_digests(JOB, 1)) == ({"r1", "r2"}, {"r3"})
+    assert store.run_digests(JOB, 0) == {"r1", "r2"}
+    assert store.run_digests(JOB, 1) == {"r3"}
     # As an older version left it: the facts alone.
     store.client.delete(f"gradcam:job:{JOB}:runs:1")
     assert store.run_digests(JOB, 1) == {hashlib.sha256(b"{}").hexdigest()}
@@ -280,7 +277,8 @@ def test_each_model_may_have_images_of_its_own(store: JobStore) -> None:
     assert store.chosen_images(state, 0) is None
 
 
-def test_what_is_forgotten_leaves_nothing(store: JobStore) -> None:
+@pytest.mark.parametrize("ended", [True, False])
+def test_what_is_forgotten_leaves_nothing(store: JobStore, ended: bool) -> None:
     submitted(store)
     chunk = store.cut(JOB, 5)
     assert chunk is not None
@@ -288,10 +286,26 @@ def test_what_is_forgotten_leaves_nothing(store: JobStore) -> None:
     store.mark(chunk, "w1", 1, [0], {1: UNREADABLE})
     store.remember_facts(JOB, 1, "{}", "r")
     store.remember_choice(JOB, 1, [0])
-    store.end(JOB, "partial", None, SOON)
+    if ended:
+        store.end(JOB, "partial", None, SOON)
     store.forget(JOB)
-    time.sleep(1.1)  # the lease runs out by itself
-    assert store.client.keys("*job*") == []
+    assert store.active() == []
+    eventually("the lease runs out by itself", lambda: store.client.keys("*job*") == [])
+
+
+def test_what_is_not_there_is_forgotten_without_an_error(store: JobStore) -> None:
+    store.forget(OTHER)
+    store.forget("no id")
+    assert store.client.keys("*") == []
+
+
+def test_seconds_of_chunks_are_added_up_for_each_model(store: JobStore) -> None:
+    submitted(store)
+    assert store.seconds(JOB, 0) == 0
+    store.add_seconds(JOB, 0, 1.5)
+    store.add_seconds(JOB, 1, 10.0)
+    store.add_seconds(JOB, 0, 0.25)
+    assert (store.seconds(JOB, 0), store.seconds(JOB, 1)) == (1.75, 10.0)
 
 
 def test_jobs_that_are_over_expire(store: JobStore) -> None:

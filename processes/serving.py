@@ -1,4 +1,4 @@
-"""A real service process for tests: started, waited for, and stopped again."""
+"""A real service process: started, waited for, and stopped again."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+from processes.eventually import eventually
 
 _START_SECONDS = 60.0
 _LISTENING = re.compile(r"running on (http://[^\s\"]+)")
@@ -44,13 +46,16 @@ class Server:
 
 
 @contextmanager
-def running(
-    data: Path, scratch: Path, *arguments: str, ready: bool = True, **settings: str
-) -> Iterator[Server]:
-    """`gradcam serve` on a free port; settings become GRADCAM_ variables.
+def running(data: Path, scratch: Path, *arguments: str, **settings: str) -> Iterator[Server]:
+    """`gradcam serve` on a free port, ready; settings become GRADCAM_ variables."""
+    with listening(data, scratch, *arguments, **settings) as server:
+        _wait_until_ready(server)
+        yield server
 
-    ready: wait until /readyz says yes, not only until it listens.
-    """
+
+@contextmanager
+def listening(data: Path, scratch: Path, *arguments: str, **settings: str) -> Iterator[Server]:
+    """The same as soon as it takes connections: its models may not be loaded yet."""
     log_file = scratch / f"service-{time.monotonic_ns()}.log"
     variables = {f"GRADCAM_{name.upper()}": value for name, value in settings.items()}
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("GRADCAM_")}
@@ -63,10 +68,7 @@ def running(
             env=environment,
         )
     try:
-        server = Server(_address(process, log_file), process, log_file)
-        if ready:
-            _wait_until_ready(server)
-        yield server
+        yield Server(_address(process, log_file), process, log_file)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -76,18 +78,22 @@ def running(
 
 
 def _address(process: subprocess.Popen[bytes], log_file: Path) -> str:
-    until = time.monotonic() + _START_SECONDS
-    while time.monotonic() < until and process.poll() is None:
-        if found := _LISTENING.search(log_file.read_text()):
-            return found[1]
-        time.sleep(0.05)
-    raise AssertionError(f"the service did not start:\n{log_file.read_text()}")
+    def look() -> re.Match[str] | None:
+        ended = process.poll() is not None  # asked first: what it says last is read all the same
+        found = _LISTENING.search(log_file.read_text())
+        assert found or not ended, f"the service did not start:\n{log_file.read_text()}"
+        return found
+
+    found = eventually(
+        "the service listens", look, seconds=_START_SECONDS, evidence=log_file.read_text
+    )
+    return found[1]
 
 
 def _wait_until_ready(server: Server) -> None:
-    until = time.monotonic() + _START_SECONDS
-    while time.monotonic() < until:
-        if httpx.get(f"{server.url}/readyz").status_code == httpx.codes.OK:
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"the service did not get ready:\n{server.log_file.read_text()}")
+    eventually(
+        "the service is ready",
+        lambda: httpx.get(f"{server.url}/readyz").is_success,
+        seconds=_START_SECONDS,
+        evidence=server.log_file.read_text,
+    )

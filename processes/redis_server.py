@@ -1,11 +1,10 @@
-"""A real Redis for tests: started on a Unix socket or a port, killed and started again at will."""
+"""A real Redis: started on a Unix socket or a port, killed and started again at will."""
 
 from __future__ import annotations
 
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import redis
 
+from processes.eventually import eventually
 from service.commands.up import redis_command
 
 _START_SECONDS = 20.0
@@ -43,15 +43,13 @@ class RedisServer:
         at = command.index("--unixsocket")
         del command[at : at + 4]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        until = time.monotonic() + _START_SECONDS
-        while time.monotonic() < until:
-            try:
-                with redis.Redis.from_url(self.url) as client:
-                    client.ping()
-                    return
-            except redis.RedisError:
-                time.sleep(0.05)
-        raise AssertionError("redis-server did not start")
+        with redis.Redis.from_url(self.url) as client:
+            eventually(
+                "redis-server answers",
+                client.ping,
+                seconds=_START_SECONDS,
+                not_yet=redis.RedisError,
+            )
 
     def kill(self) -> None:
         assert self.process is not None

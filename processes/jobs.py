@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,8 +16,9 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.redis_server import RedisServer, running_redis
-from tests.serving import Server, running
+from processes.eventually import eventually
+from processes.redis_server import RedisServer, running_redis
+from processes.serving import Server, running
 from worker.jobs.redis.job_store import JobStore, connect
 
 _ORPHAN_SECONDS = 15.0
@@ -33,12 +33,13 @@ class Worker:
     log_file: Path
 
     def children(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
+        found: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
+        return found
 
     def kill_child(self) -> None:
         """SIGKILL to whatever computes; the helper that tracks semaphores stays."""
-        for child in self.children():
-            if any("spawn_main" in word for word in child.cmdline()):
+        for child in psutil.Process(self.process.pid).children():
+            if "semaphore_tracker" not in " ".join(child.cmdline()):
                 child.kill()
 
     def kill_group(self) -> None:
@@ -109,25 +110,47 @@ class Stack:
 
     def wait(self, id_: str, seconds: float = 120.0, pause: float = 0.2) -> dict[str, Any]:
         """The job once it has ended, which is looked for every `pause` seconds."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
+
+        def look() -> dict[str, Any] | None:
             job = self.job(id_)
-            if job["status"] in FINAL:
-                return job
-            time.sleep(pause)
-        logs = "\n".join(worker.log_file.read_text()[-3000:] for worker in self.workers)
-        raise AssertionError(f"not ended: {self.job(id_)}\n{logs}")
+            return job if job["status"] in FINAL else None
+
+        return eventually(
+            f"job {id_} has ended",
+            look,
+            seconds=seconds,
+            pause=pause,
+            evidence=lambda: self._evidence(id_),
+        )
 
     def wait_for_progress(self, id_: str, items: int, seconds: float = 90.0) -> dict[str, Any]:
         """The job once so many items have succeeded."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
+
+        def look() -> dict[str, Any] | None:
             job = self.job(id_)
-            if job["progress"]["succeeded"] >= items or job["status"] in FINAL:
-                return job
-            time.sleep(0.05)
-        logs = "\n".join(worker.log_file.read_text()[-3000:] for worker in self.workers)
-        raise AssertionError(f"no progress: {self.job(id_)}\n{logs}")
+            far = job["progress"]["succeeded"] >= items
+            return job if far or job["status"] in FINAL else None
+
+        return eventually(
+            f"{items} items of job {id_} are done",
+            look,
+            seconds=seconds,
+            evidence=lambda: self._evidence(id_),
+        )
+
+    def wait_until_known(self, id_: str) -> None:
+        """Until the service knows the job, whose record was lost."""
+        address = f"{self.server.url}/v1/jobs/{id_}"
+        eventually(
+            f"job {id_} is known",
+            lambda: httpx.get(address).status_code != 404,
+            seconds=90,
+            pause=0.2,
+        )
+
+    def _evidence(self, id_: str) -> str:
+        logs = [worker.log_file.read_text()[-3000:] for worker in self.workers]
+        return "\n".join([str(self.job(id_)), *logs])
 
 
 @contextmanager
@@ -167,10 +190,12 @@ def _stop(workers: list[Worker]) -> None:
     for worker in workers:
         worker.stop()
     sessions = {worker.process.pid for worker in workers}
-    until = time.monotonic() + _ORPHAN_SECONDS
-    while (left := _of_sessions(sessions)) and time.monotonic() < until:
-        time.sleep(0.1)
-    assert left == [], left
+    eventually(
+        "no process of a worker is left",
+        lambda: not _of_sessions(sessions),
+        seconds=_ORPHAN_SECONDS,
+        evidence=lambda: _of_sessions(sessions),
+    )
 
 
 def _of_sessions(sessions: set[int]) -> list[psutil.Process]:
