@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import tempfile
 import time
@@ -9,7 +10,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from cam_engine.errors import CamError
 from cam_engine.maps.explainer import Explainer
 from cam_engine.maps.targets import PlannedLayer, plan_layers, spatial
+from cam_engine.method_facts import Method
 from cam_engine.models.architectures import Tap, find_architecture
 from cam_engine.models.loading import Classifier, load_classifier
 from cam_engine.options import STAGES, CamOptions
@@ -27,7 +28,7 @@ from cam_engine.options import STAGES, CamOptions
 LIBRARIES = ("torchvision", "timm")
 CLASSES = 4
 FOLDER_IN_MEMORY = Path("/dev/shm")  # noqa: S108 (files that live for a second)
-PEER_CLASSES = {"gradcam": "GradCAM", "layercam": "LayerCAM"}
+PEER_CLASSES: dict[Method, str] = {"gradcam": "GradCAM", "layercam": "LayerCAM"}
 
 # What a network is held to: relative to the largest logit, and of maps that go from 0 to 1.
 LOGITS_WITHIN = 1e-4
@@ -112,10 +113,10 @@ def names_of(library: str) -> list[str]:
 def family_of(library: str, name: str) -> str:
     """The library's own module that builds it."""
     if library == "torchvision":
-        module = torchvision.models.get_model_builder(name).__module__
+        builder = torchvision.models.get_model_builder(name)
     else:
-        module = _timm().models.model_entrypoint(name).__module__
-    return module.rpartition(".")[2]
+        builder = _timm().models.model_entrypoint(name)
+    return str(builder.__module__).rpartition(".")[2]
 
 
 def own_network(library: str, name: str) -> nn.Module:
@@ -238,7 +239,7 @@ class _Tapped:
         ) as extractor:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                extractor(images, [peer.targets.ClassifierOutputTarget(target)] * len(images))
+                extractor(images, [_target(target)] * len(images))
             hooks = extractor.activations_and_grads
             self.logits: Tensor = extractor.outputs.detach()
             kept = zip(self.calls, hooks.activations, hooks.gradients, strict=True)
@@ -292,7 +293,8 @@ def _reshape(taps: Sequence[Tap]) -> Callable[[Tensor], Tensor]:
             cells = output[:, prefix:]
             side = math.isqrt(cells.shape[1])
             height, width = grids.get(cells.shape[1], (side, side))
-            return cells.unflatten(1, (height, width)).movedim(3, 1).clone()
+            grid = cells.reshape(len(cells), height, width, cells.shape[2])
+            return grid.movedim(3, 1).clone()
         last = output.shape[3] in channels and output.shape[1] not in channels
         return (output.movedim(3, 1) if last else output).clone()
 
@@ -327,7 +329,8 @@ def _their_map(peer_class: str, activations: np.ndarray, gradients: np.ndarray) 
     anything = nn.Conv2d(1, 1, 1)  # the peer's object wants a network; its formula does not
     with getattr(peers(), peer_class)(model=anything, target_layers=[anything]) as extractor:
         raw = extractor.get_cam_image(None, None, None, activations, gradients, eigen_smooth=False)
-    return np.maximum(np.asarray(raw)[0], 0)
+    positive: np.ndarray = np.maximum(np.asarray(raw)[0], 0)
+    return positive
 
 
 def _summed(activations: np.ndarray, gradients: np.ndarray) -> float:
@@ -376,16 +379,18 @@ def is_in_table(name: str) -> bool:
     return find_architecture(name) is not None
 
 
-def peers() -> ModuleType:
+def peers() -> Any:
+    """pytorch-grad-cam, which warns when it is imported."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import pytorch_grad_cam
-        import pytorch_grad_cam.utils.model_targets as targets
-    pytorch_grad_cam.targets = targets
-    return pytorch_grad_cam
+        return importlib.import_module("pytorch_grad_cam")
+
+
+def _target(index: int) -> Any:
+    peers()
+    targets = importlib.import_module("pytorch_grad_cam.utils.model_targets")
+    return targets.ClassifierOutputTarget(index)
 
 
 def _timm() -> Any:
-    import timm
-
-    return timm
+    return importlib.import_module("timm")

@@ -153,7 +153,8 @@ def _run(network: nn.Module, image: Tensor) -> tuple[Tensor, list[_Output]]:
     except (AssertionError, IndexError, RuntimeError, ValueError) as error:
         said = str(error).partition("\n")[0] or type(error).__name__
         raise InvalidOption(
-            f"{type(network).__name__} takes no images of {input_size[0]}x{input_size[1]} px: {said}"
+            f"{type(network).__name__} takes no images of "
+            f"{input_size[0]}x{input_size[1]} px: {said}"
         ) from error
     if not isinstance(logits, Tensor) or logits.ndim != len(("image", "class")):
         raise ArchitectureUnknown(
