@@ -32,7 +32,6 @@ from benchmarks.networks_check import (
 from benchmarks.networks_report import report
 
 MILLION = 1_000_000
-FIRST_OF_FAMILY = 1
 Key = tuple[str, str]  # library, name
 
 
@@ -42,13 +41,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="Markdown file that is written")
     parser.add_argument("--library", nargs="+", choices=LIBRARIES, default=LIBRARIES)
     parser.add_argument("--names", nargs="+", help="only these, also if they were tried before")
-    parser.add_argument("--most-parameters", type=int, default=120, help="in millions")
+    parser.add_argument("--most-parameters", type=int, default=150, help="in millions")
     parser.add_argument("--minutes", type=float, help="begin no network after that time")
     parser.add_argument("--processes", type=int, default=1, help="each on one thread")
     arguments = parser.parse_args()
     arguments.log.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + 60 * arguments.minutes if arguments.minutes is not None else None
-    sizes = sized(arguments.log, arguments.library)
+    sizes = sized(arguments.log, arguments.library, arguments.names)
     todo = chosen(sizes, arguments)
     run(todo, arguments, until)
     outcomes = read(arguments.log)
@@ -57,14 +56,16 @@ def main() -> None:
         arguments.output.write_text("\n".join(lines) + "\n")
 
 
-def sized(log: Path, libraries: Sequence[str]) -> dict[Key, Outcome]:
-    """All networks with their numbers of parameters, from the log or counted now."""
+def sized(
+    log: Path, libraries: Sequence[str], names: Sequence[str] | None = None
+) -> dict[Key, Outcome]:
+    """Networks, all or of those names, with their numbers of parameters: logged or counted now."""
     path = log / "sizes.jsonl"
     known = {key: outcome for key, outcome in _records(path) if outcome is not None}
     with path.open("a") as file:
         for library in libraries:
             for name in names_of(library):
-                if (library, name) not in known:
+                if (library, name) not in known and (names is None or name in names):
                     known[library, name] = _sized(library, name)
                     _write(file, known[library, name].as_json())
     return {key: outcome for key, outcome in known.items() if key[0] in libraries}
@@ -81,27 +82,15 @@ def _sized(library: str, name: str) -> Outcome:
 
 
 def chosen(sizes: dict[Key, Outcome], arguments: argparse.Namespace) -> list[Outcome]:
-    """Those to be tried: torchvision's first; of each library one of each family, then the rest.
-
-    Smallest first: a run that ends early has been through all families.
-    """
+    """Those to be tried: torchvision's first, and each library's smallest first."""
     done = read(arguments.log)
     wanted = [
-        one
-        for key, one in sizes.items()
-        if (one.name in arguments.names if arguments.names else key not in done)
-        and one.parameters <= arguments.most_parameters * MILLION
+        size
+        for key, size in sizes.items()
+        if (size.name in arguments.names if arguments.names else key not in done)
+        and size.parameters <= arguments.most_parameters * MILLION
     ]
-    in_turn = sorted(wanted, key=lambda one: (one.parameters, one.name))
-    seen = Counter((one.library, one.family) for one in done.values())
-    is_first: dict[Key, bool] = {}
-    for one in in_turn:
-        seen[one.library, one.family] += 1
-        is_first[one.library, one.name] = seen[one.library, one.family] <= FIRST_OF_FAMILY
-    return sorted(
-        in_turn,
-        key=lambda one: (LIBRARIES.index(one.library), not is_first[one.library, one.name]),
-    )
+    return sorted(wanted, key=lambda one: (LIBRARIES.index(one.library), one.parameters, one.name))
 
 
 def run(todo: Sequence[Outcome], arguments: argparse.Namespace, until: float | None) -> None:

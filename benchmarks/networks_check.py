@@ -263,7 +263,7 @@ class _Tapped:
 def _elsewhere(activations: Tensor, images: Tensor) -> float:
     """For a cell off the middle: how far its place in the image is from mattering to it most, 0..1.
 
-    The lesser of two shares: of the cells elsewhere that matter more than the middle one of those
+    The lesser of two shares: of the cells elsewhere that matter as much as the middle one of those
     within a cell's distance, and of what the cells that matter most have more than those.
     """
     _, channels, height, width = activations.shape
@@ -275,7 +275,7 @@ def _elsewhere(activations: Tensor, images: Tensor) -> float:
     inside = torch.zeros_like(energy, dtype=torch.bool)
     inside[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = True
     here, others = energy[inside], energy[~inside]
-    more = float((others > here.median()).float().mean()) if others.numel() else 0.0
+    more = float((others >= here.median()).float().mean()) if others.numel() else 0.0
     most = energy.flatten().topk(len(here)).values.sum()
     lacking = 1 - float(here.sum() / most) if float(most) > 0 else 0.0
     return round(min(more, lacking), 3)

@@ -32,7 +32,6 @@ _CHANGED = (0.3, 0.7)  # where the middle of the part of the image that is chang
 _CHANGED_SIDE = 1 / 8  # of the image's
 _IN_ORDER = 0.75  # of pairs of cells; by chance it is half of them
 _ALIKE = 0.5  # of what the cells that changed most have changed
-_FEWEST_CELLS = 4  # a side: of fewer, each lies where the image was changed, or next to it
 _PASSED_THROUGH = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d)
 _NODES_OF_RELU = frozenset({"ReluBackward0", "ThresholdBackward0", "HardtanhBackward0"})
 _NODES_OF_COPIES = frozenset({"CloneBackward0", "AliasBackward0"})
@@ -268,8 +267,6 @@ def _changes_in_place(changes: Tensor) -> bool:
     however much those have changed. Where attention looks everywhere, all change alike; padding may
     have moved what has changed by a cell.
     """
-    if min(changes.shape) < _FEWEST_CELLS:
-        return True
     rows, columns = (_span(at, side) for at, side in zip(_CHANGED, changes.shape, strict=True))
     is_inside = torch.zeros_like(changes, dtype=torch.bool)
     is_inside[rows, columns] = True
