@@ -341,13 +341,19 @@ def of_torchvision(weights: Mapping[str, Tensor], hints: Hints = NO_HINTS) -> Fi
     return None
 
 
-def as_it_is(name: str, network: nn.Module, weights: Mapping[str, Tensor]) -> Fit:
-    """Compare weights with a network that is none of a library's. Raises ArchitectureUnknown."""
+def as_it_is(
+    name: str,
+    network: nn.Module,
+    weights: Mapping[str, Tensor],
+    naming: Naming = "file",
+    hints: Hints = NO_HINTS,
+) -> Fit:
+    """Compare weights with a network that is built already. Raises ArchitectureUnknown."""
     head = last_layer(network, "")
     if head is None:
         raise ArchitectureUnknown(f"{name} has no linear layer that classifies")
     shaped = Shaped(network, weights, head, outputs_of(network.get_submodule(head)))
-    return Fit(name, "file", shaped, _sites(head)[-1], lambda same: same, NO_HINTS)
+    return Fit(name, naming, shaped, _sites(head)[-1], lambda same: same, hints)
 
 
 def loaded(fit: Fit) -> nn.Module:
@@ -357,7 +363,7 @@ def loaded(fit: Fit) -> nn.Module:
     """
     network = fit.skeleton
     expected = network.state_dict()
-    if fit.naming != "file" and find_architecture(fit.name) is None:
+    if fit.naming in NAMINGS and find_architecture(fit.name) is None:
         # Networks outside the table may hold constants that a state dict does not restore.
         network = fit.shape(build(fit.name, fit.naming, fit.classes, fit.image_size))
     state = OrderedDict(

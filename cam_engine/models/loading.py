@@ -41,7 +41,7 @@ from cam_engine.models.checkpoint_metadata import (
     said_size,
     sources_of_preprocessing,
 )
-from cam_engine.models.fastai_learners import is_learner, learner
+from cam_engine.models.libraries.fastai_learners import is_learner, learner
 from cam_engine.models.files.companions import beside, digest_with, sidecar_of
 from cam_engine.models.files.contents import CheckpointContents, read_contents
 from cam_engine.models.files.scan import opened, scan
@@ -57,6 +57,12 @@ from cam_engine.models.fitting import (
     parts,
 )
 from cam_engine.models.heads import head_layers
+from cam_engine.models.libraries.transformers_networks import (
+    TransformersNetwork,
+    is_of_transformers,
+    named_in_config,
+    transformers_network,
+)
 from cam_engine.models.networks import (
     config_of,
     current_timm_name,
@@ -67,7 +73,7 @@ from cam_engine.models.networks import (
     recorded_layout,
     torchvision_models,
 )
-from cam_engine.models.plugins import (
+from cam_engine.models.libraries.plugins import (
     GROUP,
     Factory,
     OwnNetwork,
@@ -162,7 +168,7 @@ def load_classifier(
     Arguments overrule what the file says; input_size is a side or (height, width) in pixels, mean
     and std are on the scale 0..1; head: its layers where there are several, in words
     ("linear relu dropout linear"); network: a lab's own, "package.module:factory" or the name of
-    an installed one (`cam_engine.models.plugins`); averaged: of weights that are there twice, the
+    an installed one (`cam_engine.models.libraries.plugins`); averaged: of weights that are there twice, the
     averages of several steps. Raises CheckpointNotFound, CheckpointInvalid,
     CheckpointUnsafe, ArchitectureUnknown, WeightsMismatch, ClassNamesMismatch or, for arguments,
     InvalidOption.
@@ -174,15 +180,22 @@ def load_classifier(
     head = head or _text(overruling.get("head"))
     layers = head_layers(head) if head is not None else ()
     size = said_size(contents.metadata, path, input_size)
-    own = None
+    own = library = None
     factory = _factory(network, contents.metadata)
-    if factory is None:
-        fit, aside, source = _fitting(contents, path, layers, size)
-    else:
+    if factory is not None:
         source = f"network {factory[0]}"
         fit, aside, own = _of_a_factory(*factory, contents, path)
+    elif is_of_transformers(contents.metadata) and "model_name" not in overruling:
+        source, aside = "architectures in config.json", ()
+        library = transformers_network(contents.metadata, contents.weights, str(path))
+        fit = _as_built(library)
+    else:
+        fit, aside, source = _fitting(contents, path, layers, size)
     notices = [*_assumptions(fit, source), *_of_the_files(path, overruling, averaged=averaged)]
     remarks = [*contents.remarks]
+    if library is not None:
+        notices += library.notices
+        remarks += library.remarks
     if aside:
         remarks.append(
             f"{len(aside)} tensors that are not the network's were left aside: {first(aside)}"
@@ -193,7 +206,7 @@ def load_classifier(
     preprocessing = preprocessing_of(
         metadata, path, default, input_size=input_size, mean=mean, std=std
     )
-    if fit.naming != "file":
+    if fit.naming in NAMINGS:
         _check_size(fit, preprocessing, path)
     names, names_source = _class_names(class_names, metadata, fit.classes, path)
     passed = {"input_size": input_size, "mean": mean, "std": std}
@@ -251,7 +264,8 @@ def header_of(path: Path, metadata: Mapping[str, object]) -> CheckpointHeader:
         class_names = class_names_of(metadata, path)
     except CheckpointInvalid:  # loading will say so
         class_names = None
-    architecture = next((name for name in known if name), next(iter(said), None))
+    unknown = next(iter((*said, *named_in_config(metadata))), None)
+    architecture = next((name for name in known if name), unknown)
     return CheckpointHeader(
         path=path,
         architecture=architecture,
@@ -332,6 +346,13 @@ def _of_the_file(part: Part, sources: Sequence[tuple[str, str]]) -> Fit | None:
         if network is not None:
             return as_it_is(f"fastai learner of {name}", network, part.weights)
     return None
+
+
+def _as_built(library: TransformersNetwork) -> Fit:
+    """The network has its weights already; they are compared and copied as any others."""
+    network = library.network
+    hints = Hints(image_size=library.image_size)
+    return as_it_is(library.name, network, network.state_dict(), "transformers", hints)
 
 
 def _of_a_factory(
@@ -510,7 +531,10 @@ def _default_preprocessing(fit: Fit, own: OwnNetwork | None = None) -> tuple[Pre
     if own is not None:
         return Preprocessing(own.input_size, own.mean, own.std), f"assumed: as {fit.name} says"
     row = find_architecture(fit.name)
-    if fit.naming == "file" or (row is not None and fit.naming == "torchvision"):
+    if fit.naming == "transformers" and fit.image_size is not None:
+        source = "assumed: image_size in config.json, and ImageNet's statistics"
+        return Preprocessing(fit.image_size), source
+    if fit.naming not in NAMINGS or (row is not None and fit.naming == "torchvision"):
         return Preprocessing(), "assumed: 224 x 224 px and ImageNet's statistics"
     name = fit.name if row is None else row.timm.builder
     config = config_of(name, fit.naming)
