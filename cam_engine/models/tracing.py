@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from cam_engine.errors import ArchitectureUnknown
 from cam_engine.models.architectures import Layout, Sign, Stage, Tap
+from cam_engine.models.module_outputs import tensor_of, with_tensor
 
 _LEVELS = {"early": 8, "mid": 16, "late": 32}  # pixels a cell
 _TOLERANCE = 0.42  # of log2 of the pixels a cell: 299 px give 35, 17 and 8 cells
@@ -119,12 +120,13 @@ def _run(network: nn.Module, input_size: tuple[int, int]) -> tuple[Tensor, list[
     kept: dict[str, Tensor] = {}
     handles = []
 
-    def keep(name: str, output: object) -> Tensor | None:
-        if not isinstance(output, Tensor) or output.ndim not in (3, 4):
+    def keep(name: str, output: object) -> object:
+        tensor = tensor_of(output)
+        if tensor is None or tensor.ndim not in (3, 4):
             return None
         kept.pop(name, None)
-        kept[name] = output
-        return output.clone()  # what comes next may write into it
+        kept[name] = tensor
+        return with_tensor(output, tensor.clone())  # what comes next may write into it
 
     for name, module in network.named_modules():
         if name and not isinstance(module, _PASSED_THROUGH):
@@ -180,6 +182,8 @@ def _output(module: str, tensor: Tensor, input_size: tuple[int, int]) -> _Output
             return _Output(module, tensor, (second, third), None, None)
         if _is_grid((first, second), input_size):
             return _Output(module, tensor, (first, second), None, third)
+        return None
+    if tensor.shape[2] == 1:  # means, not tokens
         return None
     folded = _folded(tensor.shape[1], input_size)
     return None if folded is None else _Output(module, tensor, folded[1], folded[0], None)
