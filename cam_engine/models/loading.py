@@ -41,7 +41,6 @@ from cam_engine.models.checkpoint_metadata import (
     said_size,
     sources_of_preprocessing,
 )
-from cam_engine.models.libraries.fastai_learners import is_learner, learner
 from cam_engine.models.files.companions import beside, digest_with, sidecar_of
 from cam_engine.models.files.contents import CheckpointContents, read_contents
 from cam_engine.models.files.scan import opened, scan
@@ -57,6 +56,15 @@ from cam_engine.models.fitting import (
     parts,
 )
 from cam_engine.models.heads import head_layers
+from cam_engine.models.libraries.fastai_learners import is_learner, learner
+from cam_engine.models.libraries.plugins import (
+    GROUP,
+    Factory,
+    OwnNetwork,
+    find_factory,
+    made,
+    named_factory,
+)
 from cam_engine.models.libraries.transformers_networks import (
     TransformersNetwork,
     is_of_transformers,
@@ -73,17 +81,9 @@ from cam_engine.models.networks import (
     recorded_layout,
     torchvision_models,
 )
-from cam_engine.models.libraries.plugins import (
-    GROUP,
-    Factory,
-    OwnNetwork,
-    find_factory,
-    made,
-    named_factory,
-)
 from cam_engine.models.rebuilding import LayerUnknown, rebuilt
 from cam_engine.models.tracing import layout_of, traced_layout
-from cam_engine.short_names import first
+from cam_engine.short_names import first, printable
 
 _log = logging.getLogger(__name__)
 
@@ -168,8 +168,8 @@ def load_classifier(
     Arguments overrule what the file says; input_size is a side or (height, width) in pixels, mean
     and std are on the scale 0..1; head: its layers where there are several, in words
     ("linear relu dropout linear"); network: a lab's own, "package.module:factory" or the name of
-    an installed one (`cam_engine.models.libraries.plugins`); averaged: of weights that are there twice, the
-    averages of several steps. Raises CheckpointNotFound, CheckpointInvalid,
+    an installed one (`cam_engine.models.libraries.plugins`); averaged: of weights that are there
+    twice, the averages of several steps. Raises CheckpointNotFound, CheckpointInvalid,
     CheckpointUnsafe, ArchitectureUnknown, WeightsMismatch, ClassNamesMismatch or, for arguments,
     InvalidOption.
     """
@@ -231,7 +231,9 @@ def load_classifier(
         architecture=fit.name,
         family=fit.naming if row is None else row.family,
         naming=fit.naming,
-        layout=_layout(trained, fit, preprocessing.input_size, own),
+        layout=_layout(trained, fit, preprocessing.input_size, own)
+        if library is None
+        else _layout_of(library, trained, preprocessing.input_size, path),
         head=fit.head,
         class_names=names,
         preprocessing=preprocessing,
@@ -524,6 +526,22 @@ def _layout(
     if row is not None:
         return row.variant(fit.naming).layout
     return traced_layout(network, input_size, recorded_layout(network))
+
+
+def _layout_of(
+    library: TransformersNetwork, network: nn.Module, input_size: tuple[int, int], path: Path
+) -> Layout:
+    """Raises InvalidOption for images that the network does not take."""
+    try:
+        return traced_layout(network, input_size, library.layout)
+    except (ValueError, RuntimeError, IndexError) as error:  # the library's own code
+        height, width = input_size
+        made_for = library.image_size
+        hint = f" (it was made for {made_for[0]}x{made_for[1]})" if made_for else ""
+        raise InvalidOption(
+            f"{path}: {library.name} cannot be run on images of {height}x{width} px{hint}: "
+            f"{printable(str(error))[:300]}"
+        ) from error
 
 
 def _default_preprocessing(fit: Fit, own: OwnNetwork | None = None) -> tuple[Preprocessing, str]:

@@ -24,19 +24,32 @@ from torch.nn.modules.module import (
 )
 
 from cam_engine.errors import ArchitectureUnknown, CheckpointInvalid, WeightsMismatch
+from cam_engine.models.architectures import Layout, Sign, Stage, Tap
 from cam_engine.short_names import first, printable
 
 KEY = "transformers"  # of what `config.json` says, in a checkpoint's metadata
 _OF_TIMM = "timm_wrapper"  # its weights have timm's names, and its config names timm's network
 _TAKING_OTHER_THAN_IMAGES = frozenset({"siglip2"})  # patches, beside those that say so themselves
 _MOST_NUMBERS = 1_500_000_000
-_MOST_MODULES = 100_000
+_MOST_MODULES = 20_000
 _LARGEST_SETTING = 1 << 20
 _MOST_LABELS = 100_000
 _MOST_CHARACTERS = 300
 _LABELS = ("id2label", "problem_type")
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601-2, as PIL's convert("L")
 _GREY, _RGB = 1, 3
+# Where the last block of a stage is, for those whose other modules with the stage's grid are the
+# first of it, which make that grid. "{}": the stage, -1: its last block.
+_LAST_BLOCKS = {
+    "donut-swin": "encoder.layers.{}.blocks.-1",
+    "focalnet": "encoder.stages.{}.layers.-1",
+    "poolformer": "encoder.block.{}.-1",
+    "pvt": "encoder.block.{}.-1.layer_norm_1",  # only a class token leaves the last block
+    "pvt_v2": "encoder.layers.{}.blocks.-1",
+    "swin": "encoder.layers.{}.blocks.-1",
+    "swinv2": "encoder.layers.{}.blocks.-1",
+}
+_STAGES = 3  # early, mid and late: the last of them
 _building = threading.Lock()  # the library sets torch's defaults while it builds
 
 
@@ -59,7 +72,10 @@ class Logits(nn.Module):
             pixel_values = (pixel_values * luma).sum(1, keepdim=True)
         elif self.flipped:
             pixel_values = pixel_values.flip(1)
-        logits: Tensor = self.model(pixel_values=pixel_values, return_dict=True).logits
+        answer = self.model(pixel_values=pixel_values, return_dict=True)
+        logits = getattr(answer, "logits", None)
+        if not isinstance(logits, Tensor):
+            raise ArchitectureUnknown(f"{type(self.model).__name__} does not answer with logits")
         return logits
 
 
@@ -68,12 +84,13 @@ class TransformersNetwork:
     """A network with its weights.
 
     name: of its class. image_size: (height, width) in pixels that it was made for, where that is
-    recorded. notices, remarks: as in `Classifier`.
+    recorded. layout: where tracing would find less. notices, remarks: as in `Classifier`.
     """
 
     network: Logits
     name: str
     image_size: tuple[int, int] | None
+    layout: Layout | None
     notices: tuple[str, ...]
     remarks: tuple[str, ...]
 
@@ -116,7 +133,12 @@ def transformers_network(
     flipped = bool(metadata.get("do_flip_channel_order"))
     network = Logits(made, grey=channels == _GREY, flipped=flipped)
     return TransformersNetwork(
-        network.eval(), name, _image_size(config), _notices(network, config), _remarks(said)
+        network.eval(),
+        name,
+        _image_size(config),
+        _layout(network, config.model_type),
+        _notices(network, config),
+        _remarks(said),
     )
 
 
@@ -145,9 +167,7 @@ def _classes(said: Mapping[str, Any], place: str) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def _class_name(
-    said: Sequence[str], names: Sequence[str], kind: str, place: str
-) -> str:
+def _class_name(said: Sequence[str], names: Sequence[str], kind: str, place: str) -> str:
     if not said:
         return names[0]
     name = next((one for one in said if one in names), None)
@@ -223,7 +243,9 @@ def _made(name: str, config: Any, weights: Mapping[str, Tensor], place: str) -> 
     if takes != "pixel_values" or config.model_type in _TAKING_OTHER_THAN_IMAGES:
         raise ArchitectureUnknown(f"{place}: {name} does not take images as they are")
     if config.num_labels == 1 or config.problem_type == "regression":
-        raise ArchitectureUnknown(f"{place}: {name} with one output is a regression in transformers")
+        raise ArchitectureUnknown(
+            f"{place}: {name} with one output is a regression in transformers"
+        )
     if sum(tensor.numel() for tensor in weights.values()) > _MOST_NUMBERS:
         raise CheckpointInvalid(f"{place}: there are more than {_MOST_NUMBERS:,} numbers in it")
     try:
@@ -325,10 +347,32 @@ def _image_size(config: Any) -> tuple[int, int] | None:
     return None
 
 
+def _layout(network: Logits, kind: str) -> Layout | None:
+    pattern = _LAST_BLOCKS.get(kind)
+    if pattern is None:
+        return None
+    prefix = f"model.{getattr(network.model, 'base_model_prefix', '')}."
+    names = [name for name, _ in network.named_modules()]
+    last: list[str] = []
+    for stage in range(len(names)):
+        blocks, _, within = f"{prefix}{pattern.format(stage)}".partition(".-1")
+        numbers = [name[len(blocks) + 1 :] for name in names if name.startswith(f"{blocks}.")]
+        numbers = [number for number in numbers if number.isdecimal()]
+        if not numbers:
+            break
+        last.append(f"{blocks}.{max(map(int, numbers))}{within}")
+    if len(last) < _STAGES:
+        return None
+    stages = tuple(Stage(name, name, Tap(name, Sign.SIGNED)) for name in last)
+    return Layout(stages, *last[-_STAGES:])
+
+
 def _notices(network: Logits, config: Any) -> tuple[str, ...]:
     said = []
     if network.grey:
         said.append("the network takes grey images: they are made grey (ITU-R 601-2 luma) first")
+    if network.flipped:
+        said.append("the network takes blue, green and red: channels are put into that order")
     if config.problem_type == "multi_label_classification":
         said.append(
             "the network was trained to find several classes in an image, each by a sigmoid: its "

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from cam_engine import CamOptions, Explainer, read_image
 from cam_engine.errors import ArchitectureUnknown, CamError, InvalidOption, WeightsMismatch
 from cam_engine.models.libraries import plugins
-from cam_engine.models.loading import load_classifier
 from cam_engine.models.libraries.plugins import OwnNetwork
+from cam_engine.models.loading import load_classifier
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
