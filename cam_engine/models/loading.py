@@ -85,6 +85,7 @@ _FOLDER_PREFIX = "cls_"
 _POSITIONS = ("pos_embed", "pos_embedding")
 _SHAPE_OF_POSITIONS = ("batch", "tokens", "channels")
 _PATCHES = (16, 14, 32, 8)  # pixels a side
+_BEHIND = ", its head "
 _AVERAGED = "averaged"  # in a sidecar
 _BY_WEIGHTS = "the weights' keys and shapes"
 _USUAL_NAMES = ("best.pt", "best_model.pt")
@@ -309,6 +310,8 @@ def _fitting(
         for part in found:
             with suppress(ArchitectureUnknown, WeightsMismatch):
                 fit, source = _fitting_part(part, layers, size, sources, path)
+                if part.lone_head is not None:
+                    source = f"{source}{_BEHIND}{part.lone_head}"
                 return fit, part.aside, source
         own = _of_the_file(first_part, sources)
         if own is None:
@@ -533,6 +536,11 @@ def _of_the_files(path: Path, overruling: Mapping[str, object], *, averaged: boo
 def _assumptions(fit: Fit, source: str) -> list[str]:
     """What weights cannot tell, as sentences."""
     said = []
+    if _BEHIND in source:
+        said.append(
+            f"{source.partition(_BEHIND)[2]} stands beside the network in the file, and is taken "
+            "for its head, with nothing but dropout between"
+        )
     row = find_architecture(fit.name)
     is_plain = row is not None and row.name.startswith("efficientnet_b")
     if source == _BY_WEIGHTS and fit.naming == "timm" and is_plain and row is not None:
