@@ -389,7 +389,7 @@ def _fitting_as(
     name: str, source: str, weights: Mapping[str, Tensor], hints: Hints, path: Path
 ) -> Fit:
     fits = []
-    for size in (None, *_sizes(weights, hints)):
+    for size in _sizes(weights, hints):
         for fit in _comparisons(name, weights, replace(hints, image_size=size)):
             if not fit.differences:
                 return fit
@@ -405,10 +405,14 @@ def _fitting_as(
     )
 
 
-def _sizes(weights: Mapping[str, Tensor], hints: Hints) -> Iterator[tuple[int, int]]:
-    """(height, width) that a network may have been built for: as is said, or by its positions."""
+def _sizes(weights: Mapping[str, Tensor], hints: Hints) -> Iterator[tuple[int, int] | None]:
+    """(height, width) that a network may have been built for; None: its own.
+
+    As is said comes first: weights may fit several sizes of a network that takes only its own.
+    """
     if hints.image_size is not None:
         yield hints.image_size
+    yield None
     for key, tensor in weights.items():
         if key.rpartition(".")[2] in _POSITIONS and tensor.ndim == len(_SHAPE_OF_POSITIONS):
             for patch in _PATCHES:
