@@ -70,7 +70,7 @@ def imported(file: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("folder", MAY_IMPORT)
+@pytest.mark.parametrize("folder", sorted(MAY_IMPORT))
 def test_folders_beside_the_product_are_imported_by_none_below_them(folder: str) -> None:
     files = sorted((ROOT / folder).rglob("*.py"))
     assert files

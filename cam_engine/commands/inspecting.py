@@ -121,13 +121,15 @@ def _folders(experiment: Experiment) -> list[str | None]:
 
 def _show(found: Sequence[Inspected]) -> None:
     console, errors = wide_console(), wide_console(stderr=True)
-    for number, one in enumerate(found):
-        if number:
-            console.print()
+    is_first = True
+    for one in found:
         if one.classifier is None:
             said = f"{one.path}: error [{getattr(one.error, 'code', '')}]: {one.error}"
             errors.print(speakable(said), markup=False)
             continue
+        if not is_first:
+            console.print()
+        is_first = False
         console.print(speakable(str(one.path)), style="bold", markup=False)
         table = Table(box=None, show_header=False, pad_edge=False)
         for name in ("what", "value", "from"):

@@ -91,6 +91,9 @@ def prepare(network: nn.Module, precision: Precision, device: torch.device, head
         parameter.requires_grad_(False)
     if precision.channels_last:
         prepared = prepared.to(memory_format=torch.channels_last)
+    for module in prepared.modules():
+        if isinstance(module, nn.modules.batchnorm._NormBase):
+            module.register_forward_hook(_mind_gradient)
     return prepared.to(device)
 
 
@@ -109,6 +112,20 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
         folded.set_submodule(convolution, fused)
         folded.set_submodule(norm, _rest_of_norm(batch_norm))
     return folded
+
+
+def _mind_gradient(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+    if output.requires_grad and len(output) == 1:
+        output.register_hook(_of_whole_image)  # type: ignore[no-untyped-call]
+
+
+def _of_whole_image(gradient: Tensor) -> Tensor:
+    """The gradient (1, C, ...), the step from one image to the next being that of a whole image.
+
+    Where there is one image that step is never taken, and tokens folded back to a grid have another
+    one. Torch's batch norm on a CPU reads such a gradient in a wrong order, and says nothing.
+    """
+    return gradient.as_strided(gradient.shape, (gradient[0].numel(), *gradient.stride()[1:]))
 
 
 class _Float32Head(nn.Module):

@@ -83,7 +83,7 @@ from cam_engine.models.networks import (
 )
 from cam_engine.models.rebuilding import LayerUnknown, rebuilt
 from cam_engine.models.tracing import layout_of, traced_layout
-from cam_engine.short_names import first, printable
+from cam_engine.short_names import first
 
 _log = logging.getLogger(__name__)
 
@@ -91,6 +91,7 @@ _FOLDER_PREFIX = "cls_"
 _POSITIONS = ("pos_embed", "pos_embedding")
 _SHAPE_OF_POSITIONS = ("batch", "tokens", "channels")
 _PATCHES = (16, 14, 32, 8)  # pixels a side
+_BEHIND = ", its head "
 _AVERAGED = "averaged"  # in a sidecar
 _BY_WEIGHTS = "the weights' keys and shapes"
 _USUAL_NAMES = ("best.pt", "best_model.pt")
@@ -231,9 +232,7 @@ def load_classifier(
         architecture=fit.name,
         family=fit.naming if row is None else row.family,
         naming=fit.naming,
-        layout=_layout(trained, fit, preprocessing.input_size, own)
-        if library is None
-        else _layout_of(library, trained, preprocessing.input_size, path),
+        layout=_layout(trained, fit, preprocessing.input_size, own, library),
         head=fit.head,
         class_names=names,
         preprocessing=preprocessing,
@@ -325,6 +324,8 @@ def _fitting(
         for part in found:
             with suppress(ArchitectureUnknown, WeightsMismatch):
                 fit, source = _fitting_part(part, layers, size, sources, path)
+                if part.lone_head is not None:
+                    source = f"{source}{_BEHIND}{part.lone_head}"
                 return fit, part.aside, source
         own = _of_the_file(first_part, sources)
         if own is None:
@@ -409,7 +410,7 @@ def _fitting_as(
     name: str, source: str, weights: Mapping[str, Tensor], hints: Hints, path: Path
 ) -> Fit:
     fits = []
-    for size in (None, *_sizes(weights, hints)):
+    for size in _sizes(weights, hints):
         for fit in _comparisons(name, weights, replace(hints, image_size=size)):
             if not fit.differences:
                 return fit
@@ -425,10 +426,14 @@ def _fitting_as(
     )
 
 
-def _sizes(weights: Mapping[str, Tensor], hints: Hints) -> Iterator[tuple[int, int]]:
-    """(height, width) that a network may have been built for: as is said, or by its positions."""
+def _sizes(weights: Mapping[str, Tensor], hints: Hints) -> Iterator[tuple[int, int] | None]:
+    """(height, width) that a network may have been built for; None: its own.
+
+    As is said comes first: weights may fit several sizes of a network that takes only its own.
+    """
     if hints.image_size is not None:
         yield hints.image_size
+    yield None
     for key, tensor in weights.items():
         if key.rpartition(".")[2] in _POSITIONS and tensor.ndim == len(_SHAPE_OF_POSITIONS):
             for patch in _PATCHES:
@@ -517,7 +522,11 @@ def _factory(wanted: str | None, metadata: Mapping[str, object]) -> tuple[str, F
 
 
 def _layout(
-    network: nn.Module, fit: Fit, input_size: tuple[int, int], own: OwnNetwork | None
+    network: nn.Module,
+    fit: Fit,
+    input_size: tuple[int, int],
+    own: OwnNetwork | None,
+    library: TransformersNetwork | None,
 ) -> Layout:
     """Of the table, of what timm or a lab's own code says, or found by running the network once."""
     if own is not None and own.layers:
@@ -525,23 +534,8 @@ def _layout(
     row = find_architecture(fit.name)
     if row is not None:
         return row.variant(fit.naming).layout
-    return traced_layout(network, input_size, recorded_layout(network))
-
-
-def _layout_of(
-    library: TransformersNetwork, network: nn.Module, input_size: tuple[int, int], path: Path
-) -> Layout:
-    """Raises InvalidOption for images that the network does not take."""
-    try:
-        return traced_layout(network, input_size, library.layout)
-    except (ValueError, RuntimeError, IndexError) as error:  # the library's own code
-        height, width = input_size
-        made_for = library.image_size
-        hint = f" (it was made for {made_for[0]}x{made_for[1]})" if made_for else ""
-        raise InvalidOption(
-            f"{path}: {library.name} cannot be run on images of {height}x{width} px{hint}: "
-            f"{printable(str(error))[:300]}"
-        ) from error
+    recorded = recorded_layout(network) if library is None else library.layout
+    return traced_layout(network, input_size, recorded)
 
 
 def _default_preprocessing(fit: Fit, own: OwnNetwork | None = None) -> tuple[Preprocessing, str]:
@@ -575,6 +569,11 @@ def _of_the_files(path: Path, overruling: Mapping[str, object], *, averaged: boo
 def _assumptions(fit: Fit, source: str) -> list[str]:
     """What weights cannot tell, as sentences."""
     said = []
+    if _BEHIND in source:
+        said.append(
+            f"{source.partition(_BEHIND)[2]} stands beside the network in the file, and is taken "
+            "for its head, with nothing but dropout between"
+        )
     row = find_architecture(fit.name)
     is_plain = row is not None and row.name.startswith("efficientnet_b")
     if source == _BY_WEIGHTS and fit.naming == "timm" and is_plain and row is not None:

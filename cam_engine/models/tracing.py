@@ -2,8 +2,9 @@
 
 One pass keeps the output of every module; the graph that autograd builds says which of them reach
 the logits, which of them all that is known of the image goes through, and whether a ReLU made them
-or comes next. Early, mid and late are the last modules whose grids have about an eighth, a
-sixteenth and a thirty-second of the image's sides.
+or comes next. A second pass, with one part of the image changed, says whose cells lie where their
+part of the image lies: tokens may be in any order. Early, mid and late are the last modules whose
+grids have about an eighth, a sixteenth and a thirty-second of the image's sides.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from cam_engine.errors import ArchitectureUnknown
+from cam_engine.errors import ArchitectureUnknown, InvalidOption
 from cam_engine.models.architectures import Layout, Sign, Stage, Tap
 from cam_engine.models.module_outputs import tensor_of, with_tensor
 
@@ -27,6 +29,11 @@ _FINEST, _COARSEST = 3, 64  # pixels a cell of what may be tapped
 _MOST_PREFIX_TOKENS = 16
 _LEAST_BLOCKS = 4
 _RGB = 3
+_CHANGED = (0.3, 0.7)  # where the middle of the part of the image that is changed is, (y, x) of 1
+_CHANGED_SIDE = 1 / 8  # of the image's
+_IN_ORDER = 0.75  # of pairs of cells; by chance it is half of them
+_ALIKE = 0.5  # of what the cells that changed most have changed
+_FEWEST_CELLS = 4  # a side: of fewer, each lies where the image was changed, or next to it
 _PASSED_THROUGH = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d)
 _NODES_OF_RELU = frozenset({"ReluBackward0", "ThresholdBackward0", "HardtanhBackward0"})
 _NODES_OF_COPIES = frozenset({"CloneBackward0", "AliasBackward0"})
@@ -60,21 +67,23 @@ def traced_layout(
     """The layout of a network in eval mode, for images of (height, width) pixels.
 
     recorded: what its library records of its stages, which is taken where early, mid and late have
-    a grid and reach the logits. Raises ArchitectureUnknown where nothing does.
+    a grid and reach the logits. Raises ArchitectureUnknown where nothing does, and InvalidOption
+    where the network does not run on images of that size.
     """
-    logits, outputs = _run(network, input_size)
-    reached = list(_reached(logits, outputs))
-    graph = _Graph(logits)
+    image = _noise(network, input_size, seed=0).requires_grad_()
+    logits, outputs = _run(network, image)
+    reached = _in_order(network, image, _reached(logits, outputs))
+    graph = _Graph(logits, image)
     passed = [one for one in reached if graph.is_passed_by_all(one.tensor.grad_fn)]
     by_module = {one.module: one for one in reached}
     if recorded is not None and _holds(recorded, by_module):
         return _confirmed(recorded, by_module, graph)
     chosen = _by_level(passed, input_size) or _by_level(reached, input_size)
-    chosen = chosen or _by_depth(passed) or _by_depth(reached)
+    chosen = chosen or _by_grid(passed) or _by_depth(passed) or _by_depth(reached)
     if chosen is None:
         raise ArchitectureUnknown(
-            f"{type(network).__name__} has no three modules with a grid of cells whose outputs "
-            "reach the logits: nothing can be mapped onto the image"
+            f"{type(network).__name__} has no three modules whose outputs reach the logits and "
+            "are a grid of cells that lie as in the image: nothing can be mapped onto it"
         )
     stages = tuple(_stage(one, graph) for one in chosen)
     return Layout(stages, *(stage.label for stage in stages))
@@ -84,17 +93,19 @@ def layout_of(layers: Mapping[str, str], network: nn.Module, input_size: tuple[i
     """The layout of which early, mid and late are known by their modules.
 
     layers: "early", "mid" and "late" -> dotted name. Raises ArchitectureUnknown where one is
-    missing or has no grid.
+    missing or has no grid, and InvalidOption as `traced_layout`.
     """
-    logits, outputs = _run(network, input_size)
-    by_module = {one.module: one for one in outputs}
+    image = _noise(network, input_size, seed=0).requires_grad_()
+    logits, outputs = _run(network, image)
+    wanted = [one for one in outputs if one.module in layers.values()]
+    by_module = {one.module: one for one in _in_order(network, image, wanted)}
     missing = [name for name in _LEVELS if layers.get(name) not in by_module]
     if missing:
         raise ArchitectureUnknown(
             f"{type(network).__name__}: {missing[0]} is {layers.get(missing[0])!r}, which is no "
-            "module whose output has a grid of cells"
+            "module whose output has a grid of cells that lie as in the image"
         )
-    graph = _Graph(logits)
+    graph = _Graph(logits, image)
     stages = tuple(_stage(by_module[layers[name]], graph) for name in _LEVELS)
     return Layout(stages, *(stage.label for stage in stages))
 
@@ -115,34 +126,37 @@ def _confirmed(layout: Layout, outputs: Mapping[str, _Output], graph: _Graph) ->
     return replace(layout, stages=tuple(seen))
 
 
-def _run(network: nn.Module, input_size: tuple[int, int]) -> tuple[Tensor, list[_Output]]:
-    """Logits (1, classes) of noise, and the outputs that have a grid, as they were finished."""
-    kept: dict[str, Tensor] = {}
-    handles = []
-
-    def keep(name: str, output: object) -> object:
-        tensor = tensor_of(output)
-        if tensor is None or tensor.ndim not in (3, 4):
-            return None
-        kept.pop(name, None)
-        kept[name] = tensor
-        return with_tensor(output, tensor.clone())  # what comes next may write into it
-
-    for name, module in network.named_modules():
-        if name and not isinstance(module, _PASSED_THROUGH):
-            hook = module.register_forward_hook(
-                lambda _module, _inputs, output, name=name: keep(name, output)
-            )
-            handles.append(hook)
+def _noise(network: nn.Module, input_size: tuple[int, int], seed: int) -> Tensor:
+    """One image (1, 3, h, w), on the network's device."""
     device = next((one.device for one in network.parameters()), torch.device("cpu"))
-    noise = torch.randn(1, _RGB, *input_size, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(1, _RGB, *input_size, generator=generator).to(device)
+
+
+def _run(network: nn.Module, image: Tensor) -> tuple[Tensor, list[_Output]]:
+    """Logits (1, classes) of the image, and the outputs with a grid, as they were finished."""
+    kept: dict[str, Tensor] = {}
+
+    def keep(name: str, output: Tensor) -> Tensor:
+        kept.pop(name, None)
+        kept[name] = output
+        return output.clone()  # what comes next may write into it
+
+    names = [
+        name
+        for name, module in network.named_modules()
+        if name and not isinstance(module, _PASSED_THROUGH)
+    ]
+    input_size = image.shape[2], image.shape[3]
     try:
-        with torch.enable_grad():
-            image = noise.to(device).requires_grad_()
+        with _watched(network, names, keep), torch.enable_grad():
             logits: object = network(image)
-    finally:
-        for handle in handles:
-            handle.remove()
+    except (AssertionError, IndexError, RuntimeError, ValueError) as error:
+        said = str(error).partition("\n")[0] or type(error).__name__
+        raise InvalidOption(
+            f"{type(network).__name__} takes no images of "
+            f"{input_size[0]}x{input_size[1]} px: {said}"
+        ) from error
     if not isinstance(logits, Tensor) or logits.ndim != len(("image", "class")):
         raise ArchitectureUnknown(
             f"{type(network).__name__} does not answer with logits (images, classes)"
@@ -154,19 +168,121 @@ def _run(network: nn.Module, input_size: tuple[int, int]) -> tuple[Tensor, list[
     ]
 
 
-def _reached(logits: Tensor, outputs: Sequence[_Output]) -> Iterator[_Output]:
-    """Those whose cells the logits depend on: a class token's block may leave all others out."""
+@contextmanager
+def _watched(
+    network: nn.Module, names: Sequence[str], watch: Callable[[str, Tensor], Tensor | None]
+) -> Iterator[None]:
+    """Calls watch(name, output) for each of the modules that answers with a grid or tokens.
+
+    What it returns, if anything, goes on in place of the output.
+    """
+
+    def hook(name: str, output: object) -> object:
+        tensor = tensor_of(output)
+        if tensor is None or tensor.ndim not in (3, 4):
+            return None
+        instead = watch(name, tensor)
+        return None if instead is None else with_tensor(output, instead)
+
+    handles = [
+        network.get_submodule(name).register_forward_hook(
+            lambda _module, _inputs, output, name=name: hook(name, output)
+        )
+        for name in names
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _reached(logits: Tensor, outputs: Sequence[_Output]) -> list[_Output]:
+    """Those whose cells the logits depend on: a class token's block may leave all others out.
+
+    Where no gradient has a number, as of a head of zeros, or all have none: what the graph says.
+    """
     wanted = [one for one in outputs if one.tensor.requires_grad]
+    if not wanted or logits.grad_fn is None:
+        return []
     score = (logits * torch.linspace(1, 2, logits.shape[1], device=logits.device)).sum()
     gradients: Sequence[Tensor | None] = torch.autograd.grad(
         score, [one.tensor for one in wanted], allow_unused=True, retain_graph=True
     )
-    for one, gradient in zip(wanted, gradients, strict=True):
-        if gradient is None:
-            continue
-        cells = gradient if one.tokens is None else gradient[:, one.tokens :]
-        if cells.is_meta or bool(cells.count_nonzero()):  # without numbers nobody can tell
-            yield one
+    connected = [
+        (one, gradient if one.tokens is None else gradient[:, one.tokens :])
+        for one, gradient in zip(wanted, gradients, strict=True)
+        if gradient is not None
+    ]
+    if logits.is_meta:
+        return [one for one, _ in connected]
+    reached = [one for one, cells in connected if bool(cells.count_nonzero())]
+    return reached or [one for one, _ in connected]
+
+
+def _in_order(network: nn.Module, image: Tensor, outputs: Sequence[_Output]) -> list[_Output]:
+    """Those that change where the image is changed, seen in one more pass.
+
+    Tokens that were sorted into windows are as many as those of a grid, but do not lie as in it.
+    """
+    if image.is_meta:  # without numbers nobody can tell
+        return [*outputs]
+    height, width = image.shape[2:]
+    rows, columns = (
+        _span(at, length) for at, length in zip(_CHANGED, (height, width), strict=True)
+    )
+    changed = image.detach().clone()
+    changed[..., rows, columns] = _noise(network, (height, width), seed=1)[..., rows, columns]
+    changes: dict[str, Tensor] = {}
+    by_module = {one.module: one for one in outputs}
+
+    def compare(name: str, output: Tensor) -> None:
+        before = by_module[name].tensor
+        if output.shape == before.shape:
+            changes[name] = (output - before.detach()).float().square()
+
+    with _watched(network, [*by_module], compare), torch.no_grad():
+        network(changed)
+    return [
+        one
+        for one in outputs
+        if one.module in changes and _changes_in_place(_cells(changes[one.module], one))
+    ]
+
+
+def _span(at: float, length: int, around: int = 0) -> slice:
+    """Of the part that is changed, along a side of so many pixels or cells; at least one."""
+    start = math.floor((at - _CHANGED_SIDE / 2) * length)
+    stop = max(math.ceil((at + _CHANGED_SIDE / 2) * length), start + 1)
+    return slice(max(start - around, 0), stop + around)
+
+
+def _cells(values: Tensor, output: _Output) -> Tensor:
+    """(1, ...) as the output is laid out -> (h, w), summed over channels."""
+    if output.tokens is not None:
+        return values[0, output.tokens :].sum(1).reshape(output.grid)
+    return values[0].sum(0 if output.channels is None else 2)
+
+
+def _changes_in_place(changes: Tensor) -> bool:
+    """Whether cells (h, w) of that part have changed more than others, or all have alike, or NaN.
+
+    They have changed more if most of them did than most others, which no few cells can spoil,
+    however much those have changed. Where attention looks everywhere, all change alike; padding may
+    have moved what has changed by a cell.
+    """
+    if min(changes.shape) < _FEWEST_CELLS:
+        return True
+    rows, columns = (_span(at, side) for at, side in zip(_CHANGED, changes.shape, strict=True))
+    is_inside = torch.zeros_like(changes, dtype=torch.bool)
+    is_inside[rows, columns] = True
+    inside, elsewhere = changes[is_inside], changes[~is_inside].sort().values
+    outranked = torch.searchsorted(elsewhere, inside).float().mean()
+    rows, columns = (_span(at, side, 1) for at, side in zip(_CHANGED, changes.shape, strict=True))
+    around = changes[rows, columns]
+    most = changes.flatten().topk(around.numel()).values.sum()
+    is_elsewhere = bool(outranked < _IN_ORDER * len(elsewhere))
+    return not (is_elsewhere and bool(around.sum() < _ALIKE * most))
 
 
 def _output(module: str, tensor: Tensor, input_size: tuple[int, int]) -> _Output | None:
@@ -226,6 +342,16 @@ def _by_level(outputs: Sequence[_Output], input_size: tuple[int, int]) -> list[_
     return chosen if len({one.grid for one in chosen}) == len(chosen) else None
 
 
+def _by_grid(outputs: Sequence[_Output]) -> list[_Output] | None:
+    """The last of each of the three coarsest grids; None where there are fewer."""
+    whole: dict[tuple[int, int], _Output] = {}
+    for one in outputs:
+        if one.grid not in whole or one.rank <= whole[one.grid].rank:
+            whole[one.grid] = one
+    coarsest = sorted(whole, key=math.prod)[: len(_LEVELS)]
+    return [whole[grid] for grid in coarsest[::-1]] if len(coarsest) == len(_LEVELS) else None
+
+
 def _distance(output: _Output, input_size: tuple[int, int], pixels: int) -> float:
     cell = math.sqrt(math.prod(input_size) / math.prod(output.grid))
     return abs(math.log2(cell / pixels))
@@ -266,7 +392,7 @@ def _of_block(block: str, outputs: Sequence[_Output]) -> _Output:
 class _Graph:
     """What autograd has recorded of one pass."""
 
-    def __init__(self, logits: Tensor) -> None:
+    def __init__(self, logits: Tensor, image: Tensor) -> None:
         self.consumers: dict[object, list[object]] = defaultdict(list)
         order = self._in_order(logits.grad_fn)
         self._to_logits: dict[object, int] = defaultdict(int, {logits.grad_fn: 1})
@@ -277,9 +403,9 @@ class _Graph:
                 self._to_logits[source] %= _PRIME
         self._from_image: dict[object, int] = defaultdict(int)
         for node in reversed(order):
-            sources = _sources(node)
-            ways = sum(self._from_image[source] for source in sources) if sources else 1
-            self._from_image[node] = ways % _PRIME
+            ways = sum(self._from_image[source] for source in _sources(node))
+            is_image = getattr(node, "variable", None) is image
+            self._from_image[node] = (ways + is_image) % _PRIME
         self._ways = self._from_image[logits.grad_fn]
 
     def is_passed_by_all(self, node: object) -> bool:

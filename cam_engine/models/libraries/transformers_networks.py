@@ -53,7 +53,7 @@ _STAGES = 3  # early, mid and late: the last of them
 _building = threading.Lock()  # the library sets torch's defaults while it builds
 
 
-class Logits(nn.Module):
+class TransformersClassifier(nn.Module):
     """A classifier of transformers that answers with its logits (N, classes) alone.
 
     grey: it takes one channel. flipped: it takes B, G and R.
@@ -87,7 +87,7 @@ class TransformersNetwork:
     recorded. layout: where tracing would find less. notices, remarks: as in `Classifier`.
     """
 
-    network: Logits
+    network: TransformersClassifier
     name: str
     image_size: tuple[int, int] | None
     layout: Layout | None
@@ -131,7 +131,7 @@ def transformers_network(
     if channels not in {_GREY, _RGB}:
         raise ArchitectureUnknown(f"{place}: {name} takes {channels} channels, not 1 or 3")
     flipped = bool(metadata.get("do_flip_channel_order"))
-    network = Logits(made, grey=channels == _GREY, flipped=flipped)
+    network = TransformersClassifier(made, grey=channels == _GREY, flipped=flipped)
     return TransformersNetwork(
         network.eval(),
         name,
@@ -347,7 +347,7 @@ def _image_size(config: Any) -> tuple[int, int] | None:
     return None
 
 
-def _layout(network: Logits, kind: str) -> Layout | None:
+def _layout(network: TransformersClassifier, kind: str) -> Layout | None:
     pattern = _LAST_BLOCKS.get(kind)
     if pattern is None:
         return None
@@ -367,7 +367,7 @@ def _layout(network: Logits, kind: str) -> Layout | None:
     return Layout(stages, *last[-_STAGES:])
 
 
-def _notices(network: Logits, config: Any) -> tuple[str, ...]:
+def _notices(network: TransformersClassifier, config: Any) -> tuple[str, ...]:
     said = []
     if network.grey:
         said.append("the network takes grey images: they are made grey (ITU-R 601-2 luma) first")

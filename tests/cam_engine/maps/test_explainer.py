@@ -25,7 +25,7 @@ from cam_engine.errors import (
 )
 from cam_engine.images.preparing import enhance
 from cam_engine.maps.explainer import Explainer, resolve_device
-from cam_engine.maps.precision import prepare
+from cam_engine.maps.precision import choose_precision, prepare
 from cam_engine.method_facts import METHOD_FACTS, Method
 from cam_engine.options import METHODS, CamOptions
 from cam_engine.results import Explanation
@@ -117,6 +117,39 @@ def test_a_batch_equals_its_singles_with_mixed_targets(
         np.testing.assert_allclose(values(batch, layer), values(singles, layer), atol=2e-5)
         for one, other in zip(batch, singles, strict=True):
             assert one.layer(layer).maximum == pytest.approx(other.layer(layer).maximum, rel=1e-4)
+
+
+CPU = torch.device("cpu")
+
+
+class TokensAfterNorm(ThreeStages):
+    """A batch norm that follows no convolution, and whose output becomes tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(6)
+        self.of_tokens = nn.LayerNorm(6)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        grid = self.norm(self.late(self.mid(self.early(batch))))
+        tokens = self.of_tokens(grid.flatten(2).transpose(1, 2))
+        logits: Tensor = self.head(tokens.mean(1))
+        return logits
+
+
+def test_one_image_has_the_gradients_of_two_where_a_batch_norm_makes_tokens() -> None:
+    """Torch's own differ: those of one image are wrong."""
+    torch.manual_seed(0)
+    as_it_is = choose_precision(depthwise=False, transformer=True, device=CPU)
+    unfolded = replace(as_it_is, dtype=torch.float32, fold_batch_norm=False)
+    network = prepare(TokensAfterNorm().eval(), unfolded, CPU, head="head")
+    image = torch.randn(1, 3, 2 * SIDE, 2 * SIDE)
+    found = []
+    for count in (1, 2):
+        batch = image.repeat(count, 1, 1, 1).requires_grad_()
+        (gradients,) = torch.autograd.grad(network(batch)[0, 1], batch)
+        found.append(gradients[0])
+    torch.testing.assert_close(*found)
 
 
 def test_results_carry_grid_maximum_class_and_probabilities(explainer: Explainer) -> None:
