@@ -28,9 +28,9 @@ from cam_engine.models.networks import (
     build,
     config_of,
     skeleton_of,
-    torchvision_models,
 )
 from cam_engine.models.rebuilding import LayerUnknown, rebuilt
+from cam_engine.models.signatures import names_of
 
 _WRAPPERS = ("module", "_orig_mod", "model", "backbone", "net", "network", "base_model")
 _COUNTER = "num_batches_tracked"  # absent from old checkpoints, and without a part in inference
@@ -365,19 +365,11 @@ def closest_row(weights: Mapping[str, Tensor], hints: Hints = NO_HINTS) -> Fit |
 
 
 def of_torchvision(weights: Mapping[str, Tensor], hints: Hints = NO_HINTS) -> Fit | None:
-    """The network outside the table, of torchvision's registry, whose body has just these weights.
-
-    Each network of it is built once, without memory where that can be: some seconds.
-    """
-    module = hints.record.kind.rpartition(".")[0] if hints.record is not None else ""
-    for name in torchvision_models(module):
-        if find_architecture(name) is None:
-            head = config_of(name, "torchvision").head
-            own = {key for key, _ in _body_of(name, "torchvision", head)}
-            if own <= weights.keys():
-                fit = compare(name, "torchvision", head, weights, hints)
-                if not fit.differences:
-                    return fit
+    """The network outside the table, of torchvision's, whose body has just these weights."""
+    for name in names_of(weights):
+        fit = compare(name, "torchvision", config_of(name, "torchvision").head, weights, hints)
+        if not fit.differences:
+            return fit
     return None
 
 

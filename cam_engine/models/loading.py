@@ -56,7 +56,7 @@ from cam_engine.models.fitting import (
     parts,
 )
 from cam_engine.models.heads import head_layers
-from cam_engine.models.libraries.fastai_learners import is_learner, learner
+from cam_engine.models.libraries.fastai_learners import bodies_of_learners, is_learner, learner
 from cam_engine.models.libraries.plugins import (
     GROUP,
     Factory,
@@ -79,7 +79,6 @@ from cam_engine.models.networks import (
     is_depthwise,
     libraries_of,
     recorded_layout,
-    torchvision_models,
 )
 from cam_engine.models.rebuilding import LayerUnknown, rebuilt
 from cam_engine.models.tracing import layout_of, traced_layout
@@ -344,7 +343,7 @@ def _of_the_file(part: Part, sources: Sequence[tuple[str, str]]) -> Fit | None:
     if not is_learner(part.weights):
         return None
     said = [name for name, _ in sources if find_torchvision_model(name)]
-    for name in dict.fromkeys((*said, *torchvision_models())):
+    for name in dict.fromkeys((*said, *bodies_of_learners())):
         network = learner(name, part.weights)
         if network is not None:
             return as_it_is(f"fastai learner of {name}", network, part.weights)
