@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from cam_engine.images.decoding import ImageLimits, decode_image, read_image
     from cam_engine.images.preparing import Preprocessing, enhance
     from cam_engine.maps.explainer import Explainer
+    from cam_engine.models.libraries.plugins import OwnNetwork
     from cam_engine.models.loading import Classifier, load_classifier
-    from cam_engine.models.plugins import OwnNetwork
     from cam_engine.options import COLORMAPS, METHODS, CamOptions, FigureStyle
     from cam_engine.pictures.rendering import full_size_map, heatmap, overlay
     from cam_engine.results import ClassScore, Explanation, LayerMap
@@ -60,7 +60,7 @@ _NAMES_OF_MODULES = {
     "cam_engine.images.preparing": ("Preprocessing", "enhance"),
     "cam_engine.maps.explainer": ("Explainer",),
     "cam_engine.models.loading": ("Classifier", "load_classifier"),
-    "cam_engine.models.plugins": ("OwnNetwork",),
+    "cam_engine.models.libraries.plugins": ("OwnNetwork",),
     "cam_engine.options": ("COLORMAPS", "METHODS", "CamOptions", "FigureStyle"),
     "cam_engine.pictures.rendering": ("full_size_map", "heatmap", "overlay"),
     "cam_engine.results": ("ClassScore", "Explanation", "LayerMap"),

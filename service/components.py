@@ -15,7 +15,7 @@ from cam_engine.errors import CamError
 from cam_engine.images.decoding import ImageLimits
 from cam_engine.images.decoding_pool import DecodingPool
 from cam_engine.maps.explainer import resolve_device
-from cam_engine.models.plugins import register
+from cam_engine.models.libraries.plugins import register
 from cam_engine.process.memory import reuse_large_blocks, trim
 from cam_engine.process.threads import keep_opencv_to_its_thread
 from service.executors import call_in

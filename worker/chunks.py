@@ -30,8 +30,8 @@ from cam_engine.experiments.picking import pick_by_errors
 from cam_engine.images.decoding import DEFAULT_LIMITS
 from cam_engine.images.decoding_pool import DecodingPool
 from cam_engine.maps.explainer import Explainer
+from cam_engine.models.libraries.plugins import register
 from cam_engine.models.loading import load_classifier
-from cam_engine.models.plugins import register
 from cam_engine.options import CamOptions
 from cam_engine.outputs.figure_writer import picture_files
 from cam_engine.outputs.pipeline import RunRequest, run, truth_margins

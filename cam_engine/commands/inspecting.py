@@ -14,12 +14,14 @@ from rich.table import Table
 from cam_engine.class_names import no_classes
 from cam_engine.commands import exit_status
 from cam_engine.commands.console import wide_console
+from cam_engine.confined import ConfinedFolder
 from cam_engine.errors import CamError, CheckpointNotFound, InvalidOption, error_of_item
 from cam_engine.experiments.finding import CHECKPOINT_NAMES, Experiment, find_experiments
 from cam_engine.maps.grids import LayerGrid, grids_of
 from cam_engine.models.files.companions import sidecar_of
 from cam_engine.models.heads import head_words
 from cam_engine.models.loading import Classifier, load_classifier
+from cam_engine.outputs.files import write_into
 from cam_engine.short_names import speakable
 
 
@@ -121,13 +123,15 @@ def _folders(experiment: Experiment) -> list[str | None]:
 
 def _show(found: Sequence[Inspected]) -> None:
     console, errors = wide_console(), wide_console(stderr=True)
-    for number, one in enumerate(found):
-        if number:
-            console.print()
+    is_first = True
+    for one in found:
         if one.classifier is None:
             said = f"{one.path}: error [{getattr(one.error, 'code', '')}]: {one.error}"
             errors.print(speakable(said), markup=False)
             continue
+        if not is_first:
+            console.print()
+        is_first = False
         console.print(speakable(str(one.path)), style="bold", markup=False)
         table = Table(box=None, show_header=False, pad_edge=False)
         for name in ("what", "value", "from"):
@@ -171,7 +175,7 @@ def _rows(one: Inspected, read: Classifier) -> list[tuple[str, str, str]]:
 def _write_sidecar(one: Inspected) -> None:
     """All of it beside the file, to be corrected by hand.
 
-    Raises InvalidOption where one is there.
+    Raises InvalidOption where one is there, or OutputNotWritable.
     """
     if one.classifier is None:
         return
@@ -189,8 +193,6 @@ def _write_sidecar(one: Inspected) -> None:
     words = head_words(read.network, read.head)
     if words.count("linear") > 1:
         values["head"] = words
-    try:
-        path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InvalidOption(f"{path} cannot be written ({error.strerror})") from error
+    content = (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()
+    write_into(ConfinedFolder.of(path.parent), path.name, content)
     wide_console().print(speakable(f"written: {path}"), markup=False)

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from cam_engine.errors import LayerNotSpatial
+from cam_engine.models.module_outputs import tensor_of, with_tensor
 
-_Hook = Callable[[nn.Module, object, object], Tensor | None]
+_Hook = Callable[[nn.Module, object, object], object]
 
 
 class LayerTap:
@@ -73,19 +74,20 @@ class LayerTap:
         ]
 
     def _hook(self, name: str) -> _Hook:
-        def keep(_module: nn.Module, _inputs: object, output: object) -> Tensor | None:
+        def keep(_module: nn.Module, _inputs: object, output: object) -> object:
             if threading.get_ident() != self._thread:
                 return None
-            if not isinstance(output, Tensor):
+            tensor = tensor_of(output)
+            if tensor is None:
                 raise LayerNotSpatial(
                     f"layer {name} answers with {type(output).__name__}, not with one tensor; "
                     "name a layer whose output has a height and a width"
                 )
             if name in self._rectify:
-                output = _rectified(output)
-            kept = output if output.requires_grad else output.detach().requires_grad_()
+                tensor = _rectified(tensor)
+            kept = tensor if tensor.requires_grad else tensor.detach().requires_grad_()
             self._outputs[name] = kept
-            return kept.clone()
+            return with_tensor(output, kept.clone())
 
         return keep
 

@@ -1,8 +1,9 @@
 """From a checkpoint, which is never trusted, to a network with its weights.
 
 `files` reads it without running it; `checkpoint_metadata` understands what is beside the weights,
-and `checkpoint_headers` does so for listings in a process of its own. `architectures`, `networks`,
-`fastai_learners` and `plugins` are the networks that there are; `fitting` finds the one that the
-weights fit, with its own head (`heads`), layers (`rebuilding`), and input and outputs (`adapting`).
-`tracing` says where a network without a row is tapped. `loading` is all of it.
+and `checkpoint_headers` does so for listings in a process of its own. `architectures`, `networks`
+and `libraries` are the networks that there are; `fitting` finds the one that the weights fit, with
+its own head (`heads`), layers (`rebuilding`), and input and outputs (`adapting`).
+`signatures` tells torchvision's by their weights alone. `tracing` says where a network without a
+row is tapped, and `module_outputs` what can be. `loading` is all of it.
 """

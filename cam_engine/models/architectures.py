@@ -12,8 +12,9 @@ from functools import cache
 from itertools import accumulate
 from typing import Literal
 
-Naming = Literal["torchvision", "timm", "file"]  # "file": as the file itself has it
-NAMINGS: tuple[Naming, ...] = ("torchvision", "timm")
+# "file": as the file itself has it.
+Naming = Literal["torchvision", "timm", "transformers", "file"]
+NAMINGS: tuple[Naming, ...] = ("torchvision", "timm")  # of networks that are built by their names
 
 
 class Sign(Enum):

@@ -19,6 +19,7 @@ _MODEL_NAME = ("model_name", "arch", "architecture", "model_arch", "model", "bac
 _CLASS_NAMES = (
     *("class_names", "classes", "categories", "idx_to_class", "class_to_idx"),
     *("idx2class", "class2idx", "id2label", "label2id", "label_names"),
+    *("CLASSES",),
 )
 _ACCURACY = ("val_acc", "val_accuracy", "best_val_acc", "best_acc", "accuracy")
 _EPOCH = ("epoch", "best_epoch")
@@ -26,7 +27,7 @@ _INPUT_SIZE = ("input_size", "image_size", "img_size")
 _MEAN, _STD = ("mean",), ("std",)
 # Entries that hold more of the same, looked into after the checkpoint's own.
 _NESTED = (
-    *("hyper_parameters", "hparams", "config", "cfg", "args", "meta", "metadata"),
+    *("hyper_parameters", "hparams", "config", "cfg", "args", "meta", "metadata", "dataset_meta"),
     *("preprocessing", "data_config", "pretrained_cfg"),
 )
 

@@ -28,13 +28,15 @@ from cam_engine.models.networks import (
     build,
     config_of,
     skeleton_of,
-    torchvision_models,
 )
 from cam_engine.models.rebuilding import LayerUnknown, rebuilt
+from cam_engine.models.signatures import names_of
 
 _WRAPPERS = ("module", "_orig_mod", "model", "backbone", "net", "network", "base_model")
 _COUNTER = "num_batches_tracked"  # absent from old checkpoints, and without a part in inference
 _SHOWN = 3
+_MATRIX = 2  # axes
+LONE_HEAD = "<head>"  # no name of a module
 _DEEPEST_ATTRIBUTE = 3
 
 
@@ -200,11 +202,16 @@ def without_prefixes(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Weights that may be those of the network, under its own names, and what is left aside."""
+    """Weights that may be those of the network, under its own names, and what is left aside.
+
+    lone_head: key of a linear layer beside a network without one, which is taken for its head; it
+    is among the weights as `LONE_HEAD`.
+    """
 
     weights: Mapping[str, Tensor]
     record: ModuleRecord | None = None
     aside: tuple[str, ...] = ()
+    lone_head: str | None = None
 
 
 def parts(weights: Mapping[str, Tensor], record: ModuleRecord | None) -> Iterator[Part]:
@@ -221,10 +228,29 @@ def parts(weights: Mapping[str, Tensor], record: ModuleRecord | None) -> Iterato
         name, count = groups.most_common(1)[0] if groups else ("", 0)
         if 2 * count <= len(within):
             return
-        aside += tuple(key for key in within if not key.startswith(f"{name}."))
+        beside = {key: one for key, one in within.items() if not key.startswith(f"{name}.")}
         within = {k.split(".", 1)[1]: v for k, v in within.items() if k.startswith(f"{name}.")}
         record = None if record is None else record.children.get(name)
-        yield Part(within, record, aside)
+        yield Part(within, record, (*aside, *beside))
+        if (head := _lone_layer(beside)) is not None:
+            own = {
+                f"{LONE_HEAD}.{key.rpartition('.')[2]}": beside[key]
+                for key in (head, _bias(head))
+                if key in beside
+            }
+            left = tuple(key for key in beside if key not in (head, _bias(head)))
+            yield Part({**within, **own}, None, (*aside, *left), head)
+        aside += tuple(beside)
+
+
+def _lone_layer(weights: Mapping[str, Tensor]) -> str | None:
+    """The key of the one matrix among the weights, if there is one alone."""
+    matrices = [key for key, one in weights.items() if one.ndim == _MATRIX]
+    return matrices[0] if len(matrices) == 1 and matrices[0].endswith(".weight") else None
+
+
+def _bias(weight: str) -> str:
+    return weight.removesuffix("weight") + "bias"
 
 
 def _unwrapped(record: ModuleRecord | None) -> ModuleRecord | None:
@@ -250,7 +276,7 @@ def compare(
     ArchitectureUnknown if there is no such network, or it has no such head; InvalidOption for
     layers of a head that the weights contradict.
     """
-    found = _find_head(_sites(head), weights)
+    found = _find_head(_sites(head), _with_lone_head(weights, head))
     skeleton = skeleton_of(name, naming, found.classes if found else 1, hints.image_size)
     if head not in dict(skeleton.named_modules()):
         raise ArchitectureUnknown(
@@ -265,15 +291,18 @@ def compare(
 def _shaped(network: nn.Module, head: str, weights: Mapping[str, Tensor], hints: Hints) -> Shaped:
     """Give the network the head, the layers and the input that the file is known to have."""
     sites = _sites(head)
-    weights = _without_auxiliary(network, weights)
+    weights = _without_auxiliary(network, _with_lone_head(weights, head))
     found = _find_head(sites, weights)
     classes = found.classes if found else 1
     problem = None
     if hints.record is not None:
         try:
             network = rebuilt(hints.record, network)
-            head = last_layer(network, sites[-1]) or head
-            classes = outputs_of(network.get_submodule(head))
+            last = last_layer(network, sites[-1])
+            if last is None:
+                problem = f"there is no classifier head ({head})"
+            else:
+                head, classes = last, outputs_of(network.get_submodule(last))
         except LayerUnknown as error:
             problem = f"{error}, whose code is not in the file"
     elif hints.layers and (placed := headed(network, sites, weights, hints.layers)):
@@ -287,6 +316,17 @@ def _shaped(network: nn.Module, head: str, weights: Mapping[str, Tensor], hints:
     if first_layer is not None:
         with_channels(network, *first_layer)
     return Shaped(network, weights, head, classes, problem, first_layer)
+
+
+def _with_lone_head(weights: Mapping[str, Tensor], head: str) -> Mapping[str, Tensor]:
+    """The weights with a head that stood beside the network in the place of the network's own."""
+    if f"{LONE_HEAD}.weight" not in weights:
+        return weights
+    start = f"{LONE_HEAD}."
+    return {
+        f"{head}.{key.removeprefix(start)}" if key.startswith(start) else key: tensor
+        for key, tensor in weights.items()
+    }
 
 
 def _without_auxiliary(network: nn.Module, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -325,29 +365,27 @@ def closest_row(weights: Mapping[str, Tensor], hints: Hints = NO_HINTS) -> Fit |
 
 
 def of_torchvision(weights: Mapping[str, Tensor], hints: Hints = NO_HINTS) -> Fit | None:
-    """The network outside the table, of torchvision's registry, whose body has just these weights.
-
-    Each network of it is built once, without memory where that can be: some seconds.
-    """
-    module = hints.record.kind.rpartition(".")[0] if hints.record is not None else ""
-    for name in torchvision_models(module):
-        if find_architecture(name) is None:
-            head = config_of(name, "torchvision").head
-            own = {key for key, _ in _body_of(name, "torchvision", head)}
-            if own <= weights.keys():
-                fit = compare(name, "torchvision", head, weights, hints)
-                if not fit.differences:
-                    return fit
+    """The network outside the table, of torchvision's, whose body has just these weights."""
+    for name in names_of(weights):
+        fit = compare(name, "torchvision", config_of(name, "torchvision").head, weights, hints)
+        if not fit.differences:
+            return fit
     return None
 
 
-def as_it_is(name: str, network: nn.Module, weights: Mapping[str, Tensor]) -> Fit:
-    """Compare weights with a network that is none of a library's. Raises ArchitectureUnknown."""
+def as_it_is(
+    name: str,
+    network: nn.Module,
+    weights: Mapping[str, Tensor],
+    naming: Naming = "file",
+    hints: Hints = NO_HINTS,
+) -> Fit:
+    """Compare weights with a network that is built already. Raises ArchitectureUnknown."""
     head = last_layer(network, "")
     if head is None:
         raise ArchitectureUnknown(f"{name} has no linear layer that classifies")
     shaped = Shaped(network, weights, head, outputs_of(network.get_submodule(head)))
-    return Fit(name, "file", shaped, _sites(head)[-1], lambda same: same, NO_HINTS)
+    return Fit(name, naming, shaped, _sites(head)[-1], lambda same: same, hints)
 
 
 def loaded(fit: Fit) -> nn.Module:
@@ -357,7 +395,7 @@ def loaded(fit: Fit) -> nn.Module:
     """
     network = fit.skeleton
     expected = network.state_dict()
-    if fit.naming != "file" and find_architecture(fit.name) is None:
+    if fit.naming in NAMINGS and find_architecture(fit.name) is None:
         # Networks outside the table may hold constants that a state dict does not restore.
         network = fit.shape(build(fit.name, fit.naming, fit.classes, fit.image_size))
     state = OrderedDict(

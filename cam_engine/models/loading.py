@@ -41,7 +41,6 @@ from cam_engine.models.checkpoint_metadata import (
     said_size,
     sources_of_preprocessing,
 )
-from cam_engine.models.fastai_learners import is_learner, learner
 from cam_engine.models.files.companions import beside, digest_with, sidecar_of
 from cam_engine.models.files.contents import CheckpointContents, read_contents
 from cam_engine.models.files.scan import opened, scan
@@ -57,6 +56,21 @@ from cam_engine.models.fitting import (
     parts,
 )
 from cam_engine.models.heads import head_layers
+from cam_engine.models.libraries.fastai_learners import bodies_of_learners, is_learner, learner
+from cam_engine.models.libraries.plugins import (
+    GROUP,
+    Factory,
+    OwnNetwork,
+    find_factory,
+    made,
+    named_factory,
+)
+from cam_engine.models.libraries.transformers_networks import (
+    TransformersNetwork,
+    is_of_transformers,
+    named_in_config,
+    transformers_network,
+)
 from cam_engine.models.networks import (
     config_of,
     current_timm_name,
@@ -65,15 +79,6 @@ from cam_engine.models.networks import (
     is_depthwise,
     libraries_of,
     recorded_layout,
-    torchvision_models,
-)
-from cam_engine.models.plugins import (
-    GROUP,
-    Factory,
-    OwnNetwork,
-    find_factory,
-    made,
-    named_factory,
 )
 from cam_engine.models.rebuilding import LayerUnknown, rebuilt
 from cam_engine.models.tracing import layout_of, traced_layout
@@ -85,6 +90,7 @@ _FOLDER_PREFIX = "cls_"
 _POSITIONS = ("pos_embed", "pos_embedding")
 _SHAPE_OF_POSITIONS = ("batch", "tokens", "channels")
 _PATCHES = (16, 14, 32, 8)  # pixels a side
+_BEHIND = ", its head "
 _AVERAGED = "averaged"  # in a sidecar
 _BY_WEIGHTS = "the weights' keys and shapes"
 _USUAL_NAMES = ("best.pt", "best_model.pt")
@@ -162,8 +168,8 @@ def load_classifier(
     Arguments overrule what the file says; input_size is a side or (height, width) in pixels, mean
     and std are on the scale 0..1; head: its layers where there are several, in words
     ("linear relu dropout linear"); network: a lab's own, "package.module:factory" or the name of
-    an installed one (`cam_engine.models.plugins`); averaged: of weights that are there twice, the
-    averages of several steps. Raises CheckpointNotFound, CheckpointInvalid,
+    an installed one (`cam_engine.models.libraries.plugins`); averaged: of weights that are there
+    twice, the averages of several steps. Raises CheckpointNotFound, CheckpointInvalid,
     CheckpointUnsafe, ArchitectureUnknown, WeightsMismatch, ClassNamesMismatch or, for arguments,
     InvalidOption.
     """
@@ -174,15 +180,22 @@ def load_classifier(
     head = head or _text(overruling.get("head"))
     layers = head_layers(head) if head is not None else ()
     size = said_size(contents.metadata, path, input_size)
-    own = None
+    own = library = None
     factory = _factory(network, contents.metadata)
-    if factory is None:
-        fit, aside, source = _fitting(contents, path, layers, size)
-    else:
+    if factory is not None:
         source = f"network {factory[0]}"
         fit, aside, own = _of_a_factory(*factory, contents, path)
+    elif is_of_transformers(contents.metadata) and "model_name" not in overruling:
+        source, aside = "architectures in config.json", ()
+        library = transformers_network(contents.metadata, contents.weights, str(path))
+        fit = _as_built(library)
+    else:
+        fit, aside, source = _fitting(contents, path, layers, size)
     notices = [*_assumptions(fit, source), *_of_the_files(path, overruling, averaged=averaged)]
     remarks = [*contents.remarks]
+    if library is not None:
+        notices += library.notices
+        remarks += library.remarks
     if aside:
         remarks.append(
             f"{len(aside)} tensors that are not the network's were left aside: {first(aside)}"
@@ -193,7 +206,7 @@ def load_classifier(
     preprocessing = preprocessing_of(
         metadata, path, default, input_size=input_size, mean=mean, std=std
     )
-    if fit.naming != "file":
+    if fit.naming in NAMINGS:
         _check_size(fit, preprocessing, path)
     names, names_source = _class_names(class_names, metadata, fit.classes, path)
     passed = {"input_size": input_size, "mean": mean, "std": std}
@@ -218,7 +231,7 @@ def load_classifier(
         architecture=fit.name,
         family=fit.naming if row is None else row.family,
         naming=fit.naming,
-        layout=_layout(trained, fit, preprocessing.input_size, own),
+        layout=_layout(trained, fit, preprocessing.input_size, own, library),
         head=fit.head,
         class_names=names,
         preprocessing=preprocessing,
@@ -251,7 +264,8 @@ def header_of(path: Path, metadata: Mapping[str, object]) -> CheckpointHeader:
         class_names = class_names_of(metadata, path)
     except CheckpointInvalid:  # loading will say so
         class_names = None
-    architecture = next((name for name in known if name), next(iter(said), None))
+    unknown = next(iter((*said, *named_in_config(metadata))), None)
+    architecture = next((name for name in known if name), unknown)
     return CheckpointHeader(
         path=path,
         architecture=architecture,
@@ -309,6 +323,8 @@ def _fitting(
         for part in found:
             with suppress(ArchitectureUnknown, WeightsMismatch):
                 fit, source = _fitting_part(part, layers, size, sources, path)
+                if part.lone_head is not None:
+                    source = f"{source}{_BEHIND}{part.lone_head}"
                 return fit, part.aside, source
         own = _of_the_file(first_part, sources)
         if own is None:
@@ -327,11 +343,18 @@ def _of_the_file(part: Part, sources: Sequence[tuple[str, str]]) -> Fit | None:
     if not is_learner(part.weights):
         return None
     said = [name for name, _ in sources if find_torchvision_model(name)]
-    for name in dict.fromkeys((*said, *torchvision_models())):
+    for name in dict.fromkeys((*said, *bodies_of_learners())):
         network = learner(name, part.weights)
         if network is not None:
             return as_it_is(f"fastai learner of {name}", network, part.weights)
     return None
+
+
+def _as_built(library: TransformersNetwork) -> Fit:
+    """The network has its weights already; they are compared and copied as any others."""
+    network = library.network
+    hints = Hints(image_size=library.image_size)
+    return as_it_is(library.name, network, network.state_dict(), "transformers", hints)
 
 
 def _of_a_factory(
@@ -498,7 +521,11 @@ def _factory(wanted: str | None, metadata: Mapping[str, object]) -> tuple[str, F
 
 
 def _layout(
-    network: nn.Module, fit: Fit, input_size: tuple[int, int], own: OwnNetwork | None
+    network: nn.Module,
+    fit: Fit,
+    input_size: tuple[int, int],
+    own: OwnNetwork | None,
+    library: TransformersNetwork | None,
 ) -> Layout:
     """Of the table, of what timm or a lab's own code says, or found by running the network once."""
     if own is not None and own.layers:
@@ -506,7 +533,8 @@ def _layout(
     row = find_architecture(fit.name)
     if row is not None:
         return row.variant(fit.naming).layout
-    return traced_layout(network, input_size, recorded_layout(network))
+    recorded = recorded_layout(network) if library is None else library.layout
+    return traced_layout(network, input_size, recorded)
 
 
 def _default_preprocessing(fit: Fit, own: OwnNetwork | None = None) -> tuple[Preprocessing, str]:
@@ -514,7 +542,10 @@ def _default_preprocessing(fit: Fit, own: OwnNetwork | None = None) -> tuple[Pre
     if own is not None:
         return Preprocessing(own.input_size, own.mean, own.std), f"assumed: as {fit.name} says"
     row = find_architecture(fit.name)
-    if fit.naming == "file" or (row is not None and fit.naming == "torchvision"):
+    if fit.naming == "transformers" and fit.image_size is not None:
+        source = "assumed: image_size in config.json, and ImageNet's statistics"
+        return Preprocessing(fit.image_size), source
+    if fit.naming not in NAMINGS or (row is not None and fit.naming == "torchvision"):
         return Preprocessing(), "assumed: 224 x 224 px and ImageNet's statistics"
     name = fit.name if row is None else row.timm.builder
     config = config_of(name, fit.naming)
@@ -537,6 +568,11 @@ def _of_the_files(path: Path, overruling: Mapping[str, object], *, averaged: boo
 def _assumptions(fit: Fit, source: str) -> list[str]:
     """What weights cannot tell, as sentences."""
     said = []
+    if _BEHIND in source:
+        said.append(
+            f"{source.partition(_BEHIND)[2]} stands beside the network in the file, and is taken "
+            "for its head, with nothing but dropout between"
+        )
     row = find_architecture(fit.name)
     is_plain = row is not None and row.name.startswith("efficientnet_b")
     if source == _BY_WEIGHTS and fit.naming == "timm" and is_plain and row is not None:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from cam_engine.errors import ArchitectureUnknown, InvalidOption
 from cam_engine.models.architectures import Layout, Sign, Stage, Tap
+from cam_engine.models.module_outputs import tensor_of, with_tensor
 
 _LEVELS = {"early": 8, "mid": 16, "late": 32}  # pixels a cell
 _TOLERANCE = 0.42  # of log2 of the pixels a cell: 299 px give 35, 17 and 8 cells
@@ -175,10 +176,12 @@ def _watched(
     What it returns, if anything, goes on in place of the output.
     """
 
-    def hook(name: str, output: object) -> Tensor | None:
-        if isinstance(output, Tensor) and output.ndim in (3, 4):
-            return watch(name, output)
-        return None
+    def hook(name: str, output: object) -> object:
+        tensor = tensor_of(output)
+        if tensor is None or tensor.ndim not in (3, 4):
+            return None
+        instead = watch(name, tensor)
+        return None if instead is None else with_tensor(output, instead)
 
     handles = [
         network.get_submodule(name).register_forward_hook(
@@ -292,6 +295,8 @@ def _output(module: str, tensor: Tensor, input_size: tuple[int, int]) -> _Output
             return _Output(module, tensor, (second, third), None, None)
         if _is_grid((first, second), input_size):
             return _Output(module, tensor, (first, second), None, third)
+        return None
+    if tensor.shape[2] == 1:  # means, not tokens
         return None
     folded = _folded(tensor.shape[1], input_size)
     return None if folded is None else _Output(module, tensor, folded[1], folded[0], None)

@@ -26,7 +26,9 @@ class ModelReading(BaseModel):
     """What was read of a model's file, and where each fact is from."""
 
     architecture: str
-    naming: str = Field(description="of its weights: torchvision's, timm's, or the file's own")
+    naming: str = Field(
+        description="of its weights: torchvision's, timm's, transformers', or the file's own"
+    )
     head: str = Field(description="dotted name of its last layer")
     head_layers: str = Field(description="of its head, in their order")
     mean: tuple[float, float, float] = Field(description="of R, G and B, 0..1")

@@ -23,6 +23,7 @@ SIDECAR_KEYS = (
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 _WITH_CONFIG = frozenset({".safetensors", ".bin"})
 _MOST_BYTES = 1 << 22
+_PER_BYTE = 1 / 255
 
 
 def sidecar_of(checkpoint: Path) -> Path:
@@ -81,11 +82,9 @@ def _config(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _preprocessor(values: Mapping[str, Any]) -> dict[str, Any]:
     """https://huggingface.co/docs/transformers/main_classes/image_processor."""
-    said: dict[str, Any] = {}
-    if values.get("do_normalize", True):
-        said |= {"mean": values.get("image_mean"), "std": values.get("image_std")}
-    else:
-        said |= {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
+    said: dict[str, Any] = _normalisation(values)
+    if values.get("do_flip_channel_order"):
+        said["do_flip_channel_order"] = True
     crop = values.get("crop_size") if values.get("do_center_crop") else None
     size = crop or values.get("size")
     if isinstance(size, Mapping):
@@ -93,6 +92,40 @@ def _preprocessor(values: Mapping[str, Any]) -> dict[str, Any]:
         size = [size.get("height", edge), size.get("width", edge)]
     said["input_size"] = size
     return {key: value for key, value in said.items() if value is not None}
+
+
+def _normalisation(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Mean and std on the scale 0..1 that do all that is done to a value.
+
+    Bytes are multiplied by rescale_factor, usually to 0..1, and by rescale_offset to -1..1; then
+    normalised; and, for EfficientNets with include_top, divided by the deviation once more.
+    """
+    if values.get("do_normalize", True):
+        mean, std = values.get("image_mean"), values.get("image_std")
+    else:
+        mean, std = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]
+    factor = values.get("rescale_factor", _PER_BYTE) if values.get("do_rescale", True) else 1
+    offset = 1 if values.get("rescale_offset") else 0
+    of_efficientnet = "EfficientNet" in str(values.get("image_processor_type"))
+    twice = of_efficientnet and values.get("include_top", True)
+    again = values.get("image_std") if twice else [1.0]
+    numbers = _numbers(mean), _numbers(std), _numbers(again), _numbers([factor])
+    if (factor, offset, twice) == (_PER_BYTE, 0, False) or not all(numbers):
+        return {"mean": mean, "std": std}
+    means, deviations, others, (scale,) = numbers
+    scale *= 255
+    others = others * len(deviations) if len(others) == 1 else others
+    return {
+        "mean": [(one + offset) / scale for one in means],
+        "std": [one * other / scale for one, other in zip(deviations, others, strict=False)],
+    }
+
+
+def _numbers(values: object) -> list[float]:
+    """The values where all are numbers, none else; a factor of 0 is none."""
+    if not isinstance(values, list) or values == [0]:
+        return []
+    return [float(one) for one in values if isinstance(one, int | float)]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -53,7 +53,16 @@ SAVE_AGAIN = (
 )
 _ZIP_START = b"PK\3\4"
 _ZIP_END = struct.Struct("<4s4H2LH")
-_LFS = b"version https://git-lfs.github.com/spec"
+_NO_CHECKPOINTS = {
+    b"version https://git-lfs": "a pointer of Git LFS, not the file: fetch it with git lfs pull",
+    b"\x89HDF": "an HDF5 file, as Keras writes them, and not of PyTorch",
+    b"\x93NUMPY": "a NumPy array, not a checkpoint",
+    b"\x89PNG": "a picture, not a checkpoint",
+    b"\xff\xd8\xff": "a picture, not a checkpoint",
+    b"%PDF": "a PDF, not a checkpoint",
+    b"\x1f\x8b": "compressed by gzip: unpack it first",
+}
+_MOST_START = 64  # bytes
 _AVERAGED = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema")
 _MOST_MEMBERS = 200_000
 _COUNT_BYTES = 8  # that stand before each tensor's numbers in the older format
@@ -247,15 +256,14 @@ def _checked(saved: Saved, path: Path) -> Saved:
 
 def check_size(file: BufferedReader, path: Path) -> None:
     """What is no checkpoint at a glance, in a sentence. Raises CheckpointInvalid."""
-    size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    if size == 0:
+    begins = file.read(_MOST_START)
+    file.seek(0)
+    if not begins:
         raise CheckpointInvalid(f"{path} is empty (0 bytes): copy it again from where it was saved")
-    if file.read(len(_LFS)) == _LFS:
-        raise CheckpointInvalid(
-            f"{path} is a pointer of Git LFS, not the file itself: fetch it with git lfs pull"
-        )
-    file.seek(0)
+    what = next((one for start, one in _NO_CHECKPOINTS.items() if begins.startswith(start)), None)
+    if what is not None:
+        raise CheckpointInvalid(f"{path} is {what}")
 
 
 @contextmanager

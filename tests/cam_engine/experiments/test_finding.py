@@ -23,12 +23,15 @@ def test_models_by_folder_and_either_checkpoint_name(tmp_path: Path) -> None:
         tmp_path,
         "cls_resnet50_focal/best.pt",
         "cls_densenet121_cb/best_model.pt",
-        "cls_empty/last.pt",
+        "cls_last/last.pt",
+        "cls_last/best_val_acc.pt",
+        "cls_empty/notes.txt",
         "det_yolo11/best.pt",
     )
     models = Experiment(tmp_path).models()
     assert [(m.name, m.checkpoint.name) for m in models] == [
         ("cls_densenet121_cb", "best_model.pt"),
+        ("cls_last", "best_val_acc.pt"),
         ("cls_resnet50_focal", "best.pt"),
     ]
 

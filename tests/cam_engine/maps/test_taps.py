@@ -68,3 +68,46 @@ def test_a_layer_that_never_runs_is_named() -> None:
         network(torch.rand(1, 3, 16, 16))
         with pytest.raises(LayerNotSpatial, match="spare took no part"):
             _ = tap.outputs
+
+
+class Block(nn.Module):
+    """Answers as blocks of transformers do: what it made, and what nobody asked for."""
+
+    def __init__(self, *beside: object) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 4, 3)
+        self.beside = beside
+
+    def forward(self, images: torch.Tensor) -> tuple[object, ...]:
+        return (self.convolution(images), *self.beside)
+
+
+class Blocks(nn.Module):
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.block = block
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = self.block(images)[0]
+        logits: torch.Tensor = self.head(features.square().mean((2, 3)))
+        return logits
+
+
+def test_a_block_that_answers_with_a_tuple_around_one_tensor_is_tapped() -> None:
+    torch.manual_seed(0)
+    network = Blocks(Block(None)).requires_grad_(False)
+    images = torch.randn(1, 3, 8, 8)
+    with LayerTap(network, ["block"]) as tap:
+        logits = network(images)
+        (gradient,) = tap.gradients(logits[:, 1].sum())
+        (output,) = tap.outputs
+    torch.testing.assert_close(output, network.block.convolution(images))
+    weights = network.head.weight[1].view(1, 4, 1, 1)
+    torch.testing.assert_close(gradient, 2 * output * weights / output[0, 0].numel())
+
+
+def test_a_block_that_answers_with_several_tensors_is_not() -> None:
+    network = Blocks(Block(torch.zeros(1)))
+    with pytest.raises(LayerNotSpatial, match="tuple"), LayerTap(network, ["block"]):
+        network(torch.randn(1, 3, 8, 8))

@@ -312,6 +312,50 @@ def test_a_fourth_channel_is_opaque(tmp_path: Path) -> None:
     assert any("alpha" in notice for notice in classifier.notices)
 
 
+class Backbone(nn.Module):
+    """As many tutorials put it together: a network without its head, and a layer beside it."""
+
+    def __init__(self, name: str, site: str, features: int) -> None:
+        super().__init__()
+        self.backbone = own(name)
+        self.backbone.set_submodule(site, nn.Identity())
+        self.drop = nn.Dropout()
+        self.head = nn.ModuleDict({"fc": nn.Linear(features, 3)})
+
+    def forward(self, images: Tensor) -> Tensor:
+        answer: Tensor = self.head["fc"](self.drop(self.backbone(images)))
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("name", "site", "features"),
+    [
+        ("resnet18", "fc", 512),
+        ("densenet121", "classifier", 1024),
+        ("efficientnet_b0", "classifier", 1280),
+    ],
+)
+@pytest.mark.parametrize("saved_as", ["state", "whole"])
+def test_a_layer_beside_a_network_is_taken_for_its_head_and_said(
+    tmp_path: Path, name: str, site: str, features: int, saved_as: str
+) -> None:
+    network = Backbone(name, site, features).eval()
+    saved = network if saved_as == "whole" else network.state_dict()
+    path = save(tmp_path, {"state_dict": saved, "meta": {"CLASSES": CLASSES}})
+    classifier = load_classifier(path)
+    assert difference(classifier, network, 64) == 0
+    assert classifier.class_names == CLASSES
+    (notice,) = classifier.notices
+    assert notice.startswith("head.fc.weight stands beside the network")
+
+
+def test_two_layers_beside_a_network_are_refused(tmp_path: Path) -> None:
+    network = Backbone("resnet18", "fc", 512)
+    network.head["other"] = nn.Linear(512, 3)
+    with pytest.raises(CamError):
+        load_classifier(save(tmp_path, {"state_dict": network.state_dict()}))
+
+
 def test_look_alikes_are_told_by_their_names_and_warned_of_without(tmp_path: Path) -> None:
     twin = settled(timms("tf_efficientnet_b0"))
     named = load_classifier(save(tmp_path, state(twin, model_name="tf_efficientnet_b0")))
@@ -404,6 +448,8 @@ def test_a_sidecar_overrules_the_file_and_changes_the_digest(tmp_path: Path) -> 
     [
         (b"", "is empty"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 5\n", "Git LFS"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(100), "Keras"),
+        (b"\x1f\x8b\x08" + bytes(100), "gzip"),
     ],
 )
 @pytest.mark.parametrize("name", ["best.pt", "best.safetensors"])

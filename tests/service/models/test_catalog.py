@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cam_engine.errors import PathOutsideRoot
 from service.http.problems import ServiceError
+from service.models import catalog as catalog_module
 from service.models.catalog import Catalog, Unreadable
 from tests.service.odd_root import rewrite
 
@@ -111,12 +113,21 @@ def test_a_file_is_looked_into_once_also_where_it_is_refused(results: Path) -> N
     assert catalog.facts(again) is not first
 
 
-def test_a_model_whose_grids_cannot_be_found_is_listed_with_its_error(results: Path) -> None:
-    """A vision transformer for 224 px of which the file says 100: timm asserts."""
+def test_a_model_whose_grids_cannot_be_found_is_listed_with_its_error(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a library's code raises of a network that a file names."""
+    grids = catalog_module._grids
+
+    def asserting(architecture: str, *others: Any) -> Any:
+        assert architecture != "vit_tiny_patch16_224", "of this size"
+        return grids(architecture, *others)
+
+    monkeypatch.setattr(catalog_module, "_grids", asserting)
     catalog = Catalog(results, 0)
     experiment = catalog.experiments()[0]
     checkpoint = results / experiment.id / NAMES[0] / "best.pt"
-    rewrite(checkpoint, model_name="vit_tiny_patch16_224", input_size=100)
+    rewrite(checkpoint, model_name="vit_tiny_patch16_224")
     first, second = (catalog.facts(model) for model in catalog.experiments()[0].models)
     assert isinstance(first, Unreadable)
     assert (first.code, str(results) in first.detail) == ("internal-error", False)

@@ -13,10 +13,11 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from cam_engine.models.networks import skeleton_of
+from cam_engine.models.networks import skeleton_of, torchvision_models
 
 _BODY, _HEAD = "0.", "1."
 _NUMBERED = re.compile(r"1\.(\d+)\.(\w+)")
+_CUT = ("resnet", "densenet", "vgg", "squeezenet", "alexnet")
 _CUTS = (-2, -1)  # children of a torchvision network that are no part of its body
 _SIDE = 64  # pixels
 _FIRST = 2  # after the pools and the flattening
@@ -28,6 +29,11 @@ class AdaptiveConcatPool2d(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Maxima first."""
         return torch.cat([features.amax((2, 3), True), features.mean((2, 3), True)], 1)
+
+
+def bodies_of_learners() -> list[str]:
+    """The networks of torchvision that fastai cuts for a body, by their names."""
+    return [name for name in torchvision_models() if name.startswith(_CUT)]
 
 
 def is_learner(weights: Mapping[str, Tensor]) -> bool:

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from cam_engine import CamOptions, Explainer, read_image
 from cam_engine.errors import ArchitectureUnknown, CamError, InvalidOption, WeightsMismatch
-from cam_engine.models import plugins
+from cam_engine.models.libraries import plugins
+from cam_engine.models.libraries.plugins import OwnNetwork
 from cam_engine.models.loading import load_classifier
-from cam_engine.models.plugins import OwnNetwork
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "own_network"
-HERE = "tests.cam_engine.models.test_plugins"
+EXAMPLE = Path(__file__).parents[4] / "examples" / "own_network"
+HERE = "tests.cam_engine.models.libraries.test_plugins"
 
 
 class Tiny(nn.Module):
