@@ -59,7 +59,7 @@ def no_classes(folders: Iterable[str | None], class_names: Sequence[str]) -> dic
 
     folders: one for each image; None, of an image without a class folder, is not counted.
     """
-    counts = Counter(one for one in folders if one is not None)
+    counts = Counter(folder for folder in folders if folder is not None)
     return {name: n for name, n in sorted(counts.items()) if class_index(name, class_names) is None}
 
 

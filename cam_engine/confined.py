@@ -160,11 +160,11 @@ class ConfinedFolder:
 
     def files(self, path: Below = "") -> list[str]:
         """Names of the files in a folder."""
-        return [one.name for one in self.entries(path) if not one.is_folder]
+        return [entry.name for entry in self.entries(path) if not entry.is_folder]
 
     def folders(self, path: Below = "") -> list[str]:
         """Names of the folders in a folder."""
-        return [one.name for one in self.entries(path) if one.is_folder]
+        return [entry.name for entry in self.entries(path) if entry.is_folder]
 
     def files_below(self, levels: int) -> Iterator[str]:
         """Paths of files in the folder and in those below it, so many levels of folders deep."""

@@ -59,4 +59,4 @@ def first(texts: Sequence[str], count: int = 3) -> str:
     'a, b, c and 2 more'
     """
     more = f" and {len(texts) - count} more" if len(texts) > count else ""
-    return ", ".join(printable(one[:200]) for one in texts[:count]) + more
+    return ", ".join(printable(text[:200]) for text in texts[:count]) + more

@@ -187,7 +187,7 @@ class ChunkRunner:
 
     def _items(self, request: JobRequest, images: Sequence[JobImage]) -> list[ImageItem]:
         folder = self._places.experiment(request).folder
-        return [ImageItem(folder / one.path, one.name, one.true_class) for one in images]
+        return [ImageItem(folder / image.path, image.name, image.true_class) for image in images]
 
     def _options(self, chunk: Chunk, request: JobRequest) -> CamOptions:
         """The job's options, with the depth of its experiment's images where they need one.

@@ -372,7 +372,7 @@ def _several_grids(figures: Sequence[_Figure]) -> Check:
         reason = "a single layer was asked for" if figures else NO_FIGURE
         return Check(name, None, reason, threshold)
     grids = [figure.grids for figure in figures]
-    fewest = min((len(one) for one in grids), default=0)
+    fewest = min((len(grid) for grid in grids), default=0)
     shown = sorted(set().union(*grids), reverse=True)
     figure_text = ", ".join(f"{height}x{width}" for height, width in shown) or "none"
     return Check(name, fewest >= LEAST_GRIDS, figure_text, threshold)

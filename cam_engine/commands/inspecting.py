@@ -53,8 +53,8 @@ class Inspected:
             "mean": list(seen.mean),
             "std": list(seen.std),
             "layers": [
-                {"name": one.name, "module": one.label, "grid": list(one.grid)}
-                for one in self.grids
+                {"name": grid.name, "module": grid.label, "grid": list(grid.grid)}
+                for grid in self.grids
             ],
             "val_accuracy": read.val_accuracy,
             "epoch": read.epoch,

@@ -205,7 +205,7 @@ def _run_experiment(
             error = error_of_item(raised, model.name)
             outcomes.append(ModelFailure(model.name, error.code, str(error)))
             console.problem(model.name, error.code, str(error))
-    if summaries := [one for one in outcomes if isinstance(one, ModelSummary)]:
+    if summaries := [outcome for outcome in outcomes if isinstance(outcome, ModelSummary)]:
         write_merged_summary(confined, summaries)
         console.written(output)
     return outcomes, found.skipped + experiment.look_for_models().skipped
@@ -301,13 +301,13 @@ def _experiment_output(base: Path | None, experiment: Experiment, count: int) ->
 def _report(
     console: Console, outcomes: Sequence[Outcome], left_out: Sequence[tuple[str, Skipped]]
 ) -> None:
-    console.table([_model_result(one) for one in outcomes])
-    summaries = [one for one in outcomes if isinstance(one, ModelSummary)]
+    console.table([_model_result(outcome) for outcome in outcomes])
+    summaries = [outcome for outcome in outcomes if isinstance(outcome, ModelSummary)]
     console.notices(_notices(summaries))
     _say_folders_of_no_class(console, summaries)
     for where, skipped in left_out:
         console.skipped(where, skipped.words)
-    failures = [one for one in outcomes if isinstance(one, ModelFailure)]
+    failures = [outcome for outcome in outcomes if isinstance(outcome, ModelFailure)]
     if console.json_output:
         answer = {"models": [model_summary_object(s) for s in summaries], "failed_models": failures}
         sys.stdout.write(to_json(answer, indent=2) + "\n")
@@ -316,7 +316,7 @@ def _report(
 def _notices(summaries: Sequence[ModelSummary]) -> list[str]:
     """What was assumed of models, and of how many images what; each image counts once."""
     of_models = [f"{one.facts.model}: {said}" for one in summaries for said in one.facts.notices]
-    rows = {(row.image, row.decoding) for one in summaries for row in one.succeeded}
+    rows = {(row.image, row.decoding) for summary in summaries for row in summary.succeeded}
     of_images = counted(facts.notices for _, facts in sorted(rows, key=lambda pair: pair[0]))
     return [*of_models, *(said_of(count, notice) for count, notice in of_images)]
 
@@ -350,8 +350,10 @@ def _model_result(outcome: Outcome) -> ModelResult:
 
 
 def _exit_status(outcomes: Sequence[Outcome]) -> int:
-    written = sum(len(one.succeeded) for one in outcomes if isinstance(one, ModelSummary))
+    written = sum(
+        len(outcome.succeeded) for outcome in outcomes if isinstance(outcome, ModelSummary)
+    )
     if not written:
         return exit_status.NOTHING_DONE
-    whole = all(isinstance(one, ModelSummary) and not one.failed for one in outcomes)
+    whole = all(isinstance(outcome, ModelSummary) and not outcome.failed for outcome in outcomes)
     return exit_status.DONE if whole else exit_status.SOME_FAILED

@@ -85,7 +85,7 @@ class DataRoot:
         Raises NoModelsFound.
         """
         there = self.look_for_models(experiment)
-        found = [one for one in experiment.models(wanted) if one in there.models]
+        found = [model for model in experiment.models(wanted) if model in there.models]
         if not found:
             why = f": skipped: {there.skipped.words}" if there.skipped else ""
             raise NoModelsFound(

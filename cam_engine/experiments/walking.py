@@ -77,7 +77,9 @@ class _Walker:
     def __init__(self, root: Path, within: Path | None, outputs: Iterable[Path]) -> None:
         self._root = root
         self._within = None if within is None else within.resolve()
-        self._outputs = {identity for one in outputs if (identity := _identity(one)) is not None}
+        self._outputs = {
+            identity for output in outputs if (identity := _identity(output)) is not None
+        }
         self._around = _around(root)
         self._folders: set[_Identity] = set()
         self._known_files: set[_Identity] | None = None  # until a link is followed

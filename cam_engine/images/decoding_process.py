@@ -154,7 +154,7 @@ def _data_bytes() -> int | None:
         lines = _STATUS.read_text().splitlines()
     except OSError:
         return None
-    return next((int(one.split()[1]) * 1024 for one in lines if one.startswith("VmData")), None)
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData")), None)
 
 
 if __name__ == "__main__":

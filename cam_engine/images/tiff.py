@@ -145,7 +145,7 @@ def _deep(
     elif not header.interleaved and header.samples > 1:
         planes = range(header.samples)
         at = picture.pages[0]
-        decoded = [decode_deep(file.plane(at, one, header.samples))[0] for one in planes]
+        decoded = [decode_deep(file.plane(at, plane, header.samples))[0] for plane in planes]
         color, alpha = _stacked(decoded[:_COLOURS]), None
         if header.samples > _COLOURS:
             alpha = decoded[_COLOURS][..., 0]

@@ -118,7 +118,7 @@ class TiffFile:
         self.big = version == _BIG_TIFF
         # Codes of an offset, of a directory's count of entries, and of an entry's count of values.
         codes = ("Q", "Q", "Q") if self.big else ("I", "H", "I")
-        self._offset, self._entries = (struct.Struct(self._order + one) for one in codes[:2])
+        self._offset, self._entries = (struct.Struct(self._order + code) for code in codes[:2])
         self._entry = struct.Struct(f"{self._order}HH{codes[2]}")
         self._entry_bytes = self._entry.size + self._offset.size
         self._pages, self._reduced = self._walk()
@@ -290,10 +290,10 @@ class TiffFile:
         """Whether the first pages are grey and alike, so that they can be channels of one."""
         first, *others = (self.header(at) for at in full[:_COLOURS])
         return first.is_grey and all(
-            one.is_grey
-            and (one.width, one.height, one.bits, one.kind, one.photometric)
+            other.is_grey
+            and (other.width, other.height, other.bits, other.kind, other.photometric)
             == (first.width, first.height, first.bits, first.kind, first.photometric)
-            for one in others
+            for other in others
         )
 
     def _raw_directory(self, at: int) -> dict[int, bytes]:

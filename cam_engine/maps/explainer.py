@@ -290,7 +290,9 @@ class Explainer:
         """
         network = self._network_for(plan)
         wanted = torch.tensor(
-            [-1 if one is None else one for one in targets], dtype=torch.long, device=self.device
+            [-1 if target is None else target for target in targets],
+            dtype=torch.long,
+            device=self.device,
         )
         with torch.enable_grad(), LayerTap(network, plan.modules, plan.rectify) as tap:
             logits = self._forward(network, batch)

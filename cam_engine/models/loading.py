@@ -376,7 +376,11 @@ def _of_a_factory(
 
 def _outputs(weights: Mapping[str, Tensor]) -> list[int]:
     """How many classes there may be: the rows of the last matrices."""
-    rows = [len(one) for one in weights.values() if one.ndim == len(("out", "in")) and len(one)]
+    rows = [
+        len(weight)
+        for weight in weights.values()
+        if weight.ndim == len(("out", "in")) and len(weight)
+    ]
     return list(dict.fromkeys(rows[::-1]))[:3]
 
 

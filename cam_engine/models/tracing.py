@@ -96,7 +96,7 @@ def layout_of(layers: Mapping[str, str], network: nn.Module, input_size: tuple[i
     """
     image = _noise(network, input_size, seed=0).requires_grad_()
     logits, outputs = _run(network, image)
-    wanted = [one for one in outputs if one.module in layers.values()]
+    wanted = [output for output in outputs if output.module in layers.values()]
     by_module = {one.module: one for one in _in_order(network, image, wanted)}
     missing = [name for name in _LEVELS if layers.get(name) not in by_module]
     if missing:
@@ -127,7 +127,7 @@ def _confirmed(layout: Layout, outputs: Mapping[str, _Output], graph: _Graph) ->
 
 def _noise(network: nn.Module, input_size: tuple[int, int], seed: int) -> Tensor:
     """One image (1, 3, h, w), on the network's device."""
-    device = next((one.device for one in network.parameters()), torch.device("cpu"))
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(1, _RGB, *input_size, generator=generator).to(device)
 
@@ -201,7 +201,7 @@ def _reached(logits: Tensor, outputs: Sequence[_Output]) -> list[_Output]:
 
     Where no gradient has a number, as of a head of zeros, or all have none: what the graph says.
     """
-    wanted = [one for one in outputs if one.tensor.requires_grad]
+    wanted = [output for output in outputs if output.tensor.requires_grad]
     if not wanted or logits.grad_fn is None:
         return []
     score = (logits * torch.linspace(1, 2, logits.shape[1], device=logits.device)).sum()
@@ -329,7 +329,7 @@ def _by_level(outputs: Sequence[_Output], input_size: tuple[int, int]) -> list[_
     """The last of each of the three levels; None where one has none."""
     chosen = []
     for pixels in _LEVELS.values():
-        here = [one for one in outputs if _distance(one, input_size, pixels) <= _TOLERANCE]
+        here = [output for output in outputs if _distance(output, input_size, pixels) <= _TOLERANCE]
         if not here:
             return None
         nearest = min(_distance(one, input_size, pixels) for one in here)
@@ -342,9 +342,9 @@ def _by_level(outputs: Sequence[_Output], input_size: tuple[int, int]) -> list[_
 def _by_grid(outputs: Sequence[_Output]) -> list[_Output] | None:
     """The last of each of the three coarsest grids; None where there are fewer."""
     whole: dict[tuple[int, int], _Output] = {}
-    for one in outputs:
-        if one.grid not in whole or one.rank <= whole[one.grid].rank:
-            whole[one.grid] = one
+    for output in outputs:
+        if output.grid not in whole or output.rank <= whole[output.grid].rank:
+            whole[output.grid] = output
     coarsest = sorted(whole, key=math.prod)[: len(_LEVELS)]
     return [whole[grid] for grid in coarsest[::-1]] if len(coarsest) == len(_LEVELS) else None
 
@@ -357,8 +357,8 @@ def _distance(output: _Output, input_size: tuple[int, int], pixels: int) -> floa
 def _by_depth(outputs: Sequence[_Output]) -> list[_Output] | None:
     """A third, two thirds and the end of the way: of the longest list of blocks, else of all."""
     lists: dict[str, list[int]] = defaultdict(list)
-    for one in outputs:
-        for name in _within_numbered(one.module):
+    for output in outputs:
+        for name in _within_numbered(output.module):
             found = _NUMBERED.fullmatch(name)
             if found is not None and int(found["number"]) not in lists[found["list"]]:
                 lists[found["list"]].append(int(found["number"]))
@@ -382,7 +382,11 @@ def _within_numbered(module: str) -> Iterator[str]:
 
 def _of_block(block: str, outputs: Sequence[_Output]) -> _Output:
     """The block's own output, else the first in it that reaches the logits."""
-    inside = [one for one in outputs if one.module == block or one.module.startswith(f"{block}.")]
+    inside = [
+        output
+        for output in outputs
+        if output.module == block or output.module.startswith(f"{block}.")
+    ]
     return next((one for one in inside if one.module == block), inside[0])
 
 

@@ -40,7 +40,7 @@ def provenance_of(text: Mapping[str, str]) -> Provenance | None:
     except (KeyError, TypeError, ValueError, RecursionError):
         return None
     words = (found.run_digest, found.image, found.image_sha256)
-    sound = all(isinstance(one, str) for one in words) and isinstance(found.facts, dict)
+    sound = all(isinstance(word, str) for word in words) and isinstance(found.facts, dict)
     return found if sound else None
 
 

@@ -181,7 +181,7 @@ def _is_our_table(data: bytes) -> bool:
 def _is_our_summary(data: bytes) -> bool:
     value = json.loads(data)
     of_models = value.get("models", [value])
-    return all("model" in one and _are_rows(one["images"]) for one in of_models)
+    return all("model" in model and _are_rows(model["images"]) for model in of_models)
 
 
 def _are_rows(rows: Sequence[Mapping[str, object]]) -> bool:

@@ -96,18 +96,18 @@ class Answer:
 
     def without_pixels(self) -> Answer:
         """The same, to be kept for long."""
-        return replace(self, items=tuple(one.without_pixels() for one in self.items))
+        return replace(self, items=tuple(item.without_pixels() for item in self.items))
 
     @property
     def large_images(self) -> tuple[LargeImage, ...]:
         """What is kept of its large images; other answers may hold the same."""
-        return tuple(one.large for one in self.items if one.large is not None)
+        return tuple(item.large for item in self.items if item.large is not None)
 
     @property
     def bytes_used(self) -> int:
         """Bytes held: files and maps, and something for the rest; large images not counted."""
-        maps = (layer.values.nbytes for one in self.items for layer in one.explanation.layers)
-        files = (len(one.source.data) for one in self.items)
+        maps = (layer.values.nbytes for item in self.items for layer in item.explanation.layers)
+        files = (len(item.source.data) for item in self.items)
         return sum(maps) + sum(files) + _OVERHEAD_BYTES
 
 
@@ -123,8 +123,8 @@ def make_answer(
     recipes = model.recipes(cam_options)
     # The run's digest covers the model's id and file, the versions, and what maps depend on.
     words = [recipes.run_digest, options.model_dump_json(), heading or ""]
-    for one in items:
-        words += [one.source.sha256, one.source.name, one.source.true_class or ""]
+    for item in items:
+        words += [item.source.sha256, item.source.name, item.source.true_class or ""]
     digest = hashlib.sha256("\0".join(words).encode()).hexdigest()
     label = ModelLabel(model.id, model.name, classifier.architecture, classifier.sha256)
     return Answer(digest, label, options, cam_options, recipes, items, heading)

@@ -103,11 +103,12 @@ class Explaining:
         names = model.explainer.classifier.class_names
         options = plan.options
         sources = (
-            replace(one, true_class=class_meant(one.true_class, names)) for one in plan.sources
+            replace(source, true_class=class_meant(source.true_class, names))
+            for source in plan.sources
         )
         plain = needs_unenhanced(request, media_type, sheet=plan.heading is not None)
         items = await _all(
-            [self._explain(model, options, one, work, plain=plain) for one in sources]
+            [self._explain(model, options, source, work, plain=plain) for source in sources]
         )
         return make_answer(model, _options_of(request), options, items, plan.heading)
 
@@ -155,7 +156,7 @@ class Explaining:
         A picture of one layer is computed without the class that the network would name without
         CLAHE; where another representation is asked for later, that is made up for.
         """
-        whole = all(one.explanation.unenhanced for one in answer.items)
+        whole = all(item.explanation.unenhanced for item in answer.items)
         if whole or not needs_unenhanced(answer.options, media_type, sheet=answer.is_sheet):
             return answer
         entry, stamp = await call_in(self._executor, self._choose, answer.model.id)
@@ -166,7 +167,7 @@ class Explaining:
             )
         options = answer.cam_options
         items = await _all(
-            [self._explain(model, options, one.source, work, plain=True) for one in answer.items]
+            [self._explain(model, options, item.source, work, plain=True) for item in answer.items]
         )
         return replace(answer, items=items)
 
@@ -252,7 +253,7 @@ class Explaining:
             )
         entry = self._model_of(request, experiment)
         options = self._depths.added_to(
-            request.cam_options(), [one.name for one in sources], experiment
+            request.cam_options(), [source.name for source in sources], experiment
         )
         return _StoredPlan(entry, fresh_stamp(entry), tuple(sources), options, heading)
 

@@ -101,7 +101,7 @@ def represent(answer: Answer, media_type: str, decode: Decode, base: str) -> Rep
     decode: makes pixels of an image file. base: the path under which a proxy offers the service,
     which links begin with.
     """
-    drawn = _Drawings(base, [_DrawnImage(answer, one, decode) for one in answer.items])
+    drawn = _Drawings(base, [_DrawnImage(answer, item, decode) for item in answer.items])
     body = _BODIES[media_type](answer, drawn)
     headers = {
         **_headers(answer, media_type),
@@ -190,7 +190,7 @@ class _DrawnImage:
             unenhanced=None if unenhanced is None else responses.score(unenhanced),
             clahe_changed_class=explanation.clahe_changed_class,
             picture_size=self._item.size,
-            layers=[self._layer_facts(one) for one in explanation.layers],
+            layers=[self._layer_facts(layer) for layer in explanation.layers],
             pictures={
                 kind: responses.EncodedPicture(
                     media_type=PNG,
@@ -249,14 +249,14 @@ def _picture_body(answer: Answer, drawn: _Drawings) -> bytes:
 def _sheet(answer: Answer, drawn: _Drawings, heading: str) -> bytes:
     items = [
         SheetItem(
-            original=one.pictures.original,
-            explanation=one.explanation,
-            values=one.values(one.shown_layer),
-            title=one.source.title,
-            true_class=one.source.true_class,
-            assumed=one.notices,
+            original=image.pictures.original,
+            explanation=image.explanation,
+            values=image.values(image.shown_layer),
+            title=image.source.title,
+            true_class=image.source.true_class,
+            assumed=image.notices,
         )
-        for one in drawn.images
+        for image in drawn.images
     ]
     layer, name = answer.options.shown_layer, answer.model.name
     experiment = heading.rsplit("/", 1)[-1]
@@ -272,7 +272,7 @@ def _array_body(answer: Answer, drawn: _Drawings) -> bytes:
     image = drawn.images[0]
     if answer.options.view == "array":
         return _npy(image.values(image.shown_layer))
-    return _npy(np.stack([to_integers(image.values(one)) for one in image.explanation.layers]))
+    return _npy(np.stack([to_integers(image.values(layer)) for layer in image.explanation.layers]))
 
 
 def _npy(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> bytes:
@@ -290,7 +290,7 @@ def _json_body(answer: Answer, drawn: _Drawings) -> bytes:
         "self": f"{drawn.base}/v1/explanations/{answer.digest}",
         "model": f"{drawn.base}/v1/models/{quote(label.id)}",
     }
-    images = [one.facts(answer) for one in drawn.images]
+    images = [image.facts(answer) for image in drawn.images]
     body: responses.ExplanationAnswer | responses.SheetAnswer
     if answer.heading is not None:
         body = responses.SheetAnswer(

@@ -48,7 +48,7 @@ class TrustedPages:
         path: without the prefix of a proxy.
         """
         hosts = headers.getlist("host")
-        unknown = next((one for one in hosts if not self.knows_host(one)), None)
+        unknown = next((host for host in hosts if not self.knows_host(host)), None)
         if unknown is not None:
             shown = unknown[:_LONGEST_SHOWN]
             return ServiceError(
@@ -107,7 +107,7 @@ class TrustedPages:
         usual = _USUAL_PORTS.get(scheme)
         if usual is None:
             return False
-        own = {one.strip().lower() for one in hosts}
+        own = {host.strip().lower() for host in hosts}
         own |= {one.removesuffix(f":{usual}") for one in own} | set(self.hosts)
         return place in own
 

@@ -145,7 +145,7 @@ class Jobs:
         """Jobs that the caller sees, the newest first, and how many there are in all."""
         ids, total = self.store.job_ids(offset, limit, self._caller if self._own_only else None)
         states = [self.store.state(one) for one in ids]
-        return [one for one in states if one is not None], total
+        return [state for state in states if state is not None], total
 
     def _sees(self, record: JobRecord) -> bool:
         hidden = self._own_only and self._caller is not None
@@ -262,7 +262,7 @@ class Jobs:
             raise ServiceError("webhook-not-allowed", why)
         root, experiment = self.places.root, self.places.experiment(request)
         models = tuple(
-            _job_model(self.places, one) for one in root.models(experiment, request.models)
+            _job_model(self.places, model) for model in root.models(experiment, request.models)
         )
         found = root.look_for_images(experiment)
         if not found.items:

@@ -135,9 +135,9 @@ class JobResults:
                 raise
 
     def _summary(self, state: JobState, output: OutputFolder, path: str) -> StoredFile:
-        for one in output.results(state.record.id):
-            if one.path == path:
-                return one
+        for result in output.results(state.record.id):
+            if result.path == path:
+                return result
         raise ServiceError(
             "file-not-found", f"the job has no file {path!r}; summaries are there once it has ended"
         )

@@ -105,7 +105,7 @@ class Catalog:
         with self._lock:
             if time.monotonic() - self._looked > self._refresh_seconds:
                 found = self.data.look_for_experiments()
-                entries = tuple(self._entry(one) for one in found.experiments)
+                entries = tuple(self._entry(experiment) for experiment in found.experiments)
                 self._experiments = ExperimentEntries(entries, found.skipped)
                 self._looked = time.monotonic()
             return self._experiments

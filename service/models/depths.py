@@ -38,7 +38,7 @@ class SplitDepths:
         images: paths below the data root, as ids say them. experiment: theirs; found by the first
         path where it is not given. Blocks.
         """
-        if not FolderDepth.may_concern(Path(one) for one in images):
+        if not FolderDepth.may_concern(Path(image) for image in images):
             return options
         experiment = experiment or self._experiment_of(images[0])
         wanted = frozenset(images)

@@ -163,7 +163,7 @@ class ImagePage(BaseModel):
 def skipped_files(skipped: Skipped) -> SkippedFiles:
     """What was left out as JSON has it."""
     kinds = [
-        SkippedKind(reason=one.reason, count=one.count, examples=list(one.examples))
-        for one in skipped.kinds
+        SkippedKind(reason=kind.reason, count=kind.count, examples=list(kind.examples))
+        for kind in skipped.kinds
     ]
     return SkippedFiles(total=skipped.total, words=skipped.words, kinds=kinds)

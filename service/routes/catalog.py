@@ -218,8 +218,8 @@ def _model(
         layers=[]
         if isinstance(facts, Unreadable)
         else [
-            responses.LayerSummary(name=one.name, label=one.label, grid=one.grid)
-            for one in facts.grids
+            responses.LayerSummary(name=grid.name, label=grid.label, grid=grid.grid)
+            for grid in facts.grids
         ],
         input_size=header.input_size if header else None,
         val_acc=header.val_accuracy if header else None,

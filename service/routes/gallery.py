@@ -145,15 +145,15 @@ def _correct(image: PredictedImage) -> bool | None:
 def _answer(page: PredictedPage, query: PredictionQuery) -> responses.PredictionPage:
     found = [
         responses.ImagePrediction(
-            image=one.path,
-            true_class=one.true_class,
-            folder=one.folder,
-            predicted=one.prediction.name,
-            probability=one.prediction.probability,
-            correct=_correct(one),
-            problem=one.prediction.problem,
+            image=image.path,
+            true_class=image.true_class,
+            folder=image.folder,
+            predicted=image.prediction.name,
+            probability=image.prediction.probability,
+            correct=_correct(image),
+            problem=image.prediction.problem,
         )
-        for one in page.images
+        for image in page.images
     ]
     return responses.PredictionPage(
         model=page.model,

@@ -125,7 +125,7 @@ def _numbers(values: object) -> list[float]:
     """The values where all are numbers, none else; a factor of 0 is none."""
     if not isinstance(values, list) or values == [0]:
         return []
-    return [float(one) for one in values if isinstance(one, int | float)]
+    return [float(value) for value in values if isinstance(value, int | float)]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def shallow(value: Value) -> object:
 def attributes(call: Call) -> dict[object, object]:
     """What an object's state says, by the names of its attributes."""
     states = call.state.values if isinstance(call.state, Items) else [call.state]
-    return _named([pair for one in states if isinstance(one, Pairs) for pair in one.pairs])
+    return _named([pair for state in states if isinstance(state, Pairs) for pair in state.pairs])
 
 
 def plain(value: object, storage: ReadStorage | None, budget: Budget | None = None) -> object:
@@ -225,7 +225,7 @@ class _Plain:
         if call.pairs:
             return self._dict(call.pairs, depth)
         if call.items and not held:
-            return [self.of(one, depth + 1) for one in call.items]
+            return [self.of(item, depth + 1) for item in call.items]
         return self._dict([*held.items()], depth) if call.name == "argparse.Namespace" else None
 
     def _array(self, state: Value, depth: int) -> object:
@@ -238,13 +238,13 @@ class _Plain:
         """Of arrays, which may be referred to often."""
         if isinstance(numbers, list):
             self._budget.spend(len(numbers))
-            for one in numbers:
-                self._numbers(one)
+            for number in numbers:
+                self._numbers(number)
         return numbers
 
 
 def _listed(call: Call) -> list[Value]:
-    given = [one for a in call.arguments[:1] if isinstance(a, Items) for one in a.values]
+    given = [value for a in call.arguments[:1] if isinstance(a, Items) for value in a.values]
     return [*given, *call.items]
 
 
@@ -324,12 +324,14 @@ def _sizes(values: Sequence[Value]) -> list[int] | None:
     Also one without elements may have many axes to go through.
     """
     sizes = _whole_numbers(values)
-    too_many = sizes is None or prod(max(1, one) for one in sizes) > LARGEST_VALUE
+    too_many = sizes is None or prod(max(1, size) for size in sizes) > LARGEST_VALUE
     return None if too_many else sizes
 
 
 def _whole_numbers(values: Sequence[Value]) -> list[int] | None:
-    whole = [one for one in values if isinstance(one, int) and 0 <= one < 1 << _WIDEST_INTEGER]
+    whole = [
+        value for value in values if isinstance(value, int) and 0 <= value < 1 << _WIDEST_INTEGER
+    ]
     return whole if len(whole) == len(values) <= _MOST_AXES else None
 
 

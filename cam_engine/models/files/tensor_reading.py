@@ -125,5 +125,5 @@ def _dtype(function: str, stored: Stored, rest: Sequence[Value]) -> torch.dtype 
 
 
 def _counts(values: Sequence[Value]) -> list[int] | None:
-    counts = [one for one in values if isinstance(one, int) and 0 <= one < 1 << 40]
+    counts = [value for value in values if isinstance(value, int) and 0 <= value < 1 << 40]
     return counts if len(counts) == len(values) <= _MOST_AXES else None

@@ -48,8 +48,8 @@ def register(networks: Sequence[str]) -> None:
 
     networks: "name=package.module:factory" each. Raises InvalidOption where one is not there.
     """
-    for one in networks:
-        name, _, place = (part.strip() for part in one.partition("="))
+    for network in networks:
+        name, _, place = (part.strip() for part in network.partition("="))
         named_factory(place)
         _registered[name] = place
 

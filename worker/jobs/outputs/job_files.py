@@ -34,7 +34,7 @@ def write_accepted(output: OutputFolder, record: JobRecord, images: Sequence[Job
     body: dict[str, object] = {
         "status": "queued",
         "job": record.model_dump(mode="json"),
-        "images": [[one.path, one.name, one.true_class] for one in images],
+        "images": [[image.path, image.name, image.true_class] for image in images],
     }
     output.write_job_file(record.id, _encoded(body), finished=False)
 
@@ -128,9 +128,9 @@ def _known_images(
         if path not in known or len(parts_of(f"{MAIN_PREFIX}{name}")) != 1 or not name:
             raise NotOurs(f"{path!r} is no image of the experiment")
         images.append(JobImage(path=path, name=name, true_class=known[path].true_class))
-    if len({one.path for one in images}) < len(images):
+    if len({image.path for image in images}) < len(images):
         raise NotOurs("an image is in it twice")
-    if len({one.name.casefold() for one in images}) < len(images):
+    if len({image.name.casefold() for image in images}) < len(images):
         raise NotOurs("two images have one name")
     return tuple(images)
 

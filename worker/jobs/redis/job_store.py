@@ -121,7 +121,7 @@ class JobStore(SharedState):
         key: the idempotency key that was claimed for it.
         """
         packed = zlib.compress(
-            json.dumps([[one.path, one.name, one.true_class] for one in images]).encode()
+            json.dumps([[image.path, image.name, image.true_class] for image in images]).encode()
         )
         with self.client.pipeline(transaction=True) as pipe:
             pipe.delete(self._key(record.id, "pending"))
