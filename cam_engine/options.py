@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, get_args
 
 from cam_engine.errors import InvalidOption
@@ -23,6 +25,22 @@ STAGES: tuple[str, ...] = ("early", "mid", "late")
 INTENSITIES: tuple[str, ...] = get_args(Intensity)
 BACKGROUNDS: tuple[str, ...] = get_args(Background)
 MOST_PAGES = 65_536
+
+# What each option means, in the words that the command lines and the API share.
+IN_WORDS: Mapping[str, str] = MappingProxyType(
+    {
+        "target": "class to explain: index or name; default: the predicted one",
+        "taps": "raw: block outputs as they are, to compare with other work",
+        "clahe": "equalise local contrast before the network sees it",
+        "alpha": "opacity where the map is highest, 0..1",
+        "blend": "adaptive: opacity grows with the map, so that unlit tissue stays visible",
+        "intensity": "more than 8 bits a sample are scaled by the camera's depth, the type's "
+        "range, or each image's own minimum and maximum",
+        "background": "what is read where an image is transparent: the colours beneath, as "
+        "training by Pillow does, or white or black",
+        "page": "of a TIFF of several pages; default: the first that is no reduced copy",
+    }
+)
 _DEEPEST_BITS = 64
 
 

@@ -13,10 +13,20 @@ from pathlib import Path
 from cam_engine.commands import exit_status
 from cam_engine.errors import CamError
 from cam_engine.method_facts import DEFAULT_METHOD
-from cam_engine.options import BACKGROUNDS, COLORMAPS, INTENSITIES, METHODS, PICKS
+from cam_engine.options import (
+    BACKGROUNDS,
+    COLORMAPS,
+    IN_WORDS,
+    INTENSITIES,
+    METHODS,
+    PICKS,
+    CamOptions,
+)
 from cam_engine.process.decoder_messages import silence_decoders
 from cam_engine.process.memory import reuse_large_blocks
 from cam_engine.process.threads import keep_opencv_to_its_thread, share_cores_with_pictures
+
+_OWN = CamOptions()
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -258,14 +268,12 @@ def _add_map_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--fused", action="store_true", help="add the fused map of early, mid and late"
     )
-    group.add_argument(
-        "--target", default=None, metavar="CLASS", help="class to explain (default: the predicted)"
-    )
+    group.add_argument("--target", default=None, metavar="CLASS", help=IN_WORDS["target"])
     group.add_argument(
         "--taps",
         choices=("rectified", "raw"),
-        default="rectified",
-        help="raw: block outputs as they are, to compare with other work",
+        default=_OWN.taps,
+        help=IN_WORDS["taps"],
     )
 
 
@@ -290,38 +298,37 @@ def add_decoding_options(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--intensity",
         choices=INTENSITIES,
-        default="depth",
-        help="more than 8 bits are scaled by the camera's depth, the type's range, or each image's "
-        "own minimum and maximum (default: %(default)s)",
+        default=_OWN.decoding.intensity,
+        help=f"{IN_WORDS['intensity']} (default: %(default)s)",
     )
     group.add_argument(
         "--background",
         choices=BACKGROUNDS,
-        default="beneath",
-        help="what is read where an image is transparent (default: the colours beneath)",
+        default=_OWN.decoding.background,
+        help=f"{IN_WORDS['background']} (default: %(default)s)",
     )
     group.add_argument(
         "--page",
         type=_positive,
         default=None,
         metavar="N",
-        help="of TIFFs of several pages (default: the first that is no reduced copy)",
+        help=IN_WORDS["page"],
     )
 
 
 def _add_picture_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--colormap", choices=COLORMAPS, default="inferno", help="(%(default)s)")
+    group.add_argument("--colormap", choices=COLORMAPS, default=_OWN.colormap, help="(%(default)s)")
     group.add_argument(
         "--alpha",
         type=float,
         default=None,
-        help="opacity of the overlay where the map is highest, 0..1 (default: 0.6)",
+        help=f"{IN_WORDS['alpha']} (default: {_OWN.alpha})",
     )
     group.add_argument(
         "--blend",
         choices=("adaptive", "uniform"),
-        default="adaptive",
-        help="adaptive: opacity grows with the map, so that unlit tissue stays visible",
+        default=_OWN.blend,
+        help=IN_WORDS["blend"],
     )
     group.add_argument(
         "--save-maps", action="store_true", help="also write each map as 16-bit grey PNG"

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cam_engine.method_facts import DEFAULT_METHOD, FUSED_METHOD, Method, methods_in_words
 from cam_engine.options import (
+    IN_WORDS,
     MOST_PAGES,
     Background,
     Blend,
@@ -18,10 +19,12 @@ from cam_engine.options import (
     Taps,
 )
 
+_OWN = CamOptions()
+
 LayerName = Annotated[str, Field(min_length=1, max_length=200)]
 ClassTarget = Annotated[
     Annotated[int, Field(ge=0, strict=True)] | Annotated[str, Field(min_length=1, max_length=200)],
-    Field(description="class to explain: index or name; default: the predicted one"),
+    Field(description=IN_WORDS["target"]),
 ]
 
 
@@ -36,25 +39,15 @@ class CamFields(BaseModel):
         f"{FUSED_METHOD}. {methods_in_words()}",
     )
     target: ClassTarget | None = None
-    taps: Taps = Field("rectified", description="raw: block outputs as they are")
-    clahe: bool = Field(True, description="equalise local contrast before the network sees it")
-    colormap: Colormap = "inferno"
-    alpha: float = Field(
-        0.6, ge=0, le=1, allow_inf_nan=False, description="opacity where the map is highest"
-    )
-    blend: Blend = Field("adaptive", description="adaptive: opacity grows with the map")
-    intensity: Intensity = Field(
-        "depth",
-        description="more than 8 bits a sample are scaled by the camera's depth, the type's range, "
-        "or each image's own minimum and maximum",
-    )
-    background: Background = Field(
-        "beneath",
-        description="what is read where an image is transparent: the colours beneath, as training "
-        "by Pillow does, or white or black",
-    )
+    taps: Taps = Field(_OWN.taps, description=IN_WORDS["taps"])
+    clahe: bool = Field(_OWN.clahe, description=IN_WORDS["clahe"])
+    colormap: Colormap = _OWN.colormap
+    alpha: float = Field(_OWN.alpha, ge=0, le=1, allow_inf_nan=False, description=IN_WORDS["alpha"])
+    blend: Blend = Field(_OWN.blend, description=IN_WORDS["blend"])
+    intensity: Intensity = Field(_OWN.decoding.intensity, description=IN_WORDS["intensity"])
+    background: Background = Field(_OWN.decoding.background, description=IN_WORDS["background"])
     page: Annotated[int, Field(ge=1, le=MOST_PAGES)] | None = Field(
-        None, description="of a TIFF of several pages; default: the first that is no reduced copy"
+        None, description=IN_WORDS["page"]
     )
 
     def options_for(self, layers: tuple[str, ...], *, fused: bool) -> CamOptions:
