@@ -1,4 +1,4 @@
-"""What torchvision's classifiers consist of, for `cam_engine.models.signatures`.
+"""What torchvision's classifiers consist of, for `cam_engine.models.libraries.signatures`.
 
 python -m scripts.generate_signatures
 
@@ -11,10 +11,10 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
+from cam_engine.models.libraries.signatures import FILE, body_digest
 from cam_engine.models.networks import config_of, skeleton_of, torchvision_models
-from cam_engine.models.signatures import FILE, body_digest
 
-PATH = Path(__file__).parents[1] / "cam_engine" / "models" / FILE
+PATH = Path(__file__).parents[1] / "cam_engine" / "models" / "libraries" / FILE
 
 
 def signature(name: str) -> tuple[str, str]:

@@ -4,6 +4,6 @@
 and `checkpoint_headers` does so for listings in a process of its own. `architectures`, `networks`
 and `libraries` are the networks that there are; `fitting` finds the one that the weights fit, with
 its own head (`heads`), layers (`rebuilding`), and input and outputs (`adapting`).
-`signatures` tells torchvision's by their weights alone. `tracing` says where a network without a
-row is tapped, and `module_outputs` what can be. `loading` is all of it.
+`tracing` says where a network without a row is tapped, and `module_outputs` what can be. `choosing`
+finds the network that a file is of, and `loading` is all of it.
 """

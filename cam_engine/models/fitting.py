@@ -23,6 +23,7 @@ from cam_engine.models.architectures import (
 )
 from cam_engine.models.files.module_records import ModuleRecord
 from cam_engine.models.heads import headed, last_layer, outputs_of, suggested_head
+from cam_engine.models.libraries.signatures import names_of
 from cam_engine.models.networks import (
     AUXILIARY,
     build,
@@ -30,7 +31,6 @@ from cam_engine.models.networks import (
     skeleton_of,
 )
 from cam_engine.models.rebuilding import LayerUnknown, rebuilt
-from cam_engine.models.signatures import names_of
 
 _WRAPPERS = ("module", "_orig_mod", "model", "backbone", "net", "network", "base_model")
 _COUNTER = "num_batches_tracked"  # absent from old checkpoints, and without a part in inference

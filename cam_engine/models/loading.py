@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from cam_engine.errors import (
     ArchitectureUnknown,
     CheckpointInvalid,
     ClassNamesMismatch,
     InvalidOption,
-    WeightsMismatch,
 )
 from cam_engine.images.preparing import Preprocessing
 from cam_engine.models.adapting import logits_only, take_rgb, two_outputs
@@ -27,7 +24,6 @@ from cam_engine.models.architectures import (
     Layout,
     Naming,
     find_architecture,
-    supported,
 )
 from cam_engine.models.checkpoint_metadata import (
     NESTED,
@@ -41,58 +37,42 @@ from cam_engine.models.checkpoint_metadata import (
     said_size,
     sources_of_preprocessing,
 )
+from cam_engine.models.choosing import (
+    BEHIND,
+    BY_WEIGHTS,
+    FOLDER_PREFIX,
+    choose,
+    folder_guesses,
+    known_name,
+)
 from cam_engine.models.files.companions import beside, digest_with, sidecar_of
 from cam_engine.models.files.contents import CheckpointContents, read_contents
 from cam_engine.models.files.scan import opened, scan
 from cam_engine.models.fitting import (
     Fit,
     Hints,
-    Part,
-    as_it_is,
-    closest_row,
-    compare,
     loaded,
-    of_torchvision,
-    parts,
 )
 from cam_engine.models.heads import head_layers
-from cam_engine.models.libraries.fastai_learners import bodies_of_learners, is_learner, learner
 from cam_engine.models.libraries.plugins import (
-    GROUP,
-    Factory,
     OwnNetwork,
-    find_factory,
-    made,
-    named_factory,
 )
 from cam_engine.models.libraries.transformers_networks import (
     TransformersNetwork,
-    is_of_transformers,
     named_in_config,
-    transformers_network,
 )
 from cam_engine.models.networks import (
     config_of,
-    current_timm_name,
-    find_network,
-    find_torchvision_model,
     is_depthwise,
     libraries_of,
     recorded_layout,
 )
-from cam_engine.models.rebuilding import LayerUnknown, rebuilt
 from cam_engine.models.tracing import layout_of, traced_layout
 from cam_engine.short_names import first
 
 _log = logging.getLogger(__name__)
 
-_FOLDER_PREFIX = "cls_"
-_POSITIONS = ("pos_embed", "pos_embedding")
-_SHAPE_OF_POSITIONS = ("batch", "tokens", "channels")
-_PATCHES = (16, 14, 32, 8)  # pixels a side
-_BEHIND = ", its head "
 _AVERAGED = "averaged"  # in a sidecar
-_BY_WEIGHTS = "the weights' keys and shapes"
 _USUAL_NAMES = ("best.pt", "best_model.pt")
 
 
@@ -180,23 +160,15 @@ def load_classifier(
     head = head or _text(overruling.get("head"))
     layers = head_layers(head) if head is not None else ()
     size = said_size(contents.metadata, path, input_size)
-    own = library = None
-    factory = _factory(network, contents.metadata)
-    if factory is not None:
-        source = f"network {factory[0]}"
-        fit, aside, own = _of_a_factory(*factory, contents, path)
-    elif is_of_transformers(contents.metadata) and "model_name" not in overruling:
-        source, aside = "architectures in config.json", ()
-        library = transformers_network(contents.metadata, contents.weights, str(path))
-        fit = _as_built(library)
-    else:
-        fit, aside, source = _fitting(contents, path, layers, size)
+    hints = Hints(layers=layers, image_size=size)
+    chosen = choose(contents, path, network, hints, is_named="model_name" in overruling)
+    fit, source, own, library = chosen.fit, chosen.source, chosen.own, chosen.library
     notices = [*_assumptions(fit, source), *_of_the_files(path, overruling, averaged=averaged)]
     remarks = [*contents.remarks]
     if library is not None:
         notices += library.notices
         remarks += library.remarks
-    if aside:
+    if aside := chosen.aside:
         remarks.append(
             f"{len(aside)} tensors that are not the network's were left aside: {first(aside)}"
         )
@@ -259,7 +231,7 @@ def header_of(path: Path, metadata: Mapping[str, object]) -> CheckpointHeader:
     said_beside, overruling = beside(path)
     metadata = {**said_beside, **metadata, **overruling}
     said = model_names_of(metadata)
-    known = (_known_name(name) for name in (*said, *_folder_guesses(path)))
+    known = (known_name(name) for name in (*said, *folder_guesses(path)))
     try:
         class_names = class_names_of(metadata, path)
     except CheckpointInvalid:  # loading will say so
@@ -279,7 +251,7 @@ def header_of(path: Path, metadata: Mapping[str, object]) -> CheckpointHeader:
 def _header_size(
     architecture: str | None, metadata: Mapping[str, object], path: Path
 ) -> tuple[int, int] | None:
-    known = None if architecture is None else _known_name(architecture)
+    known = None if architecture is None else known_name(architecture)
     if known is None:
         return None
     try:
@@ -303,187 +275,6 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _fitting(
-    contents: CheckpointContents,
-    path: Path,
-    layers: tuple[str, ...],
-    size: tuple[int, int] | None,
-) -> tuple[Fit, tuple[str, ...], str]:
-    """The network that the weights fit without a difference, keys left aside, who named it."""
-    said = model_names_of(contents.metadata)
-    guesses = _folder_guesses(path)
-    sources = [(name, f"model_name {name!r}") for name in said]
-    sources += [(name, f"folder {path.absolute().parent.name!r}") for name in guesses]
-    found = parts(contents.weights, contents.record)
-    first_part = next(found)
-    try:
-        fit, source = _fitting_part(first_part, layers, size, sources, path)
-        return fit, first_part.aside, source
-    except (ArchitectureUnknown, WeightsMismatch) as error:
-        for part in found:
-            with suppress(ArchitectureUnknown, WeightsMismatch):
-                fit, source = _fitting_part(part, layers, size, sources, path)
-                if part.lone_head is not None:
-                    source = f"{source}{_BEHIND}{part.lone_head}"
-                return fit, part.aside, source
-        own = _of_the_file(first_part, sources)
-        if own is None:
-            raise error from None
-        return own, (), "the file's own layers"
-
-
-def _of_the_file(part: Part, sources: Sequence[tuple[str, str]]) -> Fit | None:
-    """A network that is no library's but of layers that are known: whole, or of fastai."""
-    if part.record is not None:
-        with suppress(LayerUnknown):
-            fit = as_it_is(
-                part.record.kind.rpartition(".")[2], rebuilt(part.record, None), part.weights
-            )
-            return None if fit.differences else fit
-    if not is_learner(part.weights):
-        return None
-    said = [name for name, _ in sources if find_torchvision_model(name)]
-    for name in dict.fromkeys((*said, *bodies_of_learners())):
-        network = learner(name, part.weights)
-        if network is not None:
-            return as_it_is(f"fastai learner of {name}", network, part.weights)
-    return None
-
-
-def _as_built(library: TransformersNetwork) -> Fit:
-    """The network has its weights already; they are compared and copied as any others."""
-    network = library.network
-    hints = Hints(image_size=library.image_size)
-    return as_it_is(library.name, network, network.state_dict(), "transformers", hints)
-
-
-def _of_a_factory(
-    name: str, factory: Factory, contents: CheckpointContents, path: Path
-) -> tuple[Fit, tuple[str, ...], OwnNetwork]:
-    """The network of a lab's own code, which its weights must fit. Raises WeightsMismatch."""
-    nearest: Fit | None = None
-    for part in parts(contents.weights, None):
-        for classes in _outputs(part.weights):
-            own = made(name, factory, classes)
-            fit = as_it_is(name, own.network, part.weights)
-            if not fit.differences:
-                return fit, part.aside, own
-            if nearest is None or fit.differences < nearest.differences:
-                nearest = fit
-    said = "it holds no matrix" if nearest is None else nearest.describe()
-    raise WeightsMismatch(f"{path}: the weights do not fit the network {name}: {said}")
-
-
-def _outputs(weights: Mapping[str, Tensor]) -> list[int]:
-    """How many classes there may be: the rows of the last matrices."""
-    rows = [
-        len(weight)
-        for weight in weights.values()
-        if weight.ndim == len(("out", "in")) and len(weight)
-    ]
-    return list(dict.fromkeys(rows[::-1]))[:3]
-
-
-def _fitting_part(
-    part: Part,
-    layers: tuple[str, ...],
-    size: tuple[int, int] | None,
-    sources: Sequence[tuple[str, str]],
-    path: Path,
-) -> tuple[Fit, str]:
-    weights, hints = part.weights, Hints(part.record, layers, size)
-    for name, source in sources:
-        known = _known_name(name)
-        if known is not None:
-            _say_what_is_used(name, known, path)
-            return _fitting_as(known, source, weights, hints, path), source
-    closest = closest_row(weights, hints)
-    if closest is not None and not closest.differences:
-        return closest, _BY_WEIGHTS
-    if (other := of_torchvision(weights, hints)) is not None:
-        return other, _BY_WEIGHTS
-    tried = list(dict.fromkeys(source for _, source in sources)) or ["no name in file or folder"]
-    raise ArchitectureUnknown(
-        f"{path}: the architecture is unknown. Tried: {', '.join(tried)}, the weights' keys and "
-        f"shapes{_nearly(closest)}. Set model_name in the checkpoint to one of {supported()}"
-    )
-
-
-def _fitting_as(
-    name: str, source: str, weights: Mapping[str, Tensor], hints: Hints, path: Path
-) -> Fit:
-    fits = []
-    for size in _sizes(weights, hints):
-        for fit in _comparisons(name, weights, replace(hints, image_size=size)):
-            if not fit.differences:
-                return fit
-            fits.append(fit)
-    nearest = min(fits, key=lambda fit: fit.differences)
-    other = closest_row(weights, hints)
-    hint = ""
-    if other is not None and not other.differences:
-        hint = f". They do fit {other.name} ({other.naming} naming): correct the name"
-    raise WeightsMismatch(
-        f"{path}: the weights do not fit {name} (from {source}; {nearest.naming} naming is the "
-        f"nearest): {nearest.describe()}{hint}"
-    )
-
-
-def _sizes(weights: Mapping[str, Tensor], hints: Hints) -> Iterator[tuple[int, int] | None]:
-    """(height, width) that a network may have been built for; None: its own.
-
-    As is said comes first: weights may fit several sizes of a network that takes only its own.
-    """
-    if hints.image_size is not None:
-        yield hints.image_size
-    yield None
-    for key, tensor in weights.items():
-        if key.rpartition(".")[2] in _POSITIONS and tensor.ndim == len(_SHAPE_OF_POSITIONS):
-            for patch in _PATCHES:
-                side = math.isqrt(tensor.shape[1])
-                yield side * patch, side * patch
-
-
-def _comparisons(name: str, weights: Mapping[str, Tensor], hints: Hints) -> Iterator[Fit]:
-    row = find_architecture(name)
-    if row is None:
-        for naming in libraries_of(name):
-            yield compare(name, naming, config_of(name, naming).head, weights, hints)
-        return
-    for naming in NAMINGS:
-        yield compare(name, naming, row.variant(naming).head, weights, hints)
-
-
-def _known_name(name: str) -> str | None:
-    row = find_architecture(name)
-    if row is not None:
-        return row.name
-    current = find_network(name)
-    row = None if current is None else find_architecture(current)
-    return current if row is None else row.name
-
-
-def _say_what_is_used(said: str, known: str, path: Path) -> None:
-    if find_architecture(said) is None and current_timm_name(said) is not None:
-        folder = path.absolute().parent.name
-        _log.warning("%s: timm's deprecated name %s is read as %s", folder, said, known)
-
-
-def _folder_guesses(path: Path) -> list[str]:
-    """Of a folder cls_<arch>_<loss>: what may be the architecture, the longest first."""
-    folder = path.absolute().parent.name
-    if not folder.lower().startswith(_FOLDER_PREFIX):
-        return []
-    tokens = folder[len(_FOLDER_PREFIX) :].split("_")
-    return ["_".join(tokens[:count]) for count in range(len(tokens), 0, -1)]
-
-
-def _nearly(closest: Fit | None) -> str:
-    if closest is None:
-        return " (like none of the table)"
-    return f" (nearest is {closest.name}, {closest.naming} naming: {closest.describe()})"
-
-
 def _class_names(
     passed: Sequence[str] | None, metadata: Mapping[str, object], count: int, path: Path
 ) -> tuple[tuple[str, ...], str]:
@@ -503,25 +294,6 @@ def _class_names(
             f"has {count} outputs; pass one name for each output, in the order of training"
         )
     return names, source.removeprefix("are ").removeprefix("were ")
-
-
-def _factory(wanted: str | None, metadata: Mapping[str, object]) -> tuple[str, Factory] | None:
-    """(name, factory) of a lab's own network: that was asked for, else that the file names.
-
-    Raises InvalidOption for one that was asked for and is not there.
-    """
-    if wanted is not None and ":" in wanted:
-        return wanted, named_factory(wanted)
-    for name in [wanted] if wanted is not None else model_names_of(metadata):
-        factory = find_factory(name)
-        if factory is not None:
-            return name, factory
-    if wanted is not None:
-        raise InvalidOption(
-            f"network {wanted!r} is not installed here; give package.module:factory, or the name "
-            f"of an entry point in {GROUP}"
-        )
-    return None
 
 
 def _layout(
@@ -564,7 +336,7 @@ def _of_the_files(path: Path, overruling: Mapping[str, object], *, averaged: boo
         said.append("averaged weights of the file are used")
     if overruling:
         said.append(f"{sidecar_of(path).name} overrules the file: {', '.join(overruling)}")
-    if path.parent.name.startswith(_FOLDER_PREFIX) and path.name not in _USUAL_NAMES:
+    if path.parent.name.startswith(FOLDER_PREFIX) and path.name not in _USUAL_NAMES:
         said.append(f"{path.parent.name} has no best.pt: {path.name} was read")
     return said
 
@@ -572,14 +344,14 @@ def _of_the_files(path: Path, overruling: Mapping[str, object], *, averaged: boo
 def _assumptions(fit: Fit, source: str) -> list[str]:
     """What weights cannot tell, as sentences."""
     said = []
-    if _BEHIND in source:
+    if BEHIND in source:
         said.append(
-            f"{source.partition(_BEHIND)[2]} stands beside the network in the file, and is taken "
+            f"{source.partition(BEHIND)[2]} stands beside the network in the file, and is taken "
             "for its head, with nothing but dropout between"
         )
     row = find_architecture(fit.name)
     is_plain = row is not None and row.name.startswith("efficientnet_b")
-    if source == _BY_WEIGHTS and fit.naming == "timm" and is_plain and row is not None:
+    if source == BY_WEIGHTS and fit.naming == "timm" and is_plain and row is not None:
         said.append(
             f"taken for {fit.name} by its weights, whose names tf_{row.timm.builder} has too, "
             "which pads otherwise; model_name in the file would tell"

@@ -1,5 +1,6 @@
 """Networks that stand in no table: of libraries that are not always there, and of labs themselves.
 
 `fastai_learners` and `transformers_networks` build what these libraries' files describe; `plugins`
-finds the functions that an operator installs and names.
+finds the functions that an operator installs and names. `signatures` tells torchvision's networks
+by their weights alone.
 """

@@ -7,7 +7,7 @@ import json
 import pytest
 import torchvision
 
-from cam_engine.models.signatures import names_of
+from cam_engine.models.libraries.signatures import names_of
 from scripts.generate_signatures import PATH, signature
 
 

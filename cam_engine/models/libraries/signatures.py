@@ -23,7 +23,7 @@ _COUNTER = "num_batches_tracked"
 @cache
 def _known() -> Mapping[str, Mapping[str, list[str]]]:
     """Region of the head -> digest of the body -> names."""
-    text = files("cam_engine.models").joinpath(FILE).read_text(encoding="utf-8")
+    text = files("cam_engine.models.libraries").joinpath(FILE).read_text(encoding="utf-8")
     known: dict[str, dict[str, list[str]]] = json.loads(text)
     return known
 
