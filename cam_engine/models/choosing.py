@@ -88,9 +88,12 @@ def choose(
     InvalidOption.
     """
     factory = _factory(network, contents.metadata)
+    of_transformers = is_of_transformers(contents.metadata) and not is_named
+    if hints.layers and (factory is not None or of_transformers):
+        raise InvalidOption(f"{path}: its network is made with a head of its own; leave head out")
     if factory is not None:
         return _of_a_factory(*factory, contents, path)
-    if is_of_transformers(contents.metadata) and not is_named:
+    if of_transformers:
         library = transformers_network(contents.metadata, contents.weights, str(path))
         return Chosen(_as_built(library), "architectures in config.json", library=library)
     return _fitting(contents, path, hints)

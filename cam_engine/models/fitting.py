@@ -308,6 +308,8 @@ def _shaped(network: nn.Module, head: str, weights: Mapping[str, Tensor], hints:
     elif hints.layers and (placed := headed(network, sites, weights, hints.layers)):
         weights, head = placed
         classes = outputs_of(network.get_submodule(head))
+    elif hints.layers.count("linear") > 1:
+        problem = f"its head ({head}) is one linear layer, not {' '.join(hints.layers)}"
     elif found and _place(network, head, found):
         renamed = {found.weight: f"{found.site}.weight", found.bias: f"{found.site}.bias"}
         weights = {renamed.get(key, key): tensor for key, tensor in weights.items()}

@@ -168,6 +168,8 @@ def load_classifier(
     if library is not None:
         notices += library.notices
         remarks += library.remarks
+    if layers and fit.hints.record is not None:
+        notices.append("the file records its own head: the one in words was left aside")
     if aside := chosen.aside:
         remarks.append(
             f"{len(aside)} tensors that are not the network's were left aside: {first(aside)}"

@@ -15,6 +15,7 @@ from pathlib import Path
 import safetensors.torch
 from torch import Tensor
 
+from cam_engine.errors import CheckpointInvalid
 from cam_engine.models.files.module_records import ModuleRecord
 from cam_engine.models.files.pickle_reading import Stored
 from cam_engine.models.files.safetensors_headers import SUFFIX
@@ -54,12 +55,13 @@ def read_contents(
 ) -> CheckpointContents:
     """The weights in the file, on the CPU, and what `scan` finds beside them.
 
-    averaged: the averages of several steps in place of the last weights.
-
-    Raises CheckpointUnsafe for a file that is made to run code, CheckpointInvalid for what is
-    damaged, costs too much, or holds no weights.
+    averaged: the averages of several steps in place of the last weights. Raises CheckpointUnsafe
+    for a file that is made to run code, CheckpointInvalid for what is damaged, costs too much, or
+    holds no weights, or none of those asked for.
     """
     if path.suffix.lower() == SUFFIX:
+        if averaged:
+            raise CheckpointInvalid(f"{path} holds no averaged weights beside others")
         metadata = said_in_safetensors(file, path, wanted, nested)
         with diagnosed(path):
             file.seek(0)

@@ -252,6 +252,25 @@ def test_a_head_in_words_that_does_not_fit_is_refused(tmp_path: Path, head: str)
         load_classifier(path, head=head)
 
 
+def test_a_head_in_words_is_never_passed_over_silently(tmp_path: Path) -> None:
+    path = save(tmp_path, state(plain(), model_name="resnet18"))
+    with pytest.raises(WeightsMismatch, match="is one linear layer, not linear relu linear"):
+        load_classifier(path, head="linear relu linear")
+    assert difference(load_classifier(path, head="dropout linear"), plain(), 64) == 0
+    path = save(tmp_path / "whole", {"model": custom_head()})
+    (notice,) = load_classifier(path, head="linear relu linear").notices
+    assert "records its own head" in notice
+    with pytest.raises(CamError, match="a head of its own"):
+        load_classifier(path, head="linear", network=f"{__name__}:plain")
+
+
+def test_safetensors_have_no_averaged_weights(tmp_path: Path) -> None:
+    path = tmp_path / "best.safetensors"
+    safetensors.torch.save_file(plain().state_dict(), path)
+    with pytest.raises(CamError, match="no averaged weights"):
+        load_classifier(path, averaged=True)
+
+
 class Unknown(nn.Module):
     """A head whose code is not in the file."""
 
