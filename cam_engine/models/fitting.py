@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 
@@ -31,10 +31,10 @@ from cam_engine.models.networks import (
     skeleton_of,
 )
 from cam_engine.models.rebuilding import LayerUnknown, rebuilt
+from cam_engine.short_names import first
 
 _WRAPPERS = ("module", "_orig_mod", "model", "backbone", "net", "network", "base_model")
 _COUNTER = "num_batches_tracked"  # absent from old checkpoints, and without a part in inference
-_SHOWN = 3
 _MATRIX = 2  # axes
 LONE_HEAD = "<head>"  # no name of a module
 _DEEPEST_ATTRIBUTE = 3
@@ -171,7 +171,7 @@ class Fit:
             "unexpected": self.unexpected,
             "wrong shape": self.misshapen,
         }
-        parts = [f"{what}: {_first(keys)}" for what, keys in different.items() if keys]
+        parts = [f"{what}: {first(keys)}" for what, keys in different.items() if keys]
         said = [self.problem] if self.problem else self._custom_head()
         return "; ".join([*said, *parts])
 
@@ -186,7 +186,7 @@ class Fit:
             return [f"there is no classifier head ({self.head})"]
         likely = suggested_head(self.head_region, self.weights)
         problem = (
-            f"its head has several layers ({_first(layers)}), and what lies between them is not "
+            f"its head has several layers ({first(layers)}), and what lies between them is not "
             f'recorded in weights: say it, all layers in their order, such as --head "{likely}"'
         )
         return [problem]
@@ -518,8 +518,3 @@ def _described(tensor: Tensor) -> str:
         return words
     held = tensor.untyped_storage().nbytes() // tensor.itemsize
     return f"{words} out of {held} number{'s' * (held != 1)}"
-
-
-def _first(texts: Sequence[str]) -> str:
-    more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
-    return ", ".join(texts[:_SHOWN]) + more
