@@ -23,7 +23,7 @@ from cam_engine.models.architectures import (
 )
 from cam_engine.models.files.module_records import ModuleRecord
 from cam_engine.models.heads import headed, last_layer, outputs_of, suggested_head
-from cam_engine.models.libraries.signatures import names_of
+from cam_engine.models.libraries.signatures import COUNTER, names_of
 from cam_engine.models.networks import (
     AUXILIARY,
     build,
@@ -34,7 +34,6 @@ from cam_engine.models.rebuilding import LayerUnknown, rebuilt
 from cam_engine.short_names import first
 
 _WRAPPERS = ("module", "_orig_mod", "model", "backbone", "net", "network", "base_model")
-_COUNTER = "num_batches_tracked"  # absent from old checkpoints, and without a part in inference
 _MATRIX = 2  # axes
 LONE_HEAD = "<head>"  # no name of a module
 _DEEPEST_ATTRIBUTE = 3
@@ -140,7 +139,7 @@ class Fit:
         return tuple(
             key
             for key in self.skeleton.state_dict()
-            if key not in self.weights and not key.endswith(_COUNTER)
+            if key not in self.weights and not key.endswith(COUNTER)
         )
 
     @cached_property
@@ -421,7 +420,7 @@ def _body(weights: Mapping[str, Tensor], head: str) -> frozenset[tuple[str, torc
     return frozenset(
         (key, tensor.shape)
         for key, tensor in weights.items()
-        if key not in inside and not key.endswith(_COUNTER)
+        if key not in inside and not key.endswith(COUNTER)
     )
 
 

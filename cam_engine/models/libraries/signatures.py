@@ -17,7 +17,7 @@ from torch import Tensor
 from cam_engine.models.networks import AUXILIARY
 
 FILE = "torchvision_signatures.json"
-_COUNTER = "num_batches_tracked"
+COUNTER = "num_batches_tracked"  # absent from old checkpoints, and without a part in inference
 
 
 @cache
@@ -43,7 +43,7 @@ def body_digest(weights: Mapping[str, Tensor], region: str) -> str:
     lines = (
         f"{key} {tuple(tensor.shape)}"
         for key, tensor in weights.items()
-        if not key.startswith(starts) and not key.endswith(_COUNTER)
+        if not key.startswith(starts) and not key.endswith(COUNTER)
     )
     return _digest(lines)
 

@@ -8,14 +8,7 @@ import pytest
 
 from cam_engine.errors import ExperimentNotFound, ImageNotFound, NoImagesFound, NoModelsFound
 from cam_engine.experiments.finding import Experiment, find_experiments, find_images
-
-
-def make(root: Path, *files: str) -> Path:
-    for name in files:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
-    return root
+from tests.cam_engine.experiments.trees import make
 
 
 def test_models_by_folder_and_either_checkpoint_name(tmp_path: Path) -> None:

@@ -10,14 +10,7 @@ from hypothesis import strategies as st
 
 from cam_engine.experiments.finding import find_images
 from cam_engine.experiments.naming import unique_names
-
-
-def make(root: Path, *files: str) -> Path:
-    for name in files:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
-    return root
+from tests.cam_engine.experiments.trees import make
 
 
 def test_images_of_one_stem_get_names_of_their_own(tmp_path: Path) -> None:

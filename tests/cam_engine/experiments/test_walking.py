@@ -18,14 +18,7 @@ from cam_engine.experiments.finding import find_images
 from cam_engine.experiments.skipped import Skipped, SkippedKind
 from cam_engine.experiments.walking import walk
 from cam_engine.images.png import encode_png, is_own_picture
-
-
-def make(root: Path, *files: str) -> Path:
-    for name in files:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
-    return root
+from tests.cam_engine.experiments.trees import make
 
 
 def found(root: Path) -> list[str]:
