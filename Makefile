@@ -1,6 +1,6 @@
 # Every target sets up .venv first if it is missing or older than pyproject.toml or constraints.txt.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system lint format mutants bench bench-jobs bench-pages load localisation networks sample screenshots clean
+.PHONY: help setup demo test test-system lint format mutants bench bench-jobs bench-pages load localisation families networks sample screenshots clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,6 +12,7 @@ SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 EXPERIMENT ?=
 CONTEXT ?=
 LOG ?= networks_log
+FAMILIES ?= families
 AREA ?=
 
 help: ## Show this help
@@ -81,6 +82,10 @@ load: $(STAMP) ## Measure the service under load and write docs/performance.md (
 localisation: $(STAMP) ## Are the maps where the parasites are? CONTEXT=folder with boxes.json EXPERIMENT=folder
 	@test -n '$(CONTEXT)' -a -n '$(EXPERIMENT)' || { echo 'make localisation CONTEXT=folder_with_boxes.json EXPERIMENT=experiment_folder'; exit 2; }
 	@$(BIN)/python -m benchmarks.localisation --data $(CONTEXT) --models $(EXPERIMENT)/cls_*/best*.pt --output docs/trust.md
+
+families: $(STAMP) ## Train a network of each family on drawn crops; where do their maps look? (hours; FAMILIES=folder)
+	@$(BIN)/python scripts/sample/families.py --output $(FAMILIES)
+	@$(BIN)/python -m benchmarks.localisation --data $(FAMILIES) --models $(FAMILIES)/cls_*/best.pt --block families --output docs/trust.md
 
 networks: $(STAMP) ## Try each network of torchvision and timm and write docs/networks.md (hours; LOG=folder goes on there)
 	@$(BIN)/python -m benchmarks.networks --log $(LOG) --output docs/networks.md

@@ -139,8 +139,8 @@ def against_engine(arguments: argparse.Namespace, name: str, scratch: Path) -> A
             rates["engine"].append(len(outcome.rows) / outcome.seconds)
             waits.append(1 - outcome.computing_seconds / outcome.seconds)
         mine = chunks(worker)[seen:]
-    computing = sum(one["computing_seconds"] for one in mine)
-    total = sum(one["seconds"] for one in mine)
+    computing = sum(chunk["computing_seconds"] for chunk in mine)
+    total = sum(chunk["seconds"] for chunk in mine)
     return AgainstEngine(
         network=name.removeprefix("cls_") or engine.name,
         images=arguments.images,
@@ -214,18 +214,18 @@ def many_models(arguments: argparse.Namespace, scratch: Path) -> ManyModels:
             time.sleep(LOOK_SECONDS)
             job = made.job(job["id"])
             share = job["progress"]["succeeded"] / job["progress"]["total"]
-            resident.append((share, max(child_mib(one) for one in made.workers)))
+            resident.append((share, max(child_mib(process) for process in made.workers)))
         works = [chunks(worker) for worker in made.workers]
         loads = [loaded_models(worker) for worker in made.workers]
     if job["status"] != "succeeded":
         raise RuntimeError(f"the job did not succeed: {job}")
-    busy = sum(one["seconds"] for work in works for one in work)
+    busy = sum(chunk["seconds"] for work in works for chunk in work)
     spans = sum(span(work) for work in works)
     return ManyModels(
         items=job["progress"]["total"],
         seconds=seconds_of(job),
         loads=tuple(
-            max(one.count(name) for one in loads) for name in sorted(set(loads[0] + loads[1]))
+            max(load.count(name) for load in loads) for name in sorted(set(loads[0] + loads[1]))
         ),
         models=MANY_MODELS,
         overhead=1 - busy / spans,
@@ -289,13 +289,13 @@ def wait_for_workers(made: Stack, count: int) -> None:
 
 def events(worker: Worker, name: str) -> list[dict[str, Any]]:
     """A worker's log lines of one event."""
-    found = []
+    logged = []
     for line in worker.log_file.read_text().splitlines():
         with suppress(ValueError):
-            one = json.loads(line)
-            if isinstance(one, dict) and one.get("event") == name:
-                found.append(one)
-    return found
+            event = json.loads(line)
+            if isinstance(event, dict) and event.get("event") == name:
+                logged.append(event)
+    return logged
 
 
 def chunks(worker: Worker) -> list[dict[str, Any]]:
@@ -305,12 +305,12 @@ def chunks(worker: Worker) -> list[dict[str, Any]]:
 
 def loaded_models(worker: Worker) -> list[str]:
     """Names of models, as often as it loaded them."""
-    return [one["model"] for one in events(worker, "model loaded")]
+    return [event["model"] for event in events(worker, "model loaded")]
 
 
 def span(work: Sequence[dict[str, Any]]) -> float:
     """Seconds from the start of a worker's first chunk to the end of its last."""
-    ends = [datetime.fromisoformat(one["timestamp"]).timestamp() for one in work]
+    ends = [datetime.fromisoformat(event["timestamp"]).timestamp() for event in work]
     return ends[-1] - (ends[0] - float(work[0]["seconds"]))
 
 

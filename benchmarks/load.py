@@ -115,15 +115,15 @@ def measure(
         unbatched = stack.enter_context(service(model, cores, scratch, batch_size="1"))
         alone = stack.enter_context(engine(model, cores, images))
         beside = None if missing_packages() else stack.enter_context(peer(model, cores, scratch))
-        one = one_client(server, model, alone, images, arguments)
-        say(f"{name}: one client, {one.above_ms:.1f} ms above the engine")
+        measurement = one_client(server, model, alone, images, arguments)
+        say(f"{name}: one client, {measurement.above_ms:.1f} ms above the engine")
         contest = Contest(server, unbatched, alone, beside, images, model.id)
         contest.warm_up()
         turns = []
         for _ in range(arguments.rounds):
             turns.append(contest.turn(arguments.requests, arguments.overload_seconds))
             say(f"{name}: {CLIENTS} clients, {turns[-1].of_the_engine:.2f} of the engine")
-    return report.Measured(name, one, tuple(turns), arguments.overload_seconds)
+    return report.Measured(name, measurement, tuple(turns), arguments.overload_seconds)
 
 
 def one_client(

@@ -34,7 +34,7 @@ Decoded = tuple[Image.Image, Tensor]
 Explained = tuple[Image.Image, Tensor]
 
 
-class OverlayAPI(litserve.LitAPI):  # type: ignore[misc]
+class OverlayAPI(litserve.LitAPI):  # type: ignore[misc]  # it has no types
     """An image in, an overlay out."""
 
     def __init__(self, checkpoint: Path) -> None:
@@ -56,7 +56,7 @@ class OverlayAPI(litserve.LitAPI):  # type: ignore[misc]
             ]
         )
 
-    # LitServe reads annotations here.
+    # LitServe would read an annotation of `request`.
     def decode_request(self, request, **_: Any) -> Decoded:  # type: ignore[no-untyped-def]
         image = Image.open(request["image"].file).convert("RGB")
         return image, self.transform(image)

@@ -97,9 +97,9 @@ class Peer:
 @contextmanager
 def peer(model: ServedModel, cores: Cores, scratch: Path) -> Iterator[Peer]:
     """The same model behind LitServe, on the server's core."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port = listening.getsockname()[1]
     command = [sys.executable, "-m", "benchmarks.load_peer", str(model.checkpoint), str(port)]
     log_file = scratch / f"peer-{port}.log"
     with log_file.open("wb") as log, cores.serving():

@@ -99,17 +99,17 @@ class Measured:
 
 def one_client_table(all_of: Sequence[Measured]) -> list[str]:
     rows = []
-    for name, one in ((measured.name, measured.one) for measured in all_of):
-        service, engine = (1000 * statistics.median(t) for t in (one.service, one.engine))
-        inside = sum(one.steps.values())
+    for name, client in ((measured.name, measured.one) for measured in all_of):
+        service, engine = (1000 * statistics.median(t) for t in (client.service, client.engine))
+        inside = sum(client.steps.values())
         rows.append(
             [
                 name,
                 f"{service:.1f}",
                 f"{engine:.1f}",
-                held(one.above_ms, ABOVE_AT_MOST_MS, at_most=True),
-                f"{one.same} of {len(one.service)}",
-                *(f"{one.steps[step]:.1f}" for step in STEPS),
+                held(client.above_ms, ABOVE_AT_MOST_MS, at_most=True),
+                f"{client.same} of {len(client.service)}",
+                *(f"{client.steps[step]:.1f}" for step in STEPS),
                 f"{service - inside:.1f}",
             ]
         )

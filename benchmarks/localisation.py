@@ -2,7 +2,8 @@
 
 python -m benchmarks.localisation --data CROPS --models RUN/cls_*/best.pt --output docs/trust.md
 
-CROPS holds boxes.json: {"folder/<class>/<slide>_<n>.jpg": [x0, y0, x1, y1]}, in pixels of it.
+CROPS holds boxes.json: {"folder/<class>/<slide>_<n>.jpg": [x0, y0, x1, y1]}, in pixels of it; or
+crops/<split>/<class>/<name>.jpg and the same below masks/ as .png, white where the parasite is.
 docs/trust.md says what is measured, and why so.
 """
 
@@ -19,15 +20,11 @@ import numpy as np
 
 from benchmarks.documents import replace_block
 from benchmarks.localisation_metrics import (
-    ClusterBootstrap,
     Map,
-    Mask,
     Scores,
     box_mask,
-    centred_gaussian,
     columns,
     score,
-    uniform_map,
 )
 from benchmarks.localisation_report import (
     CLASSICAL,
@@ -38,21 +35,26 @@ from benchmarks.localisation_report import (
     Row,
     as_json,
     markdown,
+    side_by_side,
     summary,
     table,
 )
 from cam_engine.errors import CamError
+from cam_engine.evidence.controls import centred_gaussian, uniform_map
+from cam_engine.evidence.localisation import Mask
+from cam_engine.evidence.resampling import ClusterBootstrap
 from cam_engine.images.preparing import read_image
 from cam_engine.maps.explainer import Explainer, NetworkInput
+from cam_engine.method_facts import METHOD_FACTS
 from cam_engine.models.loading import Classifier, load_classifier
-from cam_engine.options import METHODS, STAGES, CamOptions, Taps
+from cam_engine.options import STAGES, CamOptions, Taps
 from cam_engine.pictures.rendering import full_size_map
 from cam_engine.results import Explanation, LayerMap, RgbImage
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledCrop:
-    """A crop, its class, its box as a mask (H, W), and the slide image that it was cut from."""
+    """A crop, its class, its box or outline as a mask (H, W), and the slide that it is of."""
 
     image: RgbImage
     label: str
@@ -65,7 +67,12 @@ class LabelledCrop:
 
 
 def read_crops(folder: Path) -> list[LabelledCrop]:
-    """The crops that boxes.json lists, by path. A slide is a file's name up to the last "_"."""
+    """The crops of a folder, with boxes or with masks, by path."""
+    return _with_boxes(folder) if (folder / "boxes.json").exists() else _with_masks(folder)
+
+
+def _with_boxes(folder: Path) -> list[LabelledCrop]:
+    """The crops that boxes.json lists. A slide is a file's name up to the last "_"."""
     boxes = json.loads((folder / "boxes.json").read_text(encoding="utf-8"))
     crops = []
     for name, box in sorted(boxes.items()):
@@ -73,6 +80,19 @@ def read_crops(folder: Path) -> list[LabelledCrop]:
         image = read_image(path)
         mask = box_mask(box, (image.shape[0], image.shape[1]))
         crops.append(LabelledCrop(image, path.parent.name, mask, path.stem.rpartition("_")[0]))
+    return crops
+
+
+def _with_masks(folder: Path) -> list[LabelledCrop]:
+    """The crops that have a mask; each is a slide of its own, since each is drawn by itself."""
+    crops = []
+    for path in sorted((folder / "masks").glob("*/*/*.png")):
+        place = path.relative_to(folder / "masks").with_suffix("")
+        image = read_image(folder / "crops" / place.with_suffix(".jpg"))
+        mask = np.asarray(read_image(path)[..., 0] > 0, np.bool_)
+        crops.append(LabelledCrop(image, path.parent.name, mask, place.as_posix()))
+    if not crops:
+        raise ValueError(f"{folder} holds neither boxes.json nor masks/<split>/<class>/*.png")
     return crops
 
 
@@ -91,11 +111,10 @@ def measure(
     if not right:
         raise SystemExit(f"{args.name(classifier)} gets none of the {len(crops)} crops right")
     kept, inputs = [crops[i] for i in right], [prepared[i] for i in right]
-    rng = np.random.default_rng(args.seed)
     scores: dict[Row, list[Scores]] = {}
 
     def add(row: Row, crop: LabelledCrop, values: Map) -> None:
-        scores.setdefault(row, []).append(score(values, crop.mask, rng))
+        scores.setdefault(row, []).append(score(values, crop.mask))
 
     for taps in wanted:
         for row, crop, values in _delivered(explainer, kept, inputs, taps):
@@ -149,8 +168,11 @@ def _delivered(
     # The class without CLAHE is known by now: no second forward pass for it.
     inputs = [replace(image, plain=None) for image in prepared]
     targets = [crop.label for crop in crops]
-    for method in METHODS:
-        options = CamOptions(method=method, fused=method == "layercam", taps=taps)  # type: ignore[arg-type]
+    has_tokens = all(stage.tap.tokens is not None for stage in explainer.classifier.layout.stages)
+    for method, facts in METHOD_FACTS.items():
+        if facts.needs_attention and not has_tokens:
+            continue
+        options = CamOptions(method=method, fused=method == "layercam", taps=taps)
         explained = explainer.explain_inputs(inputs, options, targets)
         for crop, explanation in zip(crops, explained, strict=True):
             for layer in explanation.layers:
@@ -180,6 +202,9 @@ def _bilinear(layer: LayerMap, size: tuple[int, int]) -> Map:
     return np.asarray(resized, np.float32)
 
 
+FORMS = {"localisation": markdown, "families": side_by_side}
+
+
 @dataclass(frozen=True, slots=True)
 class Arguments:
     """The command line."""
@@ -188,6 +213,7 @@ class Arguments:
     models: tuple[Path, ...]
     taps: tuple[Taps, ...]
     output: Path | None
+    block: str
     json: Path | None
     device: str
     seed: int
@@ -211,9 +237,15 @@ def parse(words: Sequence[str] | None = None) -> Arguments:
         help="where layers are tapped; name both to compare them (twice the time)",
     )
     parser.add_argument("--output", type=Path, help="page whose generated block is rewritten")
+    parser.add_argument(
+        "--block",
+        choices=tuple(FORMS),
+        default="localisation",
+        help="which block: intervals of each model, or models side by side (default: %(default)s)",
+    )
     parser.add_argument("--json", type=Path, help="file for all numbers")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--seed", type=int, default=0, help="of ties and resamples")
+    parser.add_argument("--seed", type=int, default=0, help="of resamples")
     parser.add_argument("--resamples", type=int, default=2000, help="of the bootstrap")
     found = parser.parse_args(words)
     taps = tuple(dict.fromkeys(found.taps))
@@ -235,8 +267,8 @@ def main() -> None:
     if args.json is not None:
         args.json.write_text(json.dumps(as_json(results), indent=1) + "\n", encoding="utf-8")
     if args.output is not None:
-        block = markdown(results, args.seed, args.resamples)
-        replace_block(args.output, "localisation", block.splitlines())
+        block = FORMS[args.block](results, args.seed, args.resamples)
+        replace_block(args.output, args.block, block.splitlines())
 
 
 if __name__ == "__main__":

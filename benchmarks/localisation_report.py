@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from benchmarks.localisation_metrics import MEASURES, ClusterBootstrap, Interval, Values
+from benchmarks.localisation_metrics import MEASURES, Values
+from cam_engine.evidence.resampling import ClusterBootstrap, Interval
 
 # What the fused map is asked for; late Grad-CAM++ must not fall behind classical Grad-CAM.
 GAP_TO_CLOSE = 0.35
@@ -117,13 +118,29 @@ def summary(results: Sequence[Measured]) -> str:
 
 def markdown(results: Sequence[Measured], seed: int, resamples: int) -> str:
     """The generated block of the page, without its markers."""
-    compared = [one for one in results if any(row.taps == "raw" for row in one.rows)]
+    compared = [result for result in results if any(row.taps == "raw" for row in result.rows)]
     parts = [_markdown_table(_SUMMARY_HEADINGS, map(_summary_cells, results))]
     if compared:
         parts.append("The late layer and the fused map at raw and rectified taps (AP / peak):")
         parts.append(_markdown_table(*_taps_table(compared)))
     parts += map(_details, results)
-    parts.append(f"Ties and resamples: seed {seed}, {resamples} resamples of slides.")
+    parts.append(f"Resamples: seed {seed}, {resamples} of slides.")
+    return "\n\n".join(parts)
+
+
+def side_by_side(results: Sequence[Measured], seed: int, resamples: int) -> str:
+    """A model a column, a map a row, each cell its AP and its share of peaks in the mask."""
+    rows = dict.fromkeys(row for result in results for row in result.rows)
+    lines = [
+        [row.label(), *(_pair(one, row) if row in one.rows else "-" for one in results)]
+        for row in rows
+    ]
+    facts = [["crops right", *(f"{one.crops_right} of {one.crops_given}" for one in results)]]
+    facts += [["precision", *(one.precision.partition(",")[0] for one in results)]]
+    parts = [
+        _markdown_table(["AP / peak", *(one.name for one in results)], facts + lines),
+        "Means over the crops that a model gets right.",
+    ]
     return "\n\n".join(parts)
 
 
@@ -131,24 +148,24 @@ def as_json(results: Sequence[Measured]) -> list[dict[str, object]]:
     """Everything, for other programs; intervals as {value, low, high}."""
     return [
         {
-            "model": one.name,
-            "sha256": one.sha256,
-            "precision": one.precision,
-            "crops_given": one.crops_given,
-            "crops_right": one.crops_right,
-            "slides": one.bootstrap.clusters,
-            "box_share": one.box_share,
+            "model": result.name,
+            "sha256": result.sha256,
+            "precision": result.precision,
+            "crops_given": result.crops_given,
+            "crops_right": result.crops_right,
+            "slides": result.bootstrap.clusters,
+            "box_share": result.box_share,
             "rows": [
-                {**asdict(row), **{m: asdict(one.estimate(row, m)) for m in MEASURES}}
-                for row in one.rows
+                {**asdict(row), **{m: asdict(result.estimate(row, m)) for m in MEASURES}}
+                for row in result.rows
             ],
-            "fused_gap_closed": asdict(one.gap_closed(FUSED)) if FUSED in one.rows else None,
+            "fused_gap_closed": asdict(result.gap_closed(FUSED)) if FUSED in result.rows else None,
             "late_over_classical": {
-                m: asdict(one.over_classical(LATE, m)) for m in (AP, PEAK) if LATE in one.rows
+                m: asdict(result.over_classical(LATE, m)) for m in (AP, PEAK) if LATE in result.rows
             },
-            "targets": asdict(Verdict.of(one)) if FUSED in one.rows else None,
+            "targets": asdict(Verdict.of(result)) if FUSED in result.rows else None,
         }
-        for one in results
+        for result in results
     ]
 
 
@@ -185,9 +202,11 @@ def _summary_cells(one: Measured) -> list[str]:
 def _taps_table(results: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:
     kinds = [(m, taps) for m in _TAPS_COMPARED for taps in ("raw", "rectified")]
     lines = []
-    for one in results:
+    for result in results:
         rows = [Row(m, "" if m == "fused" else "late", taps) for m, taps in kinds]
-        lines.append([one.name, *(_pair(one, row) if row in one.rows else "-" for row in rows)])
+        lines.append(
+            [result.name, *(_pair(result, row) if row in result.rows else "-" for row in rows)]
+        )
     return ["model", *(f"{m}, {taps}" for m, taps in kinds)], lines
 
 

@@ -183,7 +183,8 @@ def _compared(
     [explanation] = explainer.explain_batch(image, CamOptions(fused=True))
     target = explanation.target.index
     with torch.no_grad():
-        logits = classifier.network(image)
+        # As many of it as there: rounding depends on the number.
+        logits = classifier.network(image.repeat(count, 1, 1, 1))[:1]
     planned = plan_layers(STAGES, classifier.layout, classifier.network, "raw")
     tapped = _Tapped(network, planned, image.repeat(count, 1, 1, 1), target)
     difference, empty = _difference(explainer, image, target, tapped)
@@ -289,7 +290,7 @@ def _reshape(taps: Sequence[Tap]) -> Callable[[Tensor], Tensor]:
 
     def reshape(output: Tensor) -> Tensor:
         if output.ndim == 3:
-            (prefix,) = [one for one in tokens if _is_grid(output.shape[1] - one, grids)][:1]
+            (prefix,) = [token for token in tokens if _is_grid(output.shape[1] - token, grids)][:1]
             cells = output[:, prefix:]
             side = math.isqrt(cells.shape[1])
             height, width = grids.get(cells.shape[1], (side, side))

@@ -44,14 +44,14 @@ def _engine_in_float32(classifier: Classifier, device: torch.device) -> Work:
 def _floor(classifier: Classifier, device: torch.device) -> Work:
     """Forward plus truncated backward and nothing else; same network, precision and taps."""
     explainer = Explainer(classifier, device=device)
-    network = explainer._network
+    network = explainer._pass.network
     layers = plan_layers(STAGES, classifier.layout, network, "rectified")
     modules = [layer.tap.module for layer in layers]
     rectify = [layer.tap.module for layer in layers if layer.tap.sign is Sign.RELU_NEXT]
 
     def work(batch: Tensor) -> object:
         with torch.enable_grad(), LayerTap(network, modules, rectify) as tap:
-            logits = explainer._forward(network, batch)
+            logits = explainer._pass.logits(batch)
             return tap.gradients(logits.max(1).values.sum())
 
     return work

@@ -180,9 +180,9 @@ def command_seconds(
 
 def checkpoint_of(name: str, experiment: Path | None, scratch: Path) -> Path:
     """The experiment's first checkpoint of that architecture, else random weights."""
-    found = sorted(experiment.glob(f"cls_{name}_*/best.pt")) if experiment else []
-    if found:
-        return found[0]
+    checkpoints = sorted(experiment.glob(f"cls_{name}_*/best.pt")) if experiment else []
+    if checkpoints:
+        return checkpoints[0]
     torch.manual_seed(0)
     network = build(name, "torchvision", len(CLASSES))
     path = scratch / f"cls_{name}_random" / "best.pt"
@@ -205,11 +205,11 @@ def crops(experiment: Path | None, scratch: Path, count: int) -> Path:
         return folder
     folder.mkdir()
     source = experiment / "crops_gt_crops" / "crops" if experiment else None
-    found = sorted([*source.rglob("*.jpg"), *source.rglob("*.png")]) if source else []
+    originals = sorted([*source.rglob("*.jpg"), *source.rglob("*.png")]) if source else []
     generator = np.random.default_rng(0)
     for number in range(count):
-        if found:
-            original = found[number % len(found)]
+        if originals:
+            original = originals[number % len(originals)]
             shutil.copyfile(original, folder / f"{number:04d}{original.suffix}")
         else:
             image = cv2.GaussianBlur(generator.normal(180, 60, (224, 224, 3)), (0, 0), 3)

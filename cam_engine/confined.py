@@ -146,17 +146,17 @@ class ConfinedFolder:
     def entries(self, path: Below = "") -> list[Entry]:
         """Files and folders in a folder, by name; [] where there is none, or a link in its way."""
         try:
-            with self._folder(parts_of(path)) as folder, os.scandir(folder) as found:
+            with self._folder(parts_of(path)) as folder, os.scandir(folder) as inside:
                 entries = [
-                    Entry(one.name, one.is_dir(follow_symlinks=False))
-                    for one in found
-                    if one.is_file(follow_symlinks=False) or one.is_dir(follow_symlinks=False)
+                    Entry(entry.name, entry.is_dir(follow_symlinks=False))
+                    for entry in inside
+                    if entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)
                 ]
         except OSError as error:
             if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
                 return []
             raise
-        return sorted(entries, key=lambda one: one.name)
+        return sorted(entries, key=lambda entry: entry.name)
 
     def files(self, path: Below = "") -> list[str]:
         """Names of the files in a folder."""

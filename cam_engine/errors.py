@@ -85,6 +85,12 @@ class LayerNotSpatial(CamError):
     code = "layer-not-spatial"
 
 
+class MethodNotPossible(CamError):
+    """A CAM method was asked for that is made of what the network, or its layer, does not have."""
+
+    code = "method-not-possible"
+
+
 class ClassNotFound(CamError):
     """A target class was asked for that the classifier does not have."""
 

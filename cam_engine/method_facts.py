@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
 
-Method = Literal["gradcam++", "gradcam", "hirescam", "layercam", "xgradcam", "eigencam"]
+Method = Literal["gradcam++", "gradcam", "hirescam", "layercam", "xgradcam", "eigencam", "legrad"]
+
+Fusion = Literal["class-aware", "layercam"]
+FusionChoice = Literal["auto", "class-aware", "layercam"]
+Score = Literal["logit", "margin"]
 
 DEFAULT_METHOD: Final = "gradcam++"
-FUSED_METHOD: Final = "layercam"  # of the fused map, whatever the other maps are made with
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,7 @@ class MethodFacts:
     source: the paper that it comes from.
     needs_rectified: derived for A >= 0: its weights lose their meaning where A is negative.
     needs_gradients: False where activations alone make the map, the same for every class.
+    needs_attention: made of a vision transformer's attention, all of it up to the layer.
     """
 
     label: str
@@ -31,6 +35,7 @@ class MethodFacts:
     source: str
     needs_rectified: bool = False
     needs_gradients: bool = True
+    needs_attention: bool = False
 
 
 METHOD_FACTS: Mapping[Method, MethodFacts] = MappingProxyType(
@@ -68,8 +73,88 @@ METHOD_FACTS: Mapping[Method, MethodFacts] = MappingProxyType(
             "Muhammad and Yeasin 2020",
             needs_gradients=False,
         ),
+        "legrad": MethodFacts(
+            "LeGrad",
+            "for vision transformers alone: the attention, up to a block, that the class rests on",
+            "Bousselham et al. 2024",
+            needs_attention=True,
+        ),
     }
 )
+
+
+@dataclass(frozen=True, slots=True)
+class FusionFacts:
+    """What is known of a way to make the fused map, a geometric mean of early, mid and late maps.
+
+    label, sentence: as in `MethodFacts`. methods: of the early, the mid and the late map, whatever
+    the other maps are made with.
+    """
+
+    label: str
+    sentence: str
+    methods: tuple[Method, Method, Method]
+
+
+FUSION_FACTS: Mapping[Fusion, FusionFacts] = MappingProxyType(
+    {
+        "class-aware": FusionFacts(
+            "class-aware",
+            "where early and mid LayerCAM, which are sharp, and late Grad-CAM, which knows the "
+            "class, agree",
+            ("layercam", "layercam", "gradcam"),
+        ),
+        "layercam": FusionFacts(
+            "LayerCAM",
+            "LayerCAM of all three: finds objects best, and knows the class least",
+            ("layercam", "layercam", "layercam"),
+        ),
+    }
+)
+
+# What the gradients are of, in words.
+SCORES: Mapping[Score, str] = MappingProxyType(
+    {
+        "logit": "what speaks for the class",
+        "margin": "what speaks for the class rather than for those that come next",
+    }
+)
+
+
+def fusion_for(choice: FusionChoice, *, averaged: bool) -> Fusion:
+    """How the fused map is made. averaged: the network takes the mean over the late layer's cells.
+
+    Grad-CAM's weights are those of such a head. After a class token, or where attention comes after
+    the late layer, its map would take from the fused one what the others found (docs/trust.md).
+    """
+    if choice == "auto":
+        return "class-aware" if averaged else "layercam"
+    return choice
+
+
+def fusions_in_words() -> str:
+    """All ways to make the fused map with their sentences, as one text."""
+    said = [f"{name}: {facts.sentence}" for name, facts in FUSION_FACTS.items()]
+    return "; ".join(
+        [
+            "auto: class-aware where the network averages the late layer's cells, else layercam",
+            *said,
+        ]
+    )
+
+
+def scores_in_words() -> str:
+    """All scores with their sentences, as one text."""
+    return "; ".join(f"{name}: {sentence}" for name, sentence in SCORES.items())
+
+
+def label_of(formula: str) -> str:
+    """The name shown of a method, or of a way to make the fused map."""
+    rows: list[tuple[str, MethodFacts | FusionFacts]] = [
+        *METHOD_FACTS.items(),
+        *FUSION_FACTS.items(),
+    ]
+    return {name: facts.label for name, facts in rows}[formula]
 
 
 def methods_in_words() -> str:

@@ -8,7 +8,16 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 from cam_engine.errors import InvalidOption
-from cam_engine.method_facts import DEFAULT_METHOD, METHOD_FACTS, Method
+from cam_engine.method_facts import (
+    DEFAULT_METHOD,
+    METHOD_FACTS,
+    SCORES,
+    FusionChoice,
+    Method,
+    Score,
+    fusions_in_words,
+    scores_in_words,
+)
 
 Taps = Literal["rectified", "raw"]
 Colormap = Literal["inferno", "viridis", "turbo", "magma", "cividis", "jet"]
@@ -17,8 +26,10 @@ PaperFormat = Literal["png", "pdf"]
 Pick = Literal["balanced", "first", "random", "errors"]
 Intensity = Literal["type", "depth", "min-max"]
 Background = Literal["white", "black", "beneath"]
+PrecisionName = Literal["auto", "float32", "bfloat16"]
 
 METHODS: tuple[str, ...] = tuple(METHOD_FACTS)
+FUSIONS: tuple[str, ...] = get_args(FusionChoice)
 COLORMAPS: tuple[str, ...] = get_args(Colormap)
 PICKS: tuple[str, ...] = get_args(Pick)
 STAGES: tuple[str, ...] = ("early", "mid", "late")
@@ -30,7 +41,9 @@ MOST_PAGES = 65_536
 IN_WORDS: Mapping[str, str] = MappingProxyType(
     {
         "target": "class to explain: index or name; default: the predicted one",
-        "taps": "raw: block outputs as they are, to compare with other work",
+        "score": f"what is asked of the class. {scores_in_words()}",
+        "fusion": f"how the fused map is made. {fusions_in_words()}",
+        "taps": "raw: block outputs and gradients as they are, to compare with other work",
         "clahe": "equalise local contrast before the network sees it",
         "alpha": "opacity where the map is highest, 0..1",
         "blend": "adaptive: opacity grows with the map, so that unlit tissue stays visible",
@@ -83,11 +96,15 @@ DEFAULT_DECODING = DecodingOptions()
 class CamOptions:
     """How maps are made and drawn.
 
-    method: the CAM formula of all layers but `fused`, which is always made with LayerCAM weights.
+    method: the CAM formula of all layers but `fused`, which has its own.
     layers: "early", "mid", "late", a stage's name such as "layer3", or any dotted module name.
-    fused: also make the fused map (geometric mean of the early, mid and late LayerCAM maps).
+    fused: also make the fused map, a geometric mean of an early, a mid and a late map.
+    fusion: of which formulas, see `FUSION_FACTS` and `fusion_for`.
+    score: of what the gradients are: the class's "logit", or its "margin" over the mean of the
+    others, weighted by their softmax.
     target: class to explain: index, name, or None for the predicted class.
-    taps: "rectified" (default) or "raw" block outputs, to compare with other work.
+    taps: "rectified" (default), or "raw" block outputs, and gradients that are not averaged where
+    what comes next reads one cell in several; to compare with other work.
     clahe: equalise the L channel of LAB (clip limit 2.0, 8x8 tiles) before the network sees it.
     alpha: opacity of the overlay, 0..1; with blend "adaptive" the opacity where the map is 1.
     decoding: how files become pixels.
@@ -96,6 +113,8 @@ class CamOptions:
     method: Method = DEFAULT_METHOD
     layers: tuple[str, ...] = STAGES
     fused: bool = False
+    fusion: FusionChoice = "auto"
+    score: Score = "logit"
     target: int | str | None = None
     taps: Taps = "rectified"
     clahe: bool = True
@@ -107,6 +126,8 @@ class CamOptions:
     def __post_init__(self) -> None:
         """Refuse unknown or contradictory values by name. Raises InvalidOption."""
         _one_of("method", self.method, METHODS)
+        _one_of("fusion", self.fusion, FUSIONS)
+        _one_of("score", self.score, tuple(SCORES))
         _one_of("taps", self.taps, get_args(Taps))
         _one_of("colormap", self.colormap, COLORMAPS)
         _one_of("blend", self.blend, get_args(Blend))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cam_engine.method_facts import Method
+from cam_engine.method_facts import Fusion, Method
 
 FloatMap = NDArray[np.float32]
 RgbImage = NDArray[np.uint8]
@@ -28,16 +28,19 @@ class LayerMap:
 
     name: as asked for ("early", "fused", "features.denseblock3").
     label: the stage or module that is shown to a person ("denseblock3").
-    method: the formula really used ("layercam" for the fused map, whatever was asked for).
+    method: the formula really used; of the fused map, how it was made ("class-aware").
     values: (h, w) float32 in 0..1, the raw map over its own maximum; all zero where `empty`.
     maximum: the raw map's maximum before scaling (logit units), >= 0.
+    block: side in cells of the blocks over which gradients were averaged; 1: they were not. Of the
+    fused map the largest of its three.
     """
 
     name: str
     label: str
-    method: Method
+    method: Method | Fusion
     values: FloatMap
     maximum: float
+    block: int = 1
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -18,8 +18,8 @@ def speakable(name: str) -> str:
     return _SURROGATE.sub(_escaped, name)
 
 
-def _escaped(found: re.Match[str]) -> str:
-    byte = ord(found[0]) - _ESCAPED_BYTE
+def _escaped(match: re.Match[str]) -> str:
+    byte = ord(match[0]) - _ESCAPED_BYTE
     return f"%{byte:02X}" if 0x80 <= byte <= 0xFF else "\ufffd"
 
 
@@ -49,7 +49,7 @@ def printable(text: str) -> str:
     'red text'
     """
     plain = _ANSI.sub("", text)
-    return "".join(one if one.isprintable() else " " for one in plain)
+    return "".join(character if character.isprintable() else " " for character in plain)
 
 
 def first(texts: Sequence[str], count: int = 3) -> str:

@@ -33,8 +33,8 @@ class Worker:
     log_file: Path
 
     def children(self) -> list[psutil.Process]:
-        found: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
-        return found
+        started: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
+        return started
 
     def kill_child(self) -> None:
         """SIGKILL to whatever computes; the helper that tracks semaphores stays."""
@@ -200,15 +200,15 @@ def _stop(workers: list[Worker]) -> None:
 
 def _of_sessions(sessions: set[int]) -> list[psutil.Process]:
     """Living processes of these sessions; each worker began one of its own."""
-    found = []
+    processes = []
     for process in psutil.process_iter():
         try:
             alive = process.status() != psutil.STATUS_ZOMBIE
             if alive and os.getsid(process.pid) in sessions:
-                found.append(process)
+                processes.append(process)
         except (psutil.NoSuchProcess, ProcessLookupError):
             continue
-    return found
+    return processes
 
 
 def copy_experiment(run: Path, data: Path, images: int) -> Path:

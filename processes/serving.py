@@ -80,14 +80,14 @@ def listening(data: Path, scratch: Path, *arguments: str, **settings: str) -> It
 def _address(process: subprocess.Popen[bytes], log_file: Path) -> str:
     def look() -> re.Match[str] | None:
         ended = process.poll() is not None  # asked first: what it says last is read all the same
-        found = _LISTENING.search(log_file.read_text())
-        assert found or not ended, f"the service did not start:\n{log_file.read_text()}"
-        return found
+        match = _LISTENING.search(log_file.read_text())
+        assert match or not ended, f"the service did not start:\n{log_file.read_text()}"
+        return match
 
-    found = eventually(
+    match = eventually(
         "the service listens", look, seconds=_START_SECONDS, evidence=log_file.read_text
     )
-    return found[1]
+    return match[1]
 
 
 def _wait_until_ready(server: Server) -> None:

@@ -72,13 +72,13 @@ def demo(data: Path, output: Path) -> None:
 
     Raises DemoFailed.
     """
-    found = sorted(data.glob(f"*/experiments/{_EXPERIMENT}/{_CELL}"))
-    if not found:
+    cells = sorted(data.glob(f"*/experiments/{_EXPERIMENT}/{_CELL}"))
+    if not cells:
         raise DemoFailed(f"there is no */experiments/{_EXPERIMENT}/{_CELL} in {data}")
-    experiment = found[0].parents[_CELL.count("/")].relative_to(data).as_posix()
+    experiment = cells[0].parents[_CELL.count("/")].relative_to(data).as_posix()
     output.mkdir(parents=True, exist_ok=True)
     cell, overlay, log_file = (output / name for name in ("cell.jpg", "overlay.png", "service.log"))
-    shutil.copyfile(found[0], cell)
+    shutil.copyfile(cells[0], cell)
     shutil.rmtree(output / _JOB, ignore_errors=True)  # an old one must not pass for a new one
     gradcam = _shown(Path(sys.executable).parent / "gradcam")
     _say(f"\nStarting Redis, a worker and the service; their log is {_shown(log_file)} ...")
@@ -136,8 +136,8 @@ def _ready_address(process: subprocess.Popen[bytes], log_file: Path) -> str:
 
 
 def _address_in(log_file: Path) -> str | None:
-    found = _LISTENING.search(log_file.read_text(errors="replace"))
-    return found[1] if found else None
+    match = _LISTENING.search(log_file.read_text(errors="replace"))
+    return match[1] if match else None
 
 
 def _is_ready(address: str) -> bool:

@@ -130,10 +130,10 @@ def main() -> int:
     if not parser.parse_args().check:
         write_tables(ROOT)
         return 0
-    found = outdated(ROOT)
-    for name in found:
+    stale = outdated(ROOT)
+    for name in stale:
         print(f"out of date: {name}; run: python -m scripts.generate_docs", file=sys.stderr)
-    return 1 if found else 0
+    return 1 if stale else 0
 
 
 if __name__ == "__main__":

@@ -26,11 +26,11 @@ def signature(name: str) -> tuple[str, str]:
 
 def main() -> None:
     """Write them all."""
-    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    known: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for name in torchvision_models():
         region, digest = signature(name)
-        found[region][digest].append(name)
-    PATH.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        known[region][digest].append(name)
+    PATH.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

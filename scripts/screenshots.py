@@ -46,8 +46,8 @@ def service(data: Path) -> Iterator[str]:
 def _address(log_file: Path) -> str:
     until = time.monotonic() + _START_SECONDS
     while time.monotonic() < until:
-        if found := _LISTENING.search(log_file.read_text()):
-            return found[1]
+        if match := _LISTENING.search(log_file.read_text()):
+            return match[1]
         time.sleep(0.2)
     raise SystemExit(f"the service did not start:\n{log_file.read_text()}")
 

@@ -161,8 +161,8 @@ def _answer_errors(app: FastAPI, root: str) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         # The first part of a place says query or path, which the field's name does without.
-        found = [{**one, "loc": one["loc"][1:]} for one in error.errors()]
-        return respond(request, invalid_request(found))
+        problems = [{**problem, "loc": problem["loc"][1:]} for problem in error.errors()]
+        return respond(request, invalid_request(problems))
 
     @app.exception_handler(HTTPException)
     async def unrouted(request: Request, error: HTTPException) -> Response:
@@ -175,11 +175,11 @@ def _answer_errors(app: FastAPI, root: str) -> None:
 
 def _methods(app: FastAPI, scope: Scope) -> str:
     """Of all routes at the address: the router names those of the first one only."""
-    found = {
+    methods = {
         method
         for method in _METHODS
         if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.routes)
     }
-    if "GET" in found:
-        found.add("HEAD")
-    return ", ".join(sorted(found))
+    if "GET" in methods:
+        methods.add("HEAD")
+    return ", ".join(sorted(methods))

@@ -30,8 +30,7 @@ def describe(app: FastAPI, parts: Components) -> None:
                 app.openapi_schema["servers"] = [{"url": parts.settings.root_path}]
         return app.openapi_schema
 
-    # FastAPI's documented way to extend its schema.
-    app.openapi = document  # type: ignore[method-assign]
+    app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way
 
 
 def _document(app: FastAPI) -> dict[str, Any]:
@@ -94,6 +93,6 @@ def _body(document: dict[str, Any], path: str) -> dict[str, Any]:
 
 
 def _name_parameters(operation: dict[str, Any], known: dict[str, str]) -> None:
-    for one in operation["parameters"]:
-        if one["name"] in known:
-            one["example"] = known[one["name"]]
+    for parameter in operation["parameters"]:
+        if parameter["name"] in known:
+            parameter["example"] = known[parameter["name"]]

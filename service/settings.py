@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, SecretStr
 
-from cam_engine.maps.precision import PrecisionName
+from cam_engine.options import PrecisionName
 from worker.jobs.settings import JobSettings, Names
 
 MIB = 2**20
@@ -20,11 +20,11 @@ _USUAL_PORT = re.compile(r"http:.*:80|https:.*:443")
 
 def _exact_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
     """As browsers write them, or none would ever match. Raises ValueError."""
-    for one in origins:
-        if not _ORIGIN.fullmatch(one) or _USUAL_PORT.fullmatch(one):
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin) or _USUAL_PORT.fullmatch(origin):
             raise ValueError(
-                f"{one!r} is no exact origin: write scheme://host or scheme://host:port in small "
-                "letters, without the scheme's usual port, path or wildcard"
+                f"{origin!r} is no exact origin: write scheme://host or scheme://host:port in "
+                "small letters, without the scheme's usual port, path or wildcard"
             )
     return origins
 
@@ -35,10 +35,10 @@ def _without_last_slash(path: str) -> str:
 
 def _host_names(hosts: tuple[str, ...]) -> tuple[str, ...]:
     """As Host headers have them, without port. Raises ValueError."""
-    for one in hosts:
-        if not _NAME.fullmatch(one):
+    for host in hosts:
+        if not _NAME.fullmatch(host):
             raise ValueError(
-                f"{one!r} is no name of a host: write it in small letters, without scheme, port, "
+                f"{host!r} is no name of a host: write it in small letters, without scheme, port, "
                 "path or wildcard"
             )
     return hosts
@@ -46,11 +46,11 @@ def _host_names(hosts: tuple[str, ...]) -> tuple[str, ...]:
 
 def _networks(given: tuple[str, ...]) -> tuple[str, ...]:
     """Addresses and networks in numbers. Raises ValueError."""
-    for one in given:
+    for key in given:
         try:
-            ipaddress.ip_network(one)
+            ipaddress.ip_network(key)
         except ValueError as error:
-            raise ValueError(f"{one!r} is no address or network of a proxy: {error}") from error
+            raise ValueError(f"{key!r} is no address or network of a proxy: {error}") from error
     return given
 
 

@@ -22,7 +22,9 @@ def _no_log_of_another_test() -> None:
     """Applications that tests make set logging up for the process, and their streams are closed."""
     root = logging.getLogger()
     root.handlers = [
-        one for one in root.handlers if not getattr(getattr(one, "stream", None), "closed", False)
+        handler
+        for handler in root.handlers
+        if not getattr(getattr(handler, "stream", None), "closed", False)
     ]
 
 

@@ -6,10 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from cam_engine.images.preparing import Preprocessing
+from cam_engine.method_facts import METHOD_FACTS, Method
 from cam_engine.models.architectures import Layout, Sign, Stage, Tap
 from cam_engine.models.loading import Classifier
 
 SIDE = 16
+OF_ANY_NETWORK: tuple[Method, ...] = tuple(
+    method for method, facts in METHOD_FACTS.items() if not facts.needs_attention
+)
 UNIT = Preprocessing((SIDE, SIDE), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
@@ -43,9 +47,10 @@ def small_network(seed: int = 0, classes: int = 3) -> ThreeStages:
     network = ThreeStages(classes)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            # Typed as perhaps None, which they are only without running statistics.
-            nn.init.uniform_(module.running_mean, -0.2, 0.2)  # type: ignore[arg-type]
-            nn.init.uniform_(module.running_var, 0.5, 1.5)  # type: ignore[arg-type]
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            nn.init.uniform_(module.running_mean, -0.2, 0.2)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
     return network.eval()
 
 

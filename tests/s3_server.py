@@ -25,7 +25,7 @@ class S3Server:
     def objects(self) -> dict[str, datetime]:
         """All keys of the bucket, and when each was put there."""
         store = S3Store(BUCKET, client_options={"allow_http": True})
-        return {one["path"]: one["last_modified"] for batch in store.list() for one in batch}
+        return {entry["path"]: entry["last_modified"] for batch in store.list() for entry in batch}
 
 
 @contextmanager
@@ -51,5 +51,7 @@ def running_s3() -> Iterator[S3Server]:
             "AWS_REGION": "us-east-1",
         }
         with patch.dict(os.environ, variables):
+            # What is stored outlives a server in the same process.
+            httpx.post(f"{url}/moto-api/reset").raise_for_status()
             httpx.put(f"{url}/{BUCKET}").raise_for_status()
             yield S3Server(url)

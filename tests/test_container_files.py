@@ -25,14 +25,14 @@ def test_the_example_names_every_variable(compose: str) -> None:
 
 def test_workers_stop_in_time_and_take_a_gpu_each(compose: str) -> None:
     services = yaml.safe_load(compose)["services"]
-    workers = {name: one for name, one in services.items() if name.startswith("worker-")}
-    assert all(one["stop_grace_period"] == "90s" for one in workers.values())
-    assert all(one["read_only"] for one in workers.values())
+    workers = {name: service for name, service in services.items() if name.startswith("worker-")}
+    assert all(worker["stop_grace_period"] == "90s" for worker in workers.values())
+    assert all(worker["read_only"] for worker in workers.values())
     devices = [
         device
-        for one in workers.values()
-        if "deploy" in one
-        for entry in one["deploy"]["resources"]["reservations"]["devices"]
+        for worker in workers.values()
+        if "deploy" in worker
+        for entry in worker["deploy"]["resources"]["reservations"]["devices"]
         for device in entry["device_ids"]
     ]
     assert sorted(devices) == ["0", "1"]

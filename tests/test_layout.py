@@ -61,13 +61,13 @@ MAY_IMPORT = {
 
 def imported(file: Path) -> set[str]:
     """The first parts of the names of what a file imports, at its top or anywhere else."""
-    found = set()
+    packages = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
+            packages |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.add(node.module.split(".")[0])
-    return found
+            packages.add(node.module.split(".")[0])
+    return packages
 
 
 @pytest.mark.parametrize("folder", sorted(MAY_IMPORT))
@@ -87,3 +87,28 @@ def test_every_folder_of_code_is_a_package() -> None:
         for file in (ROOT / top).rglob("*.py")
     } - folders
     assert strays == set()
+
+
+def has_behaviour(module: Path) -> bool:
+    """Whether it defines a function or a method.
+
+    Without any are exit statuses, settings, bodies of answers, and entrances such as `__main__`.
+    """
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return any(isinstance(node, functions) for node in ast.walk(ast.parse(module.read_text())))
+
+
+def test_every_module_with_behaviour_of_its_own_has_tests_of_its_name() -> None:
+    modules = {
+        module.relative_to(ROOT)
+        for package in PACKAGES
+        for module in package.glob("*.py")
+        if module.stem != "__init__" and has_behaviour(module)
+    }
+    assert len(modules) > 100
+    untested = {
+        str(module)
+        for module in modules
+        if not (ROOT / "tests" / module.parent / f"test_{module.name}").is_file()
+    }
+    assert untested == set()

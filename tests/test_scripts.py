@@ -12,10 +12,11 @@ from service.pages.templates import SCRIPTS as OF_PAGES
 
 TEXTS = {
     FACTS: facts_script(),  # the one that lies nowhere
-    **{one.relative_to(STATIC).as_posix(): one.read_text() for one in STATIC.rglob("*.js")},
+    **{file.relative_to(STATIC).as_posix(): file.read_text() for file in STATIC.rglob("*.js")},
 }
 SCRIPTS = sorted(TEXTS)
 MOST_LINES = 400
+MOST_MODULES = 12
 # Loaded by /docs, whose page is no template.
 LOADED_ELSEWHERE = {"pages/docs.js"}
 _IMPORT = re.compile(
@@ -39,7 +40,7 @@ IMPORTS = {script: imported(script) for script in SCRIPTS}
 
 
 def loaded_by_pages() -> set[str]:
-    return {one for page in OF_PAGES.values() for one in (page.own, page.later) if one}
+    return {script for page in OF_PAGES.values() for script in (page.own, page.later) if script}
 
 
 def room_of(script: str) -> str:
@@ -48,25 +49,44 @@ def room_of(script: str) -> str:
     return script if folder in {"", "pages"} else folder
 
 
+# The viewer's rooms, the lowest first: a room imports from itself and from those below it.
+ROOMS = (
+    ("viewer/common",),
+    ("viewer/drawing",),
+    ("viewer/asking", "viewer/controls"),
+    ("viewer/downloads",),
+    ("viewer",),
+    ("cam-viewer.js",),
+)
+RANKS = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
+
+
 def may_import(room: str, other: str) -> bool:
-    if room in {"viewer", "cam-viewer.js"}:
-        return other == "viewer"  # portals load no more
+    if room in RANKS:  # portals load no more than these
+        return other == room or RANKS.get(other, len(ROOMS)) < RANKS[room]
     if room == "shared":
         return other == "shared"
-    return other in {room, "shared", "viewer", "cam-viewer.js"}
+    return other in {room, "shared", *RANKS}
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_script_imports_what_is_there_and_of_no_page_but_its_own(script: str) -> None:
     assert IMPORTS[script] <= set(SCRIPTS)
     room = room_of(script)
-    assert [one for one in IMPORTS[script] if not may_import(room, room_of(one))] == []
+    assert [
+        imported for imported in IMPORTS[script] if not may_import(room, room_of(imported))
+    ] == []
 
 
 def test_nothing_imports_the_script_of_a_page() -> None:
-    scripts_of_pages = {one for one in loaded_by_pages() if one.startswith("pages/")}
+    scripts_of_pages = {page for page in loaded_by_pages() if page.startswith("pages/")}
     assert len(scripts_of_pages) >= 5
     assert scripts_of_pages.isdisjoint(set().union(*IMPORTS.values()))
+
+
+@pytest.mark.parametrize("room", sorted({room_of(script) for script in SCRIPTS}))
+def test_no_room_is_crowded(room: str) -> None:
+    assert len([script for script in SCRIPTS if room_of(script) == room]) <= MOST_MODULES
 
 
 def test_no_script_is_left_over() -> None:
@@ -92,12 +112,12 @@ def test_a_script_is_of_one_subject_and_says_which(script: str) -> None:
 
 def reached(script: str) -> set[str]:
     """The script and all that it imports, however far off."""
-    found: set[str] = set()
+    scripts: set[str] = set()
     waiting = {script}
     while waiting:
-        found |= waiting
-        waiting = {one for script in waiting for one in IMPORTS[script]} - found
-    return found
+        scripts |= waiting
+        waiting = {imported for script in waiting for imported in IMPORTS[script]} - scripts
+    return scripts
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -41,7 +41,8 @@ from worker.jobs.contract import Chunk, ItemFailure, JobImage, JobRecord, JobReq
 from worker.jobs.coordination.coordinator import Coordinator
 from worker.jobs.outputs.places import Places
 from worker.jobs.outputs.storage import Workspace
-from worker.jobs.redis.job_store import JobStore, LeaseAnswer
+from worker.jobs.redis.job_chunks import LeaseAnswer
+from worker.jobs.redis.job_store import JobStore
 from worker.settings import WorkerSettings
 
 _log = structlog.get_logger(__name__)
@@ -159,7 +160,8 @@ class ChunkRunner:
         explainer = self._models.get(model.checkpoint_sha256, self._places, record, chunk.model)
         options = self._options(chunk, request)
         facts = run_facts(model.name, explainer, options, request.figure_style())
-        self._store.remember_facts(chunk.job, chunk.model, to_json(facts), facts.digest)
+        assumed = [self._places.without_roots(text) for text in facts.notices]
+        self._store.remember_facts(chunk.job, chunk.model, to_json(facts), facts.digest, assumed)
         images = self._chosen(chunk, state, explainer, options)
         items = self._items(request, images[chunk.start : chunk.end])
         self._tell(chunk, f"explaining with {model.name}")
@@ -169,7 +171,7 @@ class ChunkRunner:
             if resume:
                 made = workspace.made_before(facts.digest, items)
                 report.skip(made)
-                items = [one for position, one in enumerate(items) if position not in made]
+                items = [item for position, item in enumerate(items) if position not in made]
             run_request = RunRequest(
                 items=tuple(items),
                 images_root=self._places.experiment(request).folder,
@@ -199,10 +201,10 @@ class ChunkRunner:
         if known is None:
             experiment = self._places.experiment(request)
             root, decode = self._places.root, self._decoding.decode
-            depth = FolderDepth(root.images(experiment), root.read_image, decode)
+            depth = FolderDepth(root.images(experiment), root, decode)
             wanted = self._items(request, self._store.images(chunk.job))
-            found = depth.added_to(options, wanted).decoding.depth_bits
-            known = self._store.remember_depth(chunk.job, found)
+            bits = depth.added_to(options, wanted).decoding.depth_bits
+            known = self._store.remember_depth(chunk.job, bits)
         return replace(options, decoding=replace(options.decoding, depth_bits=known.bits))
 
     def _chosen(
@@ -293,6 +295,7 @@ class _Report:
         self._lock = threading.Lock()
         self._succeeded: list[int] = []
         self._failed: dict[int, ItemFailure] = {}
+        self._assumed: dict[int, Sequence[str]] = {}
         self._told = time.monotonic()
         self._answer: LeaseAnswer = "go"
         self._ended = threading.Event()
@@ -320,6 +323,7 @@ class _Report:
                 self._failed[index] = ItemFailure(code=row.code, detail=detail)
             else:
                 self._succeeded.append(index)
+                self._assumed[index] = row.decoding.notices
         if time.monotonic() - self._told >= _REPORT_SECONDS:
             self.flush()
         if self._answer != "go":
@@ -330,11 +334,16 @@ class _Report:
         """The first image of the job that no row came for; None where all came."""
         return self._to_do[0] if self._to_do else None
 
-    def skip(self, positions: Collection[int]) -> None:
-        """Images, by position in the chunk, that were made before: no rows will come for them."""
+    def skip(self, made_before: Mapping[int, Sequence[str]]) -> None:
+        """Images, by position in the chunk, that were made before: no rows will come for them.
+
+        With what was assumed of each.
+        """
         with self._lock:
-            made = {self._chunk.start + position for position in positions}
+            first = self._first + self._chunk.start
+            made = {self._chunk.start + position for position in made_before}
             self._succeeded += [self._first + image for image in sorted(made)]
+            self._assumed |= {first + position: said for position, said in made_before.items()}
             self._to_do = deque(image for image in self._to_do if image not in made)
         self.flush()
 
@@ -349,11 +358,11 @@ class _Report:
     def flush(self) -> None:
         """Tell the store what has gathered."""
         with self._lock:
-            succeeded, failed = self._succeeded, self._failed
-            self._succeeded, self._failed = [], {}
+            succeeded, failed, assumed = self._succeeded, self._failed, self._assumed
+            self._succeeded, self._failed, self._assumed = [], {}, {}
         self._told = time.monotonic()
         self._answer = self._store.mark(
-            self._chunk, self._worker, self._lease_seconds, succeeded, failed
+            self._chunk, self._worker, self._lease_seconds, succeeded, failed, assumed
         )
 
     def _keep_lease(self) -> None:

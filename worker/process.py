@@ -67,7 +67,7 @@ def make_runner() -> ChunkRunner:
     reuse_large_blocks()  # before torch is imported, as is what follows
     share_cores_with_pictures()
     keep_opencv_to_its_thread()
-    from worker.chunks import ChunkRunner  # noqa: PLC0415
+    from worker.chunks import ChunkRunner  # noqa: PLC0415 (imports torch)
 
     settings = WorkerSettings()
     logs.configure(settings)

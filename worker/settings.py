@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, PositiveInt
 
-from cam_engine.maps.precision import PrecisionName
+from cam_engine.options import PrecisionName
 from worker.jobs.settings import JobSettings
 
 

@@ -22,7 +22,7 @@ def run_chunk(chunk: dict[str, Any]) -> None:
 @cache
 def _runner() -> ChunkRunner:
     """One a process, with its models; torch is imported in the child only, at its first chunk."""
-    from worker.process import make_runner  # noqa: PLC0415
+    from worker.process import make_runner  # noqa: PLC0415 (configures the process)
 
     return make_runner()
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from cam_engine.commands import exit_status
 from cam_engine.errors import CamError
-from cam_engine.method_facts import DEFAULT_METHOD
+from cam_engine.method_facts import DEFAULT_METHOD, SCORES
 from cam_engine.options import (
     BACKGROUNDS,
     COLORMAPS,
+    FUSIONS,
     IN_WORDS,
     INTENSITIES,
     METHODS,
@@ -48,6 +49,7 @@ def images_main(argv: Sequence[str] | None = None) -> int:
 EXPERIMENT_HELP = "Grad-CAM++ figures for the classifiers of an experiment folder."
 IMAGES_HELP = "Grad-CAM++ figures of one classifier for an image or a folder of images."
 INSPECT_HELP = "What is read of a checkpoint, or of all of an experiment, and where it is from."
+REPORT_HELP = "A report on an experiment: can its models and their maps be believed?"
 VERIFY_HELP = "Check a folder of figures: all there, CLAHE visible, focused, smooth."
 
 
@@ -58,6 +60,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
         ("images", IMAGES_HELP, add_images_arguments, images_command),
         ("verify", VERIFY_HELP, add_verify_arguments, verify_command),
         ("inspect", INSPECT_HELP, add_inspect_arguments, inspect_command),
+        ("report", REPORT_HELP, add_report_arguments, report_command),
     ):
         parser = subparsers.add_parser(name, help=text, description=text)
         add(parser)
@@ -111,6 +114,14 @@ def inspect_command(arguments: argparse.Namespace) -> int:
     return run_inspect(arguments)
 
 
+def report_command(arguments: argparse.Namespace) -> int:
+    """Do what `report` was called for."""
+    _settle_process()
+    from cam_engine.commands.reporting import run_report
+
+    return run_report(arguments)
+
+
 def verify_command(arguments: argparse.Namespace) -> int:
     """Do what `verify` was called for."""
     from cam_engine.commands.checks import run_verify
@@ -120,6 +131,19 @@ def verify_command(arguments: argparse.Namespace) -> int:
 
 def add_experiment_arguments(parser: argparse.ArgumentParser) -> None:
     """The documented options of the experiment command, then the extra ones."""
+    _add_experiment(parser)
+    _add_max_images(parser, 10, "images a classifier")
+    parser.add_argument(
+        "--output-base",
+        type=Path,
+        help="output folder (default: <exp-folder>/gradcam_visualizations)",
+    )
+    parser.add_argument("--no-clahe", action="store_true", help="do not apply CLAHE")
+    _add_pick(parser)
+    _add_extras(parser)
+
+
+def _add_experiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exp-folder",
         type=Path,
@@ -133,15 +157,6 @@ def add_experiment_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="only classifiers whose folder contains one of these, e.g. focal (default: all)",
     )
-    _add_max_images(parser, 10, "images a classifier")
-    parser.add_argument(
-        "--output-base",
-        type=Path,
-        help="output folder (default: <exp-folder>/gradcam_visualizations)",
-    )
-    parser.add_argument("--no-clahe", action="store_true", help="do not apply CLAHE")
-    _add_pick(parser)
-    _add_extras(parser)
 
 
 def add_images_arguments(parser: argparse.ArgumentParser) -> None:
@@ -189,6 +204,41 @@ def add_inspect_arguments(parser: argparse.ArgumentParser) -> None:
     _add_head(parser)
 
 
+def add_report_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the report command."""
+    _add_experiment(parser)
+    parser.add_argument(
+        "--split", default="test", help="crops to report on: test, val or train (default: test)"
+    )
+    parser.add_argument(
+        "--boxes",
+        type=Path,
+        metavar="FILE",
+        help="where parasites lie: a JSON file of boxes, or a table of crops",
+    )
+    parser.add_argument(
+        "--fields",
+        type=Path,
+        metavar="FOLDER",
+        help="the field images that crops were cut from, to cut wider ones",
+    )
+    parser.add_argument(
+        "--max-images", type=_positive, default=None, metavar="N", help="most crops (default: all)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of all that is drawn (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--thorough", action="store_true", help="more crops, steps and repetitions of each measure"
+    )
+    parser.add_argument(
+        "--output", type=Path, help="output folder (default: <exp-folder>/gradcam_report)"
+    )
+    parser.add_argument("--no-clahe", action="store_true", help="do not apply CLAHE")
+    _add_input_options(parser.add_argument_group("the network's input"))
+    _add_running(parser)
+
+
 def _add_head(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--head",
@@ -199,6 +249,11 @@ def _add_head(parser: argparse._ActionsContainer) -> None:
         "--averaged",
         action="store_true",
         help="averaged weights (EMA) of a file that has them beside the last ones",
+    )
+    parser.add_argument(
+        "--trust-file",
+        action="store_true",
+        help="also load a program of torch.export (.pt2), which can run what the file says",
     )
     parser.add_argument(
         "--network",
@@ -238,6 +293,10 @@ def _add_extras(parser: argparse.ArgumentParser) -> None:
     _add_map_options(parser.add_argument_group("maps"))
     _add_input_options(parser.add_argument_group("the network's input"))
     _add_picture_options(parser.add_argument_group("pictures"))
+    _add_running(parser)
+
+
+def _add_running(parser: argparse.ArgumentParser) -> None:
     running = parser.add_argument_group("running")
     running.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     running.add_argument(
@@ -267,6 +326,18 @@ def _add_map_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--fused", action="store_true", help="add the fused map of early, mid and late"
+    )
+    group.add_argument(
+        "--fusion",
+        choices=FUSIONS,
+        default=_OWN.fusion,
+        help=f"{IN_WORDS['fusion']} (default: %(default)s)",
+    )
+    group.add_argument(
+        "--score",
+        choices=tuple(SCORES),
+        default=_OWN.score,
+        help=f"{IN_WORDS['score']} (default: %(default)s)",
     )
     group.add_argument("--target", default=None, metavar="CLASS", help=IN_WORDS["target"])
     group.add_argument(

@@ -66,9 +66,9 @@ class Console:
             self._say(f"{model}: {_count(pictures, 'picture')} of another recipe removed")
 
     def notices(self, said: Sequence[str]) -> None:
-        """Say what was assumed of models and images, at the end of a run."""
-        for one in said:
-            self._say(f"notice: {one}")
+        """Say what was assumed of models and images, after a run."""
+        for line in said:
+            self._say(f"notice: {line}")
 
     def problem(self, where: str, code: str, detail: str) -> None:
         """Say what went wrong with one part while the rest goes on; also when quiet."""

@@ -9,17 +9,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from cam_engine.class_names import no_classes
 from cam_engine.commands import exit_status
+from cam_engine.commands.assumed_statistics import (
+    Compared,
+    are_assumed,
+    compare_statistics,
+    labelled_crops,
+    warning,
+)
 from cam_engine.commands.console import wide_console
 from cam_engine.confined import ConfinedFolder
-from cam_engine.errors import CamError, CheckpointNotFound, InvalidOption, error_of_item
-from cam_engine.experiments.finding import CHECKPOINT_NAMES, Experiment, find_experiments
+from cam_engine.errors import (
+    CamError,
+    CheckpointInvalid,
+    CheckpointNotFound,
+    InvalidOption,
+    error_of_item,
+)
+from cam_engine.experiments.finding import (
+    CHECKPOINT_NAMES,
+    Experiment,
+    ImageItem,
+    find_experiments,
+)
 from cam_engine.maps.grids import LayerGrid, grids_of
+from cam_engine.models.choosing import FOLDER_PREFIX
 from cam_engine.models.files.companions import sidecar_of
-from cam_engine.models.heads import head_words
+from cam_engine.models.files.foreign import foreign_folder
+from cam_engine.models.fitting.heads import head_words
 from cam_engine.models.loading import Classifier, load_classifier
 from cam_engine.outputs.files import write_into
 from cam_engine.short_names import speakable
@@ -27,12 +48,17 @@ from cam_engine.short_names import speakable
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """A classifier as it was read, or the error that says why it could not be."""
+    """A classifier as it was read, or the error that says why it could not be.
+
+    compared: how statistics that were assumed fit, if labelled crops could tell.
+    """
 
     path: Path
     classifier: Classifier | None
     grids: tuple[LayerGrid, ...] = ()
     folders_of_no_class: tuple[str, ...] = ()
+    compared: Compared | None = None
+    not_compared: str = ""
     error: CamError | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -59,72 +85,130 @@ class Inspected:
             "val_accuracy": read.val_accuracy,
             "epoch": read.epoch,
             "sources": dict(read.sources),
-            "notices": [*read.notices, *self._no_classes()],
-            "remarks": list(read.remarks),
+            "statistics": self._statistics(),
+            "notices": [*read.notices, *self._no_classes(), *self._other_statistics()],
+            "remarks": [*read.remarks, *([self.not_compared] if self.not_compared else [])],
+        }
+
+    def _statistics(self) -> dict[str, Any] | None:
+        if self.compared is None:
+            return None
+        better = self.compared.better
+        return {
+            "crops": self.compared.crops,
+            "right": dict(self.compared.right),
+            "better": better and {"mean": list(better.mean), "std": list(better.std)},
         }
 
     def _no_classes(self) -> list[str]:
         names = ", ".join(speakable(one) for one in self.folders_of_no_class)
         return [f"folders that are no class of it: {names}"] if names else []
 
+    def _other_statistics(self) -> list[str]:
+        if self.compared is None:
+            return []
+        sidecar = sidecar_of(self.path)
+        said = warning(self.compared, sidecar.name, is_there=sidecar.exists())
+        return [said] if said else []
+
 
 def run_inspect(arguments: argparse.Namespace) -> int:
     """Read one checkpoint, or all of an experiment. Answers the exit status."""
-    asked = {"head": arguments.head, "network": arguments.network, "averaged": arguments.averaged}
-    found = [inspected(path, folders, **asked) for path, folders in _wanted(arguments.path)]
+    asked = {
+        "head": arguments.head,
+        "network": arguments.network,
+        "averaged": arguments.averaged,
+        "trusted": arguments.trust_file,
+    }
+    read = [inspected(path, around, **asked) for path, around in _wanted(arguments.path)]
     if arguments.json:
-        print(json.dumps([one.as_json() for one in found], indent=2, ensure_ascii=False))
+        print(json.dumps([one.as_json() for one in read], indent=2, ensure_ascii=False))
     else:
-        _show(found)
+        _show(read)
     if arguments.write_sidecar:
-        for one in found:
-            _write_sidecar(one)
-    unread = sum(one.error is not None for one in found)
-    if unread == len(found):
+        for one in read:
+            _write_sidecar(one, wide_console(stderr=arguments.json))
+    unread = sum(one.error is not None for one in read)
+    if unread == len(read):
         return exit_status.NOTHING_DONE
     return exit_status.SOME_FAILED if unread else exit_status.DONE
 
 
-def inspected(path: Path, folders: Sequence[str | None], **asked: Any) -> Inspected:
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What lies around a checkpoint in its experiment.
+
+    folders: of the images that it is to explain, by which classes are compared. labelled: crops
+    whose classes are known.
+    """
+
+    folders: tuple[str | None, ...] = ()
+    labelled: tuple[ImageItem, ...] = ()
+
+    @staticmethod
+    def of(experiment: Experiment) -> Around:
+        """Of all checkpoints of the experiment."""
+        folders = (item.true_class for item in experiment.look_for_images().items)
+        return Around(tuple(folders), tuple(labelled_crops(experiment)))
+
+
+def inspected(path: Path, around: Around, **asked: Any) -> Inspected:
     """What is read of a checkpoint; one that cannot be is an answer too.
 
-    folders: of the images that it is to explain, by which classes are compared. asked: what else
-    `load_classifier` is told.
+    asked: what else `load_classifier` is told.
     """
     try:
         read = load_classifier(path, **asked)
         grids = grids_of(read.network, read.layout, read.preprocessing.input_size)
     except Exception as raised:
         return Inspected(path, None, error=error_of_item(raised, path.name))
-    return Inspected(path, read, grids, tuple(no_classes(folders, read.class_names)))
+    compared, why = _compared(read, around.labelled)
+    names = tuple(no_classes(around.folders, read.class_names))
+    return Inspected(path, read, grids, names, compared, why)
 
 
-def _wanted(path: Path) -> list[tuple[Path, list[str | None]]]:
-    """(checkpoint, folders of the images beside it): one file, a folder with one, an experiment."""
+def _compared(read: Classifier, crops: Sequence[ImageItem]) -> tuple[Compared | None, str]:
+    """(how its assumed statistics fit, why that could not be told if something went wrong)."""
+    if not crops or not are_assumed(read):
+        return None, ""
+    try:
+        return compare_statistics(read, crops), ""
+    except Exception as raised:
+        error = error_of_item(raised, "the labelled crops")
+        return None, f"mean and std, which are assumed, could not be tried on crops: {error}"
+
+
+def _wanted(path: Path) -> list[tuple[Path, Around]]:
+    """(checkpoint, what is around it): one file, a folder with one, an experiment."""
     if path.is_file():
-        return [(path, [])]
+        return [(path, _around(path))]
     if not path.is_dir():
         raise CheckpointNotFound(f"{path} is not there: name a checkpoint or an experiment folder")
     own = next((path / name for name in CHECKPOINT_NAMES if (path / name).is_file()), None)
     if own is not None:
-        return [(own, [])]
+        return [(own, _around(own))]
+    if (what := foreign_folder(path)) is not None:
+        raise CheckpointInvalid(f"{path} is {what}")
     wanted = []
     for experiment in find_experiments(path):
-        folders = _folders(experiment)
-        wanted += [(model.checkpoint, folders) for model in experiment.look_for_models().models]
+        around = Around.of(experiment)
+        wanted += [(model.checkpoint, around) for model in experiment.look_for_models().models]
     if not wanted:
         raise CheckpointNotFound(f"{path} holds no checkpoint, and no cls_*/best.pt below it")
     return wanted
 
 
-def _folders(experiment: Experiment) -> list[str | None]:
-    return [item.true_class for item in experiment.look_for_images().items]
+def _around(checkpoint: Path) -> Around:
+    """Of a checkpoint named by itself, which may be in an experiment all the same."""
+    folder = checkpoint.absolute().parent
+    in_experiment = folder.name.startswith(FOLDER_PREFIX)
+    return Around.of(Experiment(folder.parent)) if in_experiment else Around()
 
 
-def _show(found: Sequence[Inspected]) -> None:
+def _show(read: Sequence[Inspected]) -> None:
     console, errors = wide_console(), wide_console(stderr=True)
     is_first = True
-    for one in found:
+    for one in read:
         if one.classifier is None:
             said = f"{one.path}: error [{getattr(one.error, 'code', '')}]: {one.error}"
             errors.print(speakable(said), markup=False)
@@ -166,14 +250,16 @@ def _rows(one: Inspected, read: Classifier) -> list[tuple[str, str, str]]:
         ("layers", grids, ""),
         ("validation", f"{accuracy}{epoch}", ""),
     ]
-    notices = one.as_json()["notices"]
-    rows += [("notice", said, "") for said in notices]
-    rows += [("remark", said, "") for said in read.remarks]
+    if one.compared is not None:
+        rows.append(("mean and std", f"tried on {one.compared.words}", ""))
+    answer = one.as_json()
+    rows += [("notice", said, "") for said in answer["notices"]]
+    rows += [("remark", said, "") for said in answer["remarks"]]
     return rows
 
 
-def _write_sidecar(one: Inspected) -> None:
-    """All of it beside the file, to be corrected by hand.
+def _write_sidecar(one: Inspected, console: Console) -> None:
+    """All that is known beside the file, to be corrected by hand, and say so.
 
     Raises InvalidOption where one is there, or OutputNotWritable.
     """
@@ -183,16 +269,19 @@ def _write_sidecar(one: Inspected) -> None:
     if path.exists():
         raise InvalidOption(f"{path} is there already: correct it, or remove it first")
     read, seen = one.classifier, one.classifier.preprocessing
-    values = {
+    values: dict[str, Any] = {
         "model_name": read.architecture,
         "class_names": list(read.class_names),
         "input_size": list(seen.input_size),
-        "mean": list(seen.mean),
-        "std": list(seen.std),
     }
+    confirmed = one.compared is not None and one.compared.better is None
+    known = confirmed or not are_assumed(read)
+    if known:  # else the next look would believe them
+        values |= {"mean": list(seen.mean), "std": list(seen.std)}
     words = head_words(read.network, read.head)
     if words.count("linear") > 1:
         values["head"] = words
     content = (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()
     write_into(ConfinedFolder.of(path.parent), path.name, content)
-    wide_console().print(speakable(f"written: {path}"), markup=False)
+    without = "" if known else ", without mean and std, which are assumed"
+    console.print(speakable(f"written: {path}{without}"), markup=False)

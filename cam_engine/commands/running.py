@@ -11,6 +11,8 @@ from pathlib import Path
 
 from cam_engine.class_names import no_classes, no_classes_in_words
 from cam_engine.commands import exit_status
+from cam_engine.commands.asked_models import explainer_asked
+from cam_engine.commands.assumed_statistics import doubt_after_a_run
 from cam_engine.commands.console import Console, ModelResult
 from cam_engine.confined import ConfinedFolder
 from cam_engine.errors import (
@@ -35,7 +37,6 @@ from cam_engine.experiments.skipped import Skipped
 from cam_engine.images.decoded import counted
 from cam_engine.images.preparing import ImageLimits
 from cam_engine.maps.explainer import Explainer
-from cam_engine.models.loading import Classifier, load_classifier
 from cam_engine.options import STAGES, CamOptions, DecodingOptions, FigureStyle
 from cam_engine.outputs.figure_writer import picture_files
 from cam_engine.outputs.files import make_folder, remove_half_written
@@ -96,9 +97,9 @@ def run_experiments(arguments: argparse.Namespace) -> int:
 def run_images(arguments: argparse.Namespace) -> int:
     """One classifier over an image or a folder. Answers the exit status."""
     session = _session(arguments)
-    found = look_for_images(arguments.images, outputs=[arguments.output])
-    if not found.items:
-        left_out = f"; skipped: {found.skipped.words}" if found.skipped else ""
+    images = look_for_images(arguments.images, outputs=[arguments.output])
+    if not images.items:
+        left_out = f"; skipped: {images.skipped.words}" if images.skipped else ""
         raise NoImagesFound(
             f"no test images found in {arguments.images}: expected JPEG, PNG, WebP, BMP, TIFF or "
             f"GIF files there or in folders below{left_out}"
@@ -106,10 +107,10 @@ def run_images(arguments: argparse.Namespace) -> int:
     root = arguments.images if arguments.images.is_dir() else arguments.images.parent
     job = _Job(
         model=ModelFolder(speakable(arguments.model.absolute().parent.name), arguments.model),
-        found=found,
+        images=images,
         images_root=root,
         folder=ConfinedFolder(arguments.output),
-        depth=FolderDepth(found.items),
+        depth=FolderDepth(images.items),
     )
     try:
         summary = _run_model(job, session)
@@ -118,7 +119,7 @@ def run_images(arguments: argparse.Namespace) -> int:
     except Exception as raised:
         raise error_of_item(raised, job.model.name) from raised
     session.console.written(arguments.output)
-    _report(session.console, [summary], [("", found.skipped)])
+    _report(session.console, [summary], [("", images.skipped)])
     return _exit_status([summary])
 
 
@@ -135,6 +136,8 @@ def options_from(arguments: argparse.Namespace) -> CamOptions:
         method="gradcam" if standard else arguments.method or defaults.method,
         layers=tuple(name for name in layers if name != "fused") if layers else STAGES,
         fused=arguments.fused or "fused" in layers,
+        fusion=arguments.fusion,
+        score=arguments.score,
         target=arguments.target,
         taps=arguments.taps,
         clahe=not arguments.no_clahe,
@@ -176,7 +179,7 @@ class _Job:
     """One classifier over images; depth: what the images of all of them are read by."""
 
     model: ModelFolder
-    found: FoundImages
+    images: FoundImages
     images_root: Path
     folder: ConfinedFolder
     depth: FolderDepth
@@ -188,15 +191,15 @@ def _run_experiment(
     """What became of its classifiers, and what was left out of it."""
     console = session.console
     models = experiment.models(session.arguments.models)
-    found = experiment.look_for_images(outputs=[output])
-    if not found.items:
-        raise experiment.no_images("test", found.skipped)
-    console.experiment(experiment.name, len(models), len(found.items))
+    images = experiment.look_for_images(outputs=[output])
+    if not images.items:
+        raise experiment.no_images("test", images.skipped)
+    console.experiment(experiment.name, len(models), len(images.items))
     outcomes: list[Outcome] = []
     confined = ConfinedFolder(output)
-    depth = FolderDepth(found.items)
+    depth = FolderDepth(images.items)
     for model in models:
-        job = _Job(model, found, experiment.folder, confined.within(model.name), depth)
+        job = _Job(model, images, experiment.folder, confined.within(model.name), depth)
         try:
             outcomes.append(_run_model(job, session))
         except (OutputNotWritable, BrokenPipeError):  # no room; nobody to speak to
@@ -208,22 +211,17 @@ def _run_experiment(
     if summaries := [outcome for outcome in outcomes if isinstance(outcome, ModelSummary)]:
         write_merged_summary(confined, summaries)
         console.written(output)
-    return outcomes, found.skipped + experiment.look_for_models().skipped
+    return outcomes, images.skipped + experiment.look_for_models().skipped
 
 
 def _run_model(job: _Job, session: _Session) -> ModelSummary:
     arguments, options = session.arguments, session.options
-    classifier = _load(job.model.checkpoint, arguments)
-    explainer = Explainer(
-        classifier,
-        device=arguments.device,
-        precision=arguments.precision,
-        batch_size=arguments.batch_size,
-    )
+    explainer = explainer_asked(job.model.checkpoint, arguments)
+    classifier = explainer.classifier
     explainer.plan(options)
     if arguments.pick == "errors":  # for which all of them are looked at
-        options = job.depth.added_to(options, job.found.items)
-    items = _pick(job.found.items, explainer, arguments, options)
+        options = job.depth.added_to(options, job.images.items)
+    items = _pick(job.images.items, explainer, arguments, options)
     options = job.depth.added_to(options, items)
     make_folder(job.folder)
     facts = run_facts(job.model.name, explainer, options, session.style)
@@ -238,16 +236,19 @@ def _run_model(job: _Job, session: _Session) -> ModelSummary:
         remove_half_written(job.folder)
         with session.console.progress(job.model.name, len(items)) as advance:
             outcome = run(explainer, facts, request, advance)
-        folders = (item.true_class for item in job.found.items)
+        folders = (item.true_class for item in job.images.items)
         summary = ModelSummary(
             facts,
             outcome.rows,
             outcome.seconds,
             outcome.resumed,
-            job.found.skipped,
+            job.images.skipped,
             no_classes(folders, classifier.class_names),
         )
         _remove_others(job.folder, summary, session.console)
+        if arguments.pick != "errors":
+            doubt = doubt_after_a_run(classifier, *summary.accuracy)
+            session.console.notices([f"{job.model.name}: {doubt}"] if doubt else [])
         write_model_summary(job.folder, summary)
     return summary
 
@@ -262,22 +263,6 @@ def _remove_others(folder: ConfinedFolder, summary: ModelSummary, console: Conso
     }
     if made:
         console.replaced(facts.model, remove_made_otherwise(folder, {facts.digest}, made))
-
-
-def _load(checkpoint: Path, arguments: argparse.Namespace) -> Classifier:
-    size = arguments.input_size
-    if size is not None and len(size) > 2:
-        raise InvalidOption("--input-size takes one side, or a height and a width")
-    return load_classifier(
-        checkpoint,
-        class_names=getattr(arguments, "class_names", None),
-        input_size=None if size is None else (size[0], size[-1]),
-        mean=arguments.mean and tuple(arguments.mean),
-        std=arguments.std and tuple(arguments.std),
-        head=arguments.head,
-        network=arguments.network,
-        averaged=arguments.averaged,
-    )
 
 
 def _pick(
@@ -315,7 +300,11 @@ def _report(
 
 def _notices(summaries: Sequence[ModelSummary]) -> list[str]:
     """What was assumed of models, and of how many images what; each image counts once."""
-    of_models = [f"{one.facts.model}: {said}" for one in summaries for said in one.facts.notices]
+    of_models = [
+        f"{of_model.facts.model}: {said}"
+        for of_model in summaries
+        for said in of_model.facts.notices
+    ]
     rows = {(row.image, row.decoding) for summary in summaries for row in summary.succeeded}
     of_images = counted(facts.notices for _, facts in sorted(rows, key=lambda pair: pair[0]))
     return [*of_models, *(said_of(count, notice) for count, notice in of_images)]

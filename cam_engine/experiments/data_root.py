@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from urllib.parse import unquote
 
@@ -29,6 +32,7 @@ from cam_engine.experiments.skipped import NOTHING, Skipped, Tally
 from cam_engine.images.decoding import DEFAULT_LIMITS, ImageLimits
 from cam_engine.short_names import speakable
 
+_CONTROL = re.compile("[\x00-\x1f]")
 _LONGEST_PATH = 1024
 _LONGEST_NAME = 255  # bytes, on all common file systems
 _DECODINGS = 3
@@ -58,13 +62,13 @@ class DataRoot:
     def look_for_experiments(self) -> FoundExperiments:
         """As `experiments`, with those that lead out of the root counted."""
         kept, tally = [], Tally()
-        for one in reversed(all_experiments(self.root) if self.root.is_dir() else []):
-            if not _is_utf8(one.folder):
-                tally.add("name-not-utf8", one.name)
-            elif not self.holds(one.folder):
+        for experiment in reversed(all_experiments(self.root) if self.root.is_dir() else []):
+            if not _is_utf8(experiment.folder):
+                tally.add("name-not-utf8", experiment.name)
+            elif not self.holds(experiment.folder):
                 tally.add("leads-out")
             else:
-                kept.append(one)
+                kept.append(experiment)
         return FoundExperiments(tuple(kept), tally.skipped())
 
     def experiment(self, id_: str) -> Experiment:
@@ -85,21 +89,21 @@ class DataRoot:
         Raises NoModelsFound.
         """
         there = self.look_for_models(experiment)
-        found = [model for model in experiment.models(wanted) if model in there.models]
-        if not found:
+        below = [model for model in experiment.models(wanted) if model in there.models]
+        if not below:
             why = f": skipped: {there.skipped.words}" if there.skipped else ""
             raise NoModelsFound(
                 f"the checkpoints of {experiment.name} lead out of the data root, or cannot be "
                 f"named{why}"
             )
-        return found
+        return below
 
     def look_for_models(self, experiment: Experiment) -> FoundModels:
         """Those whose checkpoints are below the root, and can be named in JSON."""
-        found = experiment.look_for_models(within=self.root)
-        tally = Tally.of(found.skipped.kinds)
+        there = experiment.look_for_models(within=self.root)
+        tally = Tally.of(there.skipped.kinds)
         kept = []
-        for model in found.models:
+        for model in there.models:
             if _is_utf8(model.checkpoint):
                 kept.append(model)
             else:
@@ -108,34 +112,44 @@ class DataRoot:
 
     def images(self, experiment: Experiment, split: str = "test") -> list[ImageItem]:
         """As `look_for_images`, without what was left out. Raises NoImagesFound."""
-        found = self.look_for_images(experiment, split)
-        if not found.items:
-            raise experiment.no_images(split, found.skipped)
-        return list(found.items)
+        listed = self.look_for_images(experiment, split)
+        if not listed.items:
+            raise experiment.no_images(split, listed.skipped)
+        return list(listed.items)
 
     def look_for_images(self, experiment: Experiment, split: str = "test") -> FoundImages:
         """Those that are below the root once links are followed, and can be named in JSON."""
         return experiment.look_for_images(split, within=self.root)
 
     def read_image(self, path: Path, limits: ImageLimits = DEFAULT_LIMITS) -> bytes:
-        """Bytes of an image below the root, also where links within the root lead to it.
+        """Bytes of an image below the root; see `open_image`. Raises also ImageTooLarge."""
+        with self.open_image(path) as file:
+            data = file.read(limits.max_bytes + 1)
+        if len(data) > limits.max_bytes:
+            raise ImageTooLarge(f"the image has more than the {limits.max_bytes:,} bytes allowed")
+        return data
+
+    @contextmanager
+    def open_image(self, path: Path) -> Iterator[BufferedReader]:
+        """An image below the root, also where links within the root lead to it, to be read.
 
         Whoever exchanges it for a link out of the root while it is opened gains nothing. Raises
-        PathOutsideRoot, ImageNotFound, InvalidImage or ImageTooLarge.
+        PathOutsideRoot, ImageNotFound or InvalidImage.
         """
         try:
-            below = path.resolve().relative_to(self.root)
+            below = self._below(path)
             with ConfinedFolder(self.root).opened(below) as file:
-                data = file.read(limits.max_bytes + 1)
+                yield file
         except FileNotFoundError as error:
             raise ImageNotFound(f"no such image in {path.parent}") from error
         except OSError as error:
             raise InvalidImage(f"{path.name} could not be read ({error.strerror})") from error
+
+    def _below(self, path: Path) -> Path:
+        try:
+            return path.resolve().relative_to(self.root)
         except (RuntimeError, ValueError) as error:  # a loop of links; not below the root
             raise _outside() from error
-        if len(data) > limits.max_bytes:
-            raise ImageTooLarge(f"the image has more than the {limits.max_bytes:,} bytes allowed")
-        return data
 
     def holds(self, path: Path) -> bool:
         """Whether a path can be named in JSON, and leads to something below the root."""
@@ -217,7 +231,7 @@ def _suspicious(path: str) -> bool:
     return (
         not path
         or len(path) > _LONGEST_PATH
-        or any(ord(character) < ord(" ") for character in path)
+        or _CONTROL.search(path) is not None
         or "\\" in path
         or PurePosixPath(path).is_absolute()
         or bool(PureWindowsPath(path).drive)

@@ -16,6 +16,7 @@ from cam_engine.errors import ExperimentNotFound, ImageNotFound, NoImagesFound, 
 from cam_engine.experiments.naming import LONGEST_NAME, unique_names
 from cam_engine.experiments.skipped import NOTHING, Skipped, Tally
 from cam_engine.experiments.walking import DEFAULT_OUTPUT, walk
+from cam_engine.links import stays_within
 from cam_engine.short_names import short_name, speakable
 
 __all__ = [
@@ -38,7 +39,9 @@ __all__ = [
 CHECKPOINT_NAMES = (
     *("best.pt", "best_model.pt", "best.pth", "best_model.pth", "best.safetensors"),
     *("model.safetensors", "pytorch_model.bin", "best.ckpt"),
-    *("best_val_acc.pt", "best_val_loss.pt", "last.pt", "last.pth", "last.ckpt"),
+    *("model.safetensors.index.json", "pytorch_model.bin.index.json"),
+    *("model_best.pth.tar", "model_best.pth", "model.pt", "model.pth", "checkpoint.pth"),
+    *("best_val_acc.pt", "best_val_loss.pt", "last.pt", "last.pth", "last.ckpt", "best.pt2"),
 )
 SPLITS = ("test", "train", "val")
 CROP_FOLDERS = ("crops_gt_crops/crops", "crops_gt_crops")
@@ -117,12 +120,12 @@ class Experiment:
 
         Raises NoModelsFound, which lists what there is instead.
         """
-        found = self.look_for_models().models
-        if not found:
+        folders = self.look_for_models().models
+        if not folders:
             raise NoModelsFound(self._no_models())
-        kept = [m for m in found if not wanted or _contains_any(m.name, wanted)]
+        kept = [m for m in folders if not wanted or _contains_any(m.name, wanted)]
         if not kept:
-            names = ", ".join(model.name for model in found)
+            names = ", ".join(model.name for model in folders)
             raise NoModelsFound(
                 f"no classification models found in {self.name} that match "
                 f"{' or '.join(wanted)}; there are {names}"
@@ -132,7 +135,7 @@ class Experiment:
     def look_for_models(self, *, within: Path | None = None) -> FoundModels:
         """All classifiers by name; links are followed.
 
-        within: checkpoints that lie elsewhere, once links are followed, are none.
+        within: checkpoints that lie elsewhere, or to which links lead by way of there, are none.
         """
         models, tally = [], Tally()
         for folder in sorted(self.folder.glob("cls_*")):
@@ -142,7 +145,7 @@ class Experiment:
                     tally.add("link-broken", folder.name, count=int(folder.is_symlink()))
                 elif checkpoint is None:
                     tally.add("no-checkpoint", folder.name)
-                elif within is not None and not checkpoint.resolve().is_relative_to(within):
+                elif within is not None and not stays_within(checkpoint, within):
                     tally.add("leads-out")
                 else:
                     models.append(ModelFolder(speakable(folder.name), checkpoint))
@@ -158,10 +161,10 @@ class Experiment:
 
     def images(self, split: str = "test") -> list[ImageItem]:
         """As `look_for_images`, without what was left out. Raises NoImagesFound."""
-        found = self.look_for_images(split)
-        if not found.items:
-            raise self.no_images(split, found.skipped)
-        return list(found.items)
+        listed = self.look_for_images(split)
+        if not listed.items:
+            raise self.no_images(split, listed.skipped)
+        return list(listed.items)
 
     def look_for_images(
         self, split: str = "test", *, within: Path | None = None, outputs: Iterable[Path] = ()
@@ -170,14 +173,14 @@ class Experiment:
 
         Of the first layout that has any. within, outputs: as in `walk`.
         """
-        found = FoundImages(())
+        listed = FoundImages(())
         for root in self.split_folders(split):
             here = look_for_images(root, within=within, outputs=outputs)
-            folders = (*found.folders, *here.folders)
-            found = FoundImages(here.items, found.skipped + here.skipped, folders)
-            if found.items:
+            folders = (*listed.folders, *here.folders)
+            listed = FoundImages(here.items, listed.skipped + here.skipped, folders)
+            if listed.items:
                 break
-        return found
+        return listed
 
     def no_images(self, split: str, skipped: Skipped) -> NoImagesFound:
         """The error for a split without images; it names the folders that were looked into."""
@@ -247,13 +250,13 @@ def look_for_images(
         return FoundImages((ImageItem(path, name, None),))
     if not path.is_dir():
         raise ImageNotFound(f"there is no image or folder {path}")
-    found = walk(path, within=within, outputs=outputs)
-    names = unique_names([file.relative_to(path) for file in found.files])
+    walked = walk(path, within=within, outputs=outputs)
+    names = unique_names([file.relative_to(path) for file in walked.files])
     items = (
         ImageItem(file, name, None if file.parent == path else file.parent.name)
-        for file, name in zip(found.files, names, strict=True)
+        for file, name in zip(walked.files, names, strict=True)
     )
-    return FoundImages(tuple(items), found.skipped, found.folders)
+    return FoundImages(tuple(items), walked.skipped, walked.folders)
 
 
 def _checkpoint_in(folder: Path) -> Path | None:

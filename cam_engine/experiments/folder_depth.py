@@ -2,32 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from io import BufferedReader
 from pathlib import Path
+from typing import Protocol
 
 from cam_engine.errors import CamError, error_of_item
 from cam_engine.experiments.finding import ImageItem
-from cam_engine.images.decoding import DEFAULT_LIMITS, Decode, ImageLimits, decode, read_image_bytes
-from cam_engine.images.headers import is_deep_png
+from cam_engine.images.decoding import (
+    DEFAULT_LIMITS,
+    Decode,
+    ImageLimits,
+    decode,
+    open_image,
+    read_image_bytes,
+)
+from cam_engine.images.headers import FilePieces, is_deep_png
 from cam_engine.images.tiff_headers import is_deep_tiff
 from cam_engine.options import CamOptions
 
 # Files of other names are not opened for it; what they hold is read by their own depth.
 _DEEP_SUFFIXES = frozenset({".png", ".tif", ".tiff"})
 
-Read = Callable[[Path, ImageLimits], bytes]
+
+class ImageFiles(Protocol):
+    """What images are read from, whole or as far as somebody looks; for instance a `DataRoot`."""
+
+    def read_image(self, path: Path, limits: ImageLimits) -> bytes:
+        """Its bytes. Raises CamError."""
+        ...
+
+    def open_image(self, path: Path) -> AbstractContextManager[BufferedReader]:
+        """The file, to be read. Raises CamError."""
+        ...
+
+
+class _AnyFiles:
+    def read_image(self, path: Path, limits: ImageLimits) -> bytes:
+        return read_image_bytes(path, limits)
+
+    def open_image(self, path: Path) -> BufferedReader:
+        return open_image(path)
 
 
 class FolderDepth:
     """What the images of a folder or split need, found once, when it is first asked for."""
 
     def __init__(
-        self, items: Sequence[ImageItem], read: Read = read_image_bytes, decode: Decode = decode
+        self, items: Sequence[ImageItem], files: ImageFiles | None = None, decode: Decode = decode
     ) -> None:
-        """read, decode: as in `pipeline.RunRequest`."""
+        """files: None for any that can be read. decode: as in `pipeline.RunRequest`."""
         self._items = items
-        self._read = read
+        self._files = files or _AnyFiles()
         self._decode = decode
         self._found: dict[int | None, int | None] = {}
 
@@ -55,18 +83,21 @@ class FolderDepth:
     def _needed(self, item: ImageItem, options: CamOptions) -> int | None:
         """The bits that the samples of a file need which names no depth."""
         try:
-            data = self._read(item.path, DEFAULT_LIMITS)
+            data = self._files.read_image(item.path, DEFAULT_LIMITS)
             return self._decode(data, DEFAULT_LIMITS, options.decoding).facts.least_bits
         except Exception as error:  # it is told of the image when its turn comes
             error_of_item(error, item.name)
             return None
 
     def _is_deep(self, item: ImageItem) -> bool:
-        """As its header says; nothing is decoded."""
+        """As its header says, of which no more is read than is needed; nothing is decoded."""
         if item.path.suffix.lower() not in _DEEP_SUFFIXES:
             return False
         try:
-            data = self._read(item.path, DEFAULT_LIMITS)
+            with self._files.open_image(item.path) as file:
+                data = FilePieces(file)
+                if len(data) > DEFAULT_LIMITS.max_bytes:
+                    return False
+                return is_deep_png(data) or is_deep_tiff(data)
         except (CamError, OSError):
             return False
-        return is_deep_png(data) or is_deep_tiff(data)

@@ -119,8 +119,8 @@ class _Walker:
             # The same file system mounted twice, or reached by a link before.
             self.tally.add("linked-again", self._shown(folder))
             return []
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+        with os.scandir(folder) as inside:
+            entries = sorted(inside, key=lambda entry: entry.name)
         self._folders.add(identity)
         self.folders.append((folder, status.st_mtime_ns))
         deeper = []
@@ -213,8 +213,8 @@ class _Walker:
 def _around(root: Path) -> set[_Identity]:
     """The folder and all around it, links resolved."""
     real = root.resolve()
-    found = (_identity(folder) for folder in (real, *real.parents))
-    return {identity for identity in found if identity is not None}
+    identities = (_identity(folder) for folder in (real, *real.parents))
+    return {identity for identity in identities if identity is not None}
 
 
 def _identity(path: Path) -> _Identity | None:

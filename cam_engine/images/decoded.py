@@ -68,7 +68,9 @@ class ImageFacts:
     def notices(self) -> tuple[str, ...]:
         """What a reader must not miss, as sentences; none for an ordinary picture."""
         return tuple(
-            one for one in (self._scaled, self._transparency, self._page) if one is not None
+            notice
+            for notice in (self._scaled, self._transparency, self._page)
+            if notice is not None
         )
 
     @property
@@ -165,6 +167,6 @@ def counted(notices: Iterable[Iterable[str]]) -> Iterator[tuple[int, str]]:
     """(how many images it was said of, notice), in the order they were first said."""
     counts: dict[str, int] = {}
     for of_image in notices:
-        for one in of_image:
-            counts[one] = counts.get(one, 0) + 1
+        for said in of_image:
+            counts[said] = counts.get(said, 0) + 1
     yield from ((count, notice) for notice, count in counts.items())

@@ -9,11 +9,12 @@ moving pictures the first is read. What was done to the pixels is said: see
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +86,7 @@ _RUN_LENGTH = frozenset({b"\1\0\0\0", b"\2\0\0\0"})  # of 8 and of 4 bits
 
 
 def read_image(
-    path: Path,
+    path: str | os.PathLike[str],
     limits: ImageLimits = DEFAULT_LIMITS,
     decode_by: Decode | None = None,
     options: DecodingOptions = DEFAULT_DECODING,
@@ -95,6 +96,7 @@ def read_image(
     decode_by: what decodes its bytes, `decode` by default. Raises ImageNotFound, InvalidImage or
     ImageTooLarge; each message begins with the file's name.
     """
+    path = Path(path)
     try:
         return (decode_by or decode)(read_image_bytes(path, limits), limits, options).pixels
     except CamError as error:
@@ -155,20 +157,29 @@ def read_image_bytes(path: Path, limits: ImageLimits = DEFAULT_LIMITS) -> bytes:
 
     Raises ImageNotFound, InvalidImage or ImageTooLarge.
     """
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageNotFound(f"not a file but a folder or device, in {path.parent}")
-        check_bytes(status.st_size, limits)
-        with path.open("rb") as file:
+    with open_image(path) as file:
+        check_bytes(os.fstat(file.fileno()).st_size, limits)
+        try:
             return file.read(limits.max_bytes + 1)
+        except OSError as error:
+            raise _unreadable(error) from error
+
+
+def open_image(path: Path) -> BufferedReader:
+    """A regular file, to be read. Raises ImageNotFound or InvalidImage."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ImageNotFound(f"not a file but a folder or device, in {path.parent}")
+        return path.open("rb")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ImageNotFound(f"no such image in {path.parent}") from error
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InvalidImage(
-            f"the file could not be read ({reason}); check its permissions"
-        ) from error
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: OSError | ValueError) -> InvalidImage:
+    reason = getattr(error, "strerror", None) or str(error)
+    return InvalidImage(f"the file could not be read ({reason}); check its permissions")
 
 
 def _decode_png(data: bytes, limits: ImageLimits, options: DecodingOptions) -> DecodedImage:

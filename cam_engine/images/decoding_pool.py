@@ -38,7 +38,7 @@ _START_SECONDS = 120.0
 _PATIENCE = 4.0
 _LONGEST_REPLY_BYTES = 2**16
 _REFUSALS: dict[str, type[CamError]] = {
-    one.code: one for one in (InvalidImage, ImageTooLarge, PageNotFound)
+    kind.code: kind for kind in (InvalidImage, ImageTooLarge, PageNotFound)
 }
 # -P: the folder that this was started in is not one to import from.
 _COMMAND = (sys.executable, "-P", "-m", "cam_engine.images.decoding_process")
@@ -83,7 +83,7 @@ class DecodingPool:
     def pids(self) -> list[int]:
         """Ids of the processes that there are at this moment."""
         with self._lock:
-            return [one.pid for one in self._all]
+            return [process.pid for process in self._all]
 
     def start(self) -> None:
         """Have all processes started, without waiting for them."""

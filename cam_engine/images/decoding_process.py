@@ -23,7 +23,7 @@ from cam_engine.errors import CamError
 from cam_engine.images.decoded import ImageFacts, facts_from_json
 from cam_engine.images.decoding import ImageLimits, decode
 from cam_engine.options import DecodingOptions
-from cam_engine.process.memory import trim
+from cam_engine.process.memory import reuse_large_blocks, trim
 
 _STATUS = Path("/proc/self/status")
 _LARGE_BYTES = 16 * 2**20
@@ -101,9 +101,10 @@ def write_all(file: int, data: memoryview) -> None:
 
 def _main(connection: Connection, file: int) -> None:
     cv2.setNumThreads(1)
+    reuse_large_blocks(_LARGE_BYTES)
     # Ctrl-C, and a service manager that tells all processes to stop, mean who started this one.
-    for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     idle_bytes = _data_bytes()
     connection.send_bytes(b"ready")
     while True:

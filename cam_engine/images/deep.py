@@ -181,10 +181,11 @@ def _by_depth(
         return _Scale.unsigned(bits, 0, "type")
     if declared is not None:
         return _Scale.unsigned(least, 0, "contradicted")
-    depth, how = least, "image"
+    depth = least
+    how: Scaling = "image"
     if options.depth_bits is not None:
         depth, how = min(bits, max(least, options.depth_bits)), "folder"
-    scale = _Scale.unsigned(depth, 0, "type" if depth == bits else how)  # type: ignore[arg-type]
+    scale = _Scale.unsigned(depth, 0, "type" if depth == bits else how)
     return replace(scale, least_bits=least)
 
 

@@ -9,12 +9,14 @@ them into its own error.
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
+from typing import BinaryIO, Protocol
 
 _BYTE_BITS = 8
 # Honest files stay far below: Pillow takes a microsecond or more for each of these parts.
@@ -31,6 +33,40 @@ _SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 _COEFFICIENT_BYTES = 2
 _FEW_SCANS = 16
+
+
+class Pieces(Protocol):
+    """What headers are read from: bytes, or what is sliced as they are."""
+
+    def __len__(self) -> int:
+        """How many bytes there are."""
+        ...
+
+    def __getitem__(self, part: slice, /) -> bytes:
+        """Those of them that there are."""
+        ...
+
+
+class FilePieces:
+    """A file as `bytes` for whoever slices it; the file stays open as long as it is looked at.
+
+    Slices have no step and do not count from the end. What the file shrinks by is not there.
+    Raises OSError.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._size = os.fstat(file.fileno()).st_size
+
+    def __len__(self) -> int:
+        """Its size when it was opened."""
+        return self._size
+
+    def __getitem__(self, part: slice, /) -> bytes:
+        """These bytes of it."""
+        start, stop, _ = part.indices(self._size)
+        self._file.seek(start)
+        return self._file.read(max(0, stop - start))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +134,12 @@ def read_jpeg_header(data: bytes, most_scans: int) -> JpegHeader:
 def _jpeg_markers(data: bytes) -> Iterator[tuple[int, int, int]]:
     """(code, where its length stands, where it began) up to the end of the first picture."""
     at = 2
-    while found := _MARKER.search(data, at):
-        code = found[1][0]
+    while marker := _MARKER.search(data, at):
+        code = marker[1][0]
         if code == _EOI:
             return
-        yield code, found.end(), found.end() - 2
-        at = found.end()
+        yield code, marker.end(), marker.end() - 2
+        at = marker.end()
         if code not in _BARE:
             at += max(2, int.from_bytes(data[at : at + 2]))
 
@@ -131,7 +167,7 @@ def read_png_header(data: bytes) -> PngHeader:
     return PngHeader(width, height, bits, _PNG_CHANNELS.get(colour, 4))
 
 
-def is_deep_png(data: bytes) -> bool:
+def is_deep_png(data: Pieces) -> bool:
     """Whether it is a PNG of more than 8 bits a sample."""
     return data[:16] == _PNG_BEGINNING and data[24:25] > bytes([_BYTE_BITS])
 

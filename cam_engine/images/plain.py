@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,8 +49,9 @@ def _alpha(image: ImageFile, background: Background) -> Alpha:
         return "none"
     least, most = _OPAQUE, 0
     for _, strip in _strips(image):
-        low, high = strip.convert("RGBA").getchannel("A").getextrema()
-        least, most = min(least, int(low)), max(most, int(high))  # type: ignore[arg-type]
+        alpha = strip.convert("RGBA").getchannel("A")
+        low, high = cast("tuple[int, int]", alpha.getextrema())  # of one band
+        least, most = min(least, low), max(most, high)
     if least == _OPAQUE:
         return "opaque"
     return "empty" if most == 0 else background
@@ -98,7 +99,7 @@ def turn_upright(flat: RgbImage, orientation: int) -> RgbImage:
 def orientation_of(image: ImageFile) -> int:
     """Read the EXIF orientation; 1 where there is none, or where only the EXIF block is broken."""
     try:
-        found = int(image.getexif().get(ExifTags.Base.Orientation, 1))
+        orientation = int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:
         return 1
-    return found if found in _TURNS else 1
+    return orientation if orientation in _TURNS else 1

@@ -88,8 +88,8 @@ class Preprocessing:
                 f"mean {self.mean} and std {self.std} are neither both on the scale 0..1 nor both "
                 "on 0..255; give both on 0..1"
             )
-        object.__setattr__(self, "mean", tuple(one / _BYTE for one in self.mean))
-        object.__setattr__(self, "std", tuple(one / _BYTE for one in self.std))
+        object.__setattr__(self, "mean", tuple(value / _BYTE for value in self.mean))
+        object.__setattr__(self, "std", tuple(value / _BYTE for value in self.std))
         object.__setattr__(self, "divided_by_255", True)
 
 

@@ -63,12 +63,12 @@ def decode_tiff(data: bytes, limits: ImageLimits, options: DecodingOptions) -> D
         return DecodedImage(_channels(file, picture, options), facts)
     with (
         TiffImageFile(BytesIO(file.beginning_with(picture.pages[0]))) as image,
-        complaints() as found,
+        complaints() as said,
     ):
         # Pillow itself turns a TIFF upright, and so does OpenCV.
         pixels, alpha = flatten(image, options.background)
-    if found and header.compression in _FAX:
-        raise ValueError(found[0])
+    if said and header.compression in _FAX:
+        raise ValueError(said[0])
     return DecodedImage(pixels, replace(facts, alpha=alpha))
 
 
@@ -112,7 +112,7 @@ def _check_ends(data: bytes, header: TiffHeader) -> None:
         last = data[place : place + size].rstrip(b"\0")[-_LAST_BYTES:]
         whole = last.endswith(_END_OF_JPEG)
         if header.compression == _FAX_4:
-            bits = "".join(format(one, "08b") for one in last)
+            bits = "".join(format(byte, "08b") for byte in last)
             whole = _END_OF_FAX in bits or _END_OF_FAX in _mirrored(last)
         if not whole:
             kind = "fax" if header.compression == _FAX_4 else "JPEG"
@@ -124,7 +124,7 @@ def _check_ends(data: bytes, header: TiffHeader) -> None:
 
 def _mirrored(last: bytes) -> str:
     """Bits of bytes that are filled from their least one up (FillOrder 2)."""
-    return "".join(format(one, "08b")[::-1] for one in last)
+    return "".join(format(byte, "08b")[::-1] for byte in last)
 
 
 def _deep(

@@ -13,9 +13,11 @@ import struct
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, prod
+from typing import Any
 
 from cam_engine.errors import CamError, PageNotFound
 from cam_engine.images.decoded import Samples
+from cam_engine.images.headers import Pieces
 from cam_engine.options import MOST_PAGES
 
 # TIFF 6.0, section 2 (field types) and BigTIFF: type -> struct code. Others are never needed here.
@@ -111,10 +113,10 @@ class TiffPicture:
 class TiffFile:
     """A file's pages, from its bytes. Raises as this module."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: Pieces) -> None:
         self._data = data
-        self._order = "<" if data.startswith(b"II") else ">"
-        (version,) = struct.unpack_from(f"{self._order}H", data, 2)
+        self._order = "<" if data[:2] == b"II" else ">"
+        (version,) = self._unpacked(struct.Struct(f"{self._order}H"), 2)
         self.big = version == _BIG_TIFF
         # Codes of an offset, of a directory's count of entries, and of an entry's count of values.
         codes = ("Q", "Q", "Q") if self.big else ("I", "H", "I")
@@ -126,17 +128,17 @@ class TiffFile:
     @cached_property
     def description(self) -> bytes:
         """The first page's ImageDescription, its beginning."""
-        found = self._directory(self._pages[0]).get(_DESCRIPTION, b"")
-        return found if isinstance(found, bytes) else b""
+        text = self._directory(self._pages[0]).get(_DESCRIPTION, b"")
+        return text if isinstance(text, bytes) else b""
 
     @cached_property
     def declared_bits(self) -> int | None:
         """Bits that samples use, as OME's or ImageJ's description says; None where none does."""
         text = self.description
-        if found := _SIGNIFICANT_BITS.search(text):
-            return int(found[1])
-        if text.startswith(b"ImageJ=") and (found := _IMAGEJ_MAX.search(text)):
-            return int(found[1]).bit_length()
+        if match := _SIGNIFICANT_BITS.search(text):
+            return int(match[1])
+        if text.startswith(b"ImageJ=") and (match := _IMAGEJ_MAX.search(text)):
+            return int(match[1]).bit_length()
         return None
 
     def picture(self, page: int | None) -> TiffPicture:
@@ -156,8 +158,8 @@ class TiffFile:
 
     def header(self, at: int) -> TiffHeader:
         """The page whose directory stands there."""
-        found = self._directory(at)
-        tags = {tag: values for tag, values in found.items() if isinstance(values, tuple)}
+        directory = self._directory(at)
+        tags = {tag: values for tag, values in directory.items() if isinstance(values, tuple)}
 
         def first(tag: int, default: int) -> int:
             return tags.get(tag, (default,))[0]
@@ -193,7 +195,7 @@ class TiffFile:
     def beginning_with(self, at: int) -> bytes:
         """The file's bytes with the page of that directory as its first."""
         if at == self._pages[0]:
-            return self._data
+            return self._data[:]
         where = 8 if self.big else 4
         return b"".join(
             (self._data[:where], self._offset.pack(at), self._data[where + self._offset.size :])
@@ -254,30 +256,30 @@ class TiffFile:
         pages: list[int] = []
         reduced: list[bool] = []
         seen: set[int] = set()
-        (at,) = self._offset.unpack_from(self._data, 8 if self.big else 4)
+        (at,) = self._unpacked(self._offset, 8 if self.big else 4)
         while at and (not pages or at + self._entries.size <= len(self._data)):
             if at in seen or len(pages) >= MOST_PAGES:
                 raise ValueError("its pages have no end")
             seen.add(at)
-            (entries,) = self._entries.unpack_from(self._data, at)
+            (entries,) = self._unpacked(self._entries, at)
             after = at + self._entries.size + entries * self._entry_bytes
             if pages and after + self._offset.size > len(self._data):
                 break
             pages.append(at)
             reduced.append(entries > 0 and self._is_reduced(at + self._entries.size))
             followed = after + self._offset.size <= len(self._data)
-            at = self._offset.unpack_from(self._data, after)[0] if followed else 0
+            at = self._unpacked(self._offset, after)[0] if followed else 0
         if not pages:
             raise ValueError("it has no page")
         return pages, reduced
 
     def _is_reduced(self, entry_at: int) -> bool:
         """By the first entry of a directory, which are in order of their tags."""
-        tag, kind, _ = self._entry.unpack_from(self._data, entry_at)
+        tag, kind, _ = self._unpacked(self._entry, entry_at)
         if tag != _SUBFILE or kind not in _TYPES:
             return False
         place = entry_at + self._entry.size
-        (flags,) = struct.unpack_from(f"{self._order}{_TYPES[kind]}", self._data, place)
+        (flags,) = self._unpacked(struct.Struct(f"{self._order}{_TYPES[kind]}"), place)
         return bool(flags & _REDUCED)
 
     def _checked(self, number: int, count: int) -> int:
@@ -297,15 +299,15 @@ class TiffFile:
         )
 
     def _raw_directory(self, at: int) -> dict[int, bytes]:
-        (entries,) = self._entries.unpack_from(self._data, at)
+        (entries,) = self._unpacked(self._entries, at)
         if entries > _MOST_ENTRIES:
             raise ValueError(f"its directory has {entries:,} entries")
-        found: dict[int, bytes] = {}
+        raw_entries: dict[int, bytes] = {}
         for index in range(entries):
             start = at + self._entries.size + index * self._entry_bytes
             entry = self._data[start : start + self._entry_bytes]
-            found[self._entry.unpack_from(entry)[0]] = entry
-        return found
+            raw_entries[self._entry.unpack_from(entry)[0]] = entry
+        return raw_entries
 
     def _directory(self, at: int) -> dict[int, tuple[int, ...] | bytes]:
         """Values of `_TAGS` and `_BESIDE` in a directory.
@@ -313,13 +315,13 @@ class TiffFile:
         One of `_TAGS` that comes twice, or in a type of its own, is refused: decoders differ on
         what it means, so that a size checked here could be another than the one decoded.
         """
-        (entries,) = self._entries.unpack_from(self._data, at)
+        (entries,) = self._unpacked(self._entries, at)
         at += self._entries.size
         if entries > _MOST_ENTRIES:
             raise ValueError(f"its directory has {entries:,} entries")
         tags: dict[int, tuple[int, ...] | bytes] = {}
         for _ in range(entries):
-            tag, kind, count = self._entry.unpack_from(self._data, at)
+            tag, kind, count = self._unpacked(self._entry, at)
             value_at = at + self._entry.size
             at = value_at + self._offset.size
             if tag in _TAGS:
@@ -335,20 +337,23 @@ class TiffFile:
         return tags
 
     def _values(self, kind: int, count: int, value_at: int) -> tuple[int, ...]:
-        code = f"{self._order}{count}{_TYPES[kind]}"
-        if struct.calcsize(code) > self._offset.size:
-            (value_at,) = self._offset.unpack_from(self._data, value_at)
-        return struct.unpack_from(code, self._data, value_at)
+        values = struct.Struct(f"{self._order}{count}{_TYPES[kind]}")
+        if values.size > self._offset.size:
+            (value_at,) = self._unpacked(self._offset, value_at)
+        return self._unpacked(values, value_at)
+
+    def _unpacked(self, values: struct.Struct, at: int) -> tuple[Any, ...]:
+        return values.unpack(self._data[at : at + values.size])
 
     def _text(self, count: int, value_at: int) -> bytes:
         if count > self._offset.size:
-            (value_at,) = self._offset.unpack_from(self._data, value_at)
+            (value_at,) = self._unpacked(self._offset, value_at)
         return self._data[value_at : value_at + min(count, _MOST_DESCRIPTION)]
 
 
-def is_deep_tiff(data: bytes) -> bool:
+def is_deep_tiff(data: Pieces) -> bool:
     """Whether it is a TIFF with a page of other samples than 8 unsigned bits."""
-    if not data.startswith((b"II", b"MM")):
+    if data[:2] not in {b"II", b"MM"}:
         return False
     try:
         file = TiffFile(data)
@@ -385,17 +390,17 @@ class _Planes:
     def of(cls, description: bytes) -> _Planes | None:
         """None where there are not three channels."""
         if description.startswith(b"ImageJ="):
-            found = dict(_IMAGEJ_SIZE.findall(description))
+            counts = dict(_IMAGEJ_SIZE.findall(description))
             names = {"C": b"channels", "Z": b"slices", "T": b"frames"}
-            sizes = {one: int(found.get(name, b"1")) for one, name in names.items()}
+            sizes = {dim: int(counts.get(name, b"1")) for dim, name in names.items()}
             order = "CZT"
         elif pixels := _PIXELS.search(description):
-            sizes = {one.decode(): int(size) for one, size in _SIZE.findall(pixels[1])}
+            sizes = {dim.decode(): int(size) for dim, size in _SIZE.findall(pixels[1])}
             ordered = _DIMENSIONS.search(pixels[1])
             order = ordered[1].decode() if ordered else "CZT"
         else:
             return None
-        whole = {one: sizes.get(one, 1) for one in "CZT"}
+        whole = {axis: sizes.get(axis, 1) for axis in "CZT"}
         if whole["C"] != _COLOURS or set(order) != set("CZT") or 0 in whole.values():
             return None
         return cls(order, whole)
@@ -408,13 +413,13 @@ class _Planes:
     def channels(self, picture: int) -> tuple[int, ...]:
         """Indices of the pages that are a picture's red, green and blue, all from 0."""
         step, steps = 1, {}
-        for one in self.order:
-            steps[one] = step
-            step *= self.sizes[one]
+        for axis in self.order:
+            steps[axis] = step
+            step *= self.sizes[axis]
         base = 0
-        for one in self.order.replace("C", ""):
-            picture, index = divmod(picture, self.sizes[one])
-            base += index * steps[one]
+        for axis in self.order.replace("C", ""):
+            picture, index = divmod(picture, self.sizes[axis])
+            base += index * steps[axis]
         return tuple(base + channel * steps["C"] for channel in range(_COLOURS))
 
 

@@ -1,5 +1,6 @@
-"""Class activation maps: `explainer` runs a network, `methods` are the formulas.
+"""Class activation maps: `explainer` answers for images, `network_pass` runs a network for them.
 
-`taps` hold activations and gradients of target layers, `targets` choose the layers by
-architecture, `grids` foretells the maps' sizes, and `precision` the arithmetic.
+`methods` are the formulas; `taps` hold activations and gradients of target layers, `reading` says
+how the network reads them, `targets` choose the layers by architecture, `grids` foretells the maps'
+sizes, and `precision` the arithmetic.
 """

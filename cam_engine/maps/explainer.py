@@ -11,18 +11,19 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from cam_engine.errors import InvalidOption, NonFiniteOutput, OutOfMemory
 from cam_engine.images.preparing import enhance, resize_for_network, to_batch
-from cam_engine.maps.methods import METHOD_FUNCTIONS, fuse
-from cam_engine.maps.precision import PrecisionName, choose_precision, prepare
-from cam_engine.maps.taps import LayerTap
-from cam_engine.maps.targets import PlannedLayer, plan_layers, rectified, resolve_class, spatial
-from cam_engine.method_facts import FUSED_METHOD, METHOD_FACTS, Method
-from cam_engine.models.architectures import Sign, Tap
+from cam_engine.maps.network_pass import NetworkPass, Plan, normalised
+from cam_engine.maps.precision import choose_precision
+from cam_engine.maps.targets import (
+    PlannedLayer,
+    resolve_class,
+)
+from cam_engine.method_facts import Fusion, Method
 from cam_engine.models.loading import Classifier
-from cam_engine.options import STAGES, CamOptions
+from cam_engine.options import CamOptions, PrecisionName
 from cam_engine.results import ClassScore, Explanation, LayerMap, RgbImage
 
 _log = logging.getLogger(__name__)
@@ -59,32 +60,6 @@ class PreparedImage(NamedTuple):
 
     network_input: NetworkInput
     enhanced: RgbImage | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What one call computes: layers to answer with, and stages that go into the fused map."""
-
-    layers: tuple[PlannedLayer, ...]
-    fused: tuple[PlannedLayer, ...]
-    options: CamOptions
-
-    @property
-    def modules(self) -> list[str]:
-        return list(dict.fromkeys(tap.module for tap in self._taps))
-
-    @property
-    def rectify(self) -> frozenset[str]:
-        """Modules after which the network applies a ReLU, which their tap takes on."""
-        return frozenset(tap.module for tap in self._taps if tap.sign is Sign.RELU_NEXT)
-
-    @property
-    def _taps(self) -> list[Tap]:
-        return [layer.tap for layer in (*self.layers, *self.fused)]
-
-    @property
-    def needs_gradients(self) -> bool:
-        return bool(self.fused) or METHOD_FACTS[self.options.method].needs_gradients
 
 
 class Explainer:
@@ -126,10 +101,7 @@ class Explainer:
         self._asked_batch_size = batch_size or _AUTO_BATCH.get(self.device.type, 16)
         self._batch_size = self._asked_batch_size
         self._lock = threading.Lock()
-        self._network = prepare(
-            classifier.network, self.precision, self.device, head=classifier.head
-        )
-        self._unfolded: nn.Module | None = None
+        self._pass = NetworkPass(classifier, self.device, self.precision)
 
     @property
     def batch_size(self) -> int:
@@ -139,11 +111,9 @@ class Explainer:
     @property
     def memory_bytes(self) -> int:
         """Bytes of all weights held: the classifier's own, and the copies that are run."""
-        networks = [self.classifier.network, self._network, self._unfolded]
         return sum(
             tensor.nbytes
-            for network in networks
-            if network is not None
+            for network in (self.classifier.network, *self._pass.networks)
             for tensor in (*network.parameters(), *network.buffers())
         )
 
@@ -166,8 +136,8 @@ class Explainer:
         """Explanations of (H, W, 3) uint8 images, in their order.
 
         targets: a class for each image (index, name or None for the predicted one); without it,
-        `options.target` holds for all. Raises LayerNotFound, LayerNotSpatial, ClassNotFound,
-        NonFiniteOutput or OutOfMemory.
+        `options.target` holds for all. Raises LayerNotFound, LayerNotSpatial, MethodNotPossible,
+        ClassNotFound, NonFiniteOutput or OutOfMemory.
         """
         options = options or CamOptions()
         inputs = [self.prepare_image(image, options).network_input for image in images]
@@ -203,7 +173,7 @@ class Explainer:
         except NonFiniteOutput as error:
             if len(inputs) == 1:
                 return [error]
-            chosen = [None] * len(inputs) if targets is None else [[one] for one in targets]
+            chosen = [None] * len(inputs) if targets is None else [[target] for target in targets]
             return [
                 answer
                 for image, target in zip(inputs, chosen, strict=True)
@@ -225,15 +195,9 @@ class Explainer:
         """Softmax (classes,) float64 of each (h, w, 3) uint8 image at the network's input size."""
         return self._in_batches(inputs, self._predict_part)
 
-    def plan(self, options: CamOptions) -> _Plan:
+    def plan(self, options: CamOptions) -> Plan:
         """Check layers against the network, before anything is computed. Raises LayerNotFound."""
-        layout, network = self.classifier.layout, self.classifier.network
-        fused = STAGES if options.fused else ()
-        return _Plan(
-            tuple(plan_layers(options.layers, layout, network, options.taps)),
-            tuple(plan_layers(fused, layout, network, options.taps)),
-            options,
-        )
+        return self._pass.plan(options)
 
     def _target_indices(
         self, count: int, options: CamOptions, targets: Sequence[Target] | None
@@ -242,10 +206,10 @@ class Explainer:
         if len(wanted) != count:
             raise InvalidOption(f"{len(wanted)} targets for {count} images: give one an image")
         names = self.classifier.class_names
-        return [None if one is None else resolve_class(one, names) for one in wanted]
+        return [None if target is None else resolve_class(target, names) for target in wanted]
 
     def _explain_part(
-        self, part: Sequence[tuple[NetworkInput, int | None]], plan: _Plan
+        self, part: Sequence[tuple[NetworkInput, int | None]], plan: Plan
     ) -> list[Explanation]:
         batch = to_batch(
             [image.pixels for image, _ in part], self.classifier.preprocessing, self.device
@@ -256,23 +220,28 @@ class Explainer:
             return explanations
         rows = iter(self._predict_part(plain))
         return [
-            one if image.plain is None else replace(one, unenhanced=self._top(next(rows))[0])
-            for one, (image, _) in zip(explanations, part, strict=True)
+            explanation
+            if image.plain is None
+            else replace(explanation, unenhanced=self._top(next(rows))[0])
+            for explanation, (image, _) in zip(explanations, part, strict=True)
         ]
 
     def _explain_tensor(
-        self, batch: Tensor, targets: Sequence[int | None], plan: _Plan
+        self, batch: Tensor, targets: Sequence[int | None], plan: Plan
     ) -> list[Explanation]:
         with self._lock:
-            logits, chosen, raw = self._pass(batch, targets, plan)
+            logits, chosen, raw = self._pass.maps(batch, targets, plan)
         probabilities, explained = _probabilities(logits), chosen.tolist()
+        method = plan.options.method
         layers = [
-            _layer_maps(layer.name, layer.label, plan.options.method, maps)
+            _layer_maps(layer, method, maps, self._pass.block(layer.tap, plan, method))
             for layer, maps in zip(plan.layers, raw, strict=False)
         ]
         if plan.fused:
             label = " x ".join(layer.label for layer in plan.fused)
-            layers.append(_layer_maps("fused", label, FUSED_METHOD, raw[-1]))
+            fused = replace(plan.fused[0], name="fused", label=label)
+            block = max(self._pass.block(layer.tap, plan, "layercam") for layer in plan.fused)
+            layers.append(_layer_maps(fused, self._pass.fusion(plan), raw[-1], block))
         return [
             Explanation(self._score(row, index), self._top(row), per_image)
             for row, index, per_image in zip(
@@ -280,64 +249,10 @@ class Explainer:
             )
         ]
 
-    def _pass(
-        self, batch: Tensor, targets: Sequence[int | None], plan: _Plan
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Logits (N, classes), the classes explained (N,), raw maps (N, h, w), fused last.
-
-        All on the device and, on a GPU, not necessarily computed yet: from the upload of the
-        targets to the last map, nothing here waits for it.
-        """
-        network = self._network_for(plan)
-        wanted = torch.tensor(
-            [-1 if target is None else target for target in targets],
-            dtype=torch.long,
-            device=self.device,
-        )
-        with torch.enable_grad(), LayerTap(network, plan.modules, plan.rectify) as tap:
-            logits = self._forward(network, batch)
-            chosen = torch.where(wanted < 0, logits.argmax(1), wanted)
-            scores = logits.gather(1, chosen[:, None])
-            gradients = tap.gradients(scores.sum()) if plan.needs_gradients else tap.outputs
-        with torch.no_grad():
-            outputs = [output.detach() for output in tap.outputs]
-            pairs = dict(zip(plan.modules, zip(outputs, gradients, strict=True), strict=True))
-            raw = [
-                _reduce(plan.options.method, layer.tap, *pairs[layer.tap.module])
-                for layer in plan.layers
-            ]
-            if plan.fused:
-                stages = [_reduce(FUSED_METHOD, s.tap, *pairs[s.tap.module]) for s in plan.fused]
-                raw.append(fuse([_normalised(stage)[0] for stage in stages]))
-        return logits.detach(), chosen, raw
-
-    def _forward(self, network: nn.Module, batch: Tensor) -> Tensor:
-        precision = self.precision
-        if precision.channels_last:
-            batch = batch.contiguous(memory_format=torch.channels_last)
-        half = precision.dtype != torch.float32
-        with torch.autocast(self.device.type, dtype=precision.dtype, enabled=half):
-            logits: Tensor = network(batch)
-        return logits.float()
-
-    def _network_for(self, plan: _Plan) -> nn.Module:
-        """The folded network; where a convolution is tapped, one whose norms stand by themselves.
-
-        Folding changes no output but a convolution's. Called with the lock held.
-        """
-        original = self.classifier.network
-        tapped = (original.get_submodule(name) for name in plan.modules)
-        if not any(isinstance(module, nn.Conv2d) for module in tapped):
-            return self._network
-        if self._unfolded is None:
-            precision = replace(self.precision, fold_batch_norm=False)
-            self._unfolded = prepare(original, precision, self.device, self.classifier.head)
-        return self._unfolded
-
     def _predict_part(self, inputs: Sequence[RgbImage]) -> list[Probabilities]:
         batch = to_batch(inputs, self.classifier.preprocessing, self.device)
         with torch.inference_mode():
-            logits = self._forward(self._network, batch)
+            logits = self._pass.logits(batch)
         return list(_probabilities(logits))
 
     def _score(self, probabilities: Probabilities, index: int) -> ClassScore:
@@ -410,31 +325,16 @@ def _probabilities(logits: Tensor) -> Probabilities:
     return answer
 
 
-def _reduce(method: Method, tap: Tap, output: Tensor, gradient: Tensor) -> Tensor:
-    """Activations and gradients of one tap -> raw (N, h, w) maps, on the device."""
-    function = METHOD_FUNCTIONS[method]
-    chunk = _CPU_CHUNK if output.device.type == "cpu" else len(output)
-    parts = zip(torch.split(output, chunk), torch.split(gradient, chunk), strict=True)
-    return torch.cat(
-        [function(rectified(spatial(a, tap), tap.sign, method), spatial(g, tap)) for a, g in parts]
-    )
-
-
-def _normalised(raw: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, h, w) raw maps -> the maps over their own maximum, and the maxima (N,)."""
-    maxima = raw.amax((1, 2))
-    scale = torch.where(maxima > 0, maxima, torch.ones_like(maxima))
-    return raw / scale[:, None, None], maxima
-
-
-def _layer_maps(name: str, label: str, method: Method, raw: Tensor) -> list[LayerMap]:
-    values, maxima = _normalised(raw)
+def _layer_maps(
+    layer: PlannedLayer, method: Method | Fusion, raw: Tensor, block: int
+) -> list[LayerMap]:
+    values, maxima = normalised(raw)
     on_host, highest = values.cpu().numpy(), maxima.tolist()
     if not np.isfinite(highest).all():
-        raise NonFiniteOutput(f"layer {label} gave NaN or infinity; its weights are damaged")
+        raise NonFiniteOutput(f"layer {layer.label} gave NaN or infinity; its weights are damaged")
     return [
-        LayerMap(name, label, method, one, maximum)
-        for one, maximum in zip(on_host, highest, strict=True)
+        LayerMap(layer.name, layer.label, method, cells, maximum, block)
+        for cells, maximum in zip(on_host, highest, strict=True)
     ]
 
 

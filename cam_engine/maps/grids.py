@@ -11,7 +11,7 @@ from cam_engine.maps.taps import LayerTap
 from cam_engine.maps.targets import plan_layers, spatial
 from cam_engine.models.architectures import Layout, Naming, find_architecture
 from cam_engine.models.networks import libraries_of, recorded_layout, skeleton_of
-from cam_engine.models.tracing import traced_layout
+from cam_engine.models.tracing.layouts import traced_layout
 from cam_engine.options import STAGES
 
 

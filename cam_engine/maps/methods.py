@@ -83,6 +83,18 @@ def eigen_cam(activations: Tensor, gradients: Tensor | None = None) -> Tensor:
     return signed.reshape(batch, height, width).relu_().to(torch.float32)
 
 
+def le_grad(activations: Tensor, gradients: Tensor) -> Tensor:
+    """LeGrad (Bousselham et al. 2024, eq. 8), a channel an attention layer: sum_k relu(g_k).
+
+    g are here the gradients of attention, by keys (see `cam_engine.maps.attention`); A plays no
+    part. Every cell has some; the least of an image counts as none, as in the authors' code. The
+    gradients are those of the network's own logit; the paper takes for each layer the logit that
+    the head would give of that layer's tokens, which found less (docs/trust.md).
+    """
+    sums = gradients.float().relu().sum(1)
+    return sums - sums.amin((1, 2), keepdim=True)
+
+
 # What else is known of each stands in `cam_engine.method_facts`.
 METHOD_FUNCTIONS: Mapping[Method, CamFunction] = MappingProxyType(
     {
@@ -92,6 +104,7 @@ METHOD_FUNCTIONS: Mapping[Method, CamFunction] = MappingProxyType(
         "layercam": layer_cam,
         "xgradcam": xgrad_cam,
         "eigencam": eigen_cam,
+        "legrad": le_grad,
     }
 )
 
@@ -106,9 +119,9 @@ def fuse(maps: list[Tensor]) -> Tensor:
     height, width = max((m.shape[-2:] for m in maps), key=lambda shape: shape[0] * shape[1])
     fine = (
         torch.nn.functional.interpolate(
-            one[:, None], size=(height, width), mode="bilinear", align_corners=False
+            layer[:, None], size=(height, width), mode="bilinear", align_corners=False
         )[:, 0]
-        for one in maps
+        for layer in maps
     )
     return reduce(mul, fine).clamp_min(0).pow(1.0 / len(maps))
 

@@ -7,13 +7,12 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-PrecisionName = Literal["auto", "float32", "bfloat16"]
+from cam_engine.options import PrecisionName
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +89,18 @@ def prepare(network: nn.Module, precision: Precision, device: torch.device, head
     for parameter in prepared.parameters():
         parameter.requires_grad_(False)
     if precision.channels_last:
-        prepared = prepared.to(memory_format=torch.channels_last)
+        _lay_channels_last(prepared)
     for module in prepared.modules():
         if isinstance(module, nn.modules.batchnorm._NormBase):
             module.register_forward_hook(_mind_gradient)
     return prepared.to(device)
+
+
+def _lay_channels_last(network: nn.Module) -> None:
+    """Weights of 2-D convolutions; those of 3-D ones, which some have inside, stay as they are."""
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def fold_batch_norms(network: nn.Module) -> nn.Module:
@@ -116,6 +122,7 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
 
 def _mind_gradient(_module: nn.Module, _inputs: object, output: Tensor) -> None:
     if output.requires_grad and len(output) == 1:
+        # torch leaves it untyped.
         output.register_hook(_of_whole_image)  # type: ignore[no-untyped-call]
 
 

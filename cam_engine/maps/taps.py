@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -34,6 +34,7 @@ class LayerTap:
         self._modules = tuple(modules)
         self._rectify = frozenset(rectify)
         self._outputs: dict[str, Tensor] = {}
+        self._read: dict[str, Tensor] = {}
         self._handles: list[RemovableHandle] = []
         self._thread = 0
 
@@ -64,6 +65,11 @@ class LayerTap:
             raise LayerNotSpatial(f"layer {missing[0]} took no part in the forward pass")
         return [self._outputs[name] for name in self._modules]
 
+    @property
+    def read(self) -> Mapping[str, Tensor]:
+        """By module, what went on into the network: a copy of the output, one step later."""
+        return self._read
+
     def gradients(self, score: Tensor) -> list[Tensor]:
         """D score / d output for each kept output, from one backward pass; zero where unrelated."""
         outputs = self.outputs
@@ -87,7 +93,8 @@ class LayerTap:
                 tensor = _rectified(tensor)
             kept = tensor if tensor.requires_grad else tensor.detach().requires_grad_()
             self._outputs[name] = kept
-            return with_tensor(output, kept.clone())
+            self._read[name] = kept.clone()
+            return with_tensor(output, self._read[name])
 
         return keep
 

@@ -6,22 +6,28 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, nn
 
 from cam_engine.class_names import class_index, classes_like
 from cam_engine.errors import ClassNotFound, LayerNotFound, LayerNotSpatial
-from cam_engine.method_facts import METHOD_FACTS, Method
+from cam_engine.method_facts import METHOD_FACTS, Method, Score
 from cam_engine.models.architectures import Layout, Sign, Stage, Tap
+from cam_engine.models.tracing.named import named_tap
 from cam_engine.options import STAGES, Taps
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedLayer:
-    """One requested layer: the name it was asked for by, the label shown, and where to tap."""
+    """One requested layer: the name it was asked for by, the label shown, and where to tap.
+
+    depth: of a stage, the share of all stages that have run by its end, 0..1.
+    """
 
     name: str
     label: str
     tap: Tap
+    depth: float | None = None
 
 
 def resolve_class(target: int | str, class_names: Sequence[str]) -> int:
@@ -75,9 +81,7 @@ def spatial(output: Tensor, tap: Tap) -> Tensor:
             f"layer {tap.module} answers with shape {tuple(output.shape)}: no grid of cells to "
             "make a map of; name a layer before pooling and flattening"
         )
-    if tap.channels is not None and output.shape[1] != tap.channels == output.shape[3]:
-        return output.permute(0, 3, 1, 2)
-    return output
+    return output if tap.channels is None else output.permute(0, 3, 1, 2)
 
 
 def rectified(activations: Tensor, sign: Sign, method: Method) -> Tensor:
@@ -90,6 +94,20 @@ def rectified(activations: Tensor, sign: Sign, method: Method) -> Tensor:
     return activations
 
 
+def score_of(logits: Tensor, chosen: Tensor, score: Score) -> Tensor:
+    """(N, classes) logits and the classes explained (N,) -> (N,), what the gradients are of.
+
+    The margin is the logit less the mean of the others, weighted by their softmax (which counts as
+    constant): what sets the class apart from those that are nearest to it, as Finer-CAM (Zhang
+    et al. 2025) does for similar classes that are chosen.
+    """
+    own = logits.gather(1, chosen[:, None])[:, 0]
+    if score == "logit" or logits.shape[1] == 1:
+        return own
+    others = logits.detach().scatter(1, chosen[:, None], -torch.inf)
+    return own - (others.softmax(1) * logits).sum(1)
+
+
 def _class_by_name(name: str, class_names: Sequence[str]) -> int | None:
     index = class_index(name, class_names)
     if index is None and name.isdecimal() and int(name) < len(class_names):
@@ -98,15 +116,28 @@ def _class_by_name(name: str, class_names: Sequence[str]) -> int | None:
 
 
 def _plan_layer(name: str, layout: Layout, network: nn.Module, taps: Taps) -> PlannedLayer:
-    for stage in layout.stages:
+    for number, stage in enumerate(layout.stages, start=1):
         here = name in {stage.label, stage.raw, stage.tap.module if taps == "rectified" else ""}
         if here or (name in STAGES and stage == stage_at(layout, name)):
-            return PlannedLayer(name, stage.label, _stage_tap(stage, taps))
+            depth = number / len(layout.stages)
+            return PlannedLayer(name, stage.label, _stage_tap(stage, taps), depth)
     modules = dict(network.named_modules())
     if name not in modules or not name:
         raise LayerNotFound(_no_such_layer(name, layout, list(modules)))
     sign = Sign.NONNEGATIVE if taps == "raw" else Sign.SIGNED
-    return PlannedLayer(name, name, Tap(name, sign))
+    near = replace(_nearest_stage(name, layout).tap, sign=sign)
+    return PlannedLayer(name, name, named_tap(network, name, near, layout.image_size))
+
+
+def _nearest_stage(module: str, layout: Layout) -> Stage:
+    """The stage of which the module is a part, as far as names tell: it is laid out alike."""
+    words = module.split(".")
+
+    def shared(stage: Stage) -> int:
+        pairs = zip(words, stage.tap.module.split("."), strict=False)
+        return next((n for n, (a, b) in enumerate(pairs) if a != b), len(words))
+
+    return max(layout.stages, key=shared)
 
 
 def _stage_tap(stage: Stage, taps: Taps) -> Tap:

@@ -6,7 +6,7 @@ A new architecture is a new row of `ARCHITECTURES`. Grids in this file are those
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
 from itertools import accumulate
@@ -31,7 +31,7 @@ class Tap:
 
     module: dotted name.
     tokens: where the output is (N, T, C), the number of tokens before those of the image's grid.
-    channels: C where it is known, by which (N, h, w, C) is told from (N, C, h, w).
+    channels: C where the output is (N, h, w, C); None where it is (N, C, h, w).
     grid: (h, w) of the tokens, where it is known; else they are a square.
     """
 
@@ -53,12 +53,16 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A network's stages in the order they run; early, mid and late are labels of three of them."""
+    """A network's stages in the order they run; early, mid and late are labels of three of them.
+
+    image_size: (height, width) in pixels that the network takes; None where it takes any.
+    """
 
     stages: tuple[Stage, ...]
     early: str
     mid: str
     late: str
+    image_size: tuple[int, int] | None = field(default=None, compare=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from typing import Any
 from cam_engine.errors import CamError, CheckpointInvalid, CheckpointNotFound, CheckpointUnsafe
 from cam_engine.models.checkpoint_metadata import NESTED, WANTED
 from cam_engine.models.files.header_child import CPU_SECONDS, MOST_ANSWER_CHARACTERS
-from cam_engine.models.loading import CheckpointHeader, header_of
+from cam_engine.models.header_reading import CheckpointHeader, header_of
 
 _log = logging.getLogger(__name__)
 
@@ -56,8 +56,8 @@ class HeaderReader:
         words = {"path": str(path), "wanted": sorted(WANTED), "nested": sorted(NESTED)}
         with self._lock:
             answer = self._answer(json.dumps(words), path)
-        if "found" in answer:
-            return header_of(path, answer["found"])
+        if "said" in answer:
+            return header_of(path, answer["said"])
         raise _ERRORS.get(answer["code"], CheckpointInvalid)(answer["detail"])
 
     @property

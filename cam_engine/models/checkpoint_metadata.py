@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import reprlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import TypeGuard
@@ -21,6 +22,12 @@ _CLASS_NAMES = (
     *("idx2class", "class2idx", "id2label", "label2id", "label_names"),
     *("CLASSES",),
 )
+# Of other things too: taken where they are as names of classes are.
+_LIKELY_NAMES = (
+    *("labels", "target_names", "label_encoder", "le", "vocab", "classes_", "class_map"),
+    *("label_map", "idx2label", "label2idx", "idx_to_label", "label_to_idx"),
+    *("index_to_class", "class_to_index", "index_to_label", "label_to_index"),
+)
 _ACCURACY = ("val_acc", "val_accuracy", "best_val_acc", "best_acc", "accuracy")
 _EPOCH = ("epoch", "best_epoch")
 _INPUT_SIZE = ("input_size", "image_size", "img_size")
@@ -31,7 +38,8 @@ _NESTED = (
     *("preprocessing", "data_config", "pretrained_cfg"),
 )
 
-WANTED = frozenset({*_MODEL_NAME, *_CLASS_NAMES, *_ACCURACY, *_EPOCH, *_INPUT_SIZE, *_MEAN, *_STD})
+_NAMES = (*_MODEL_NAME, *_CLASS_NAMES, *_LIKELY_NAMES)
+WANTED = frozenset({*_NAMES, *_ACCURACY, *_EPOCH, *_INPUT_SIZE, *_MEAN, *_STD})
 NESTED = frozenset(_NESTED)
 
 _LARGEST_SIDE = 4096  # pixels; what an untrusted file may ask each image to be blown up to
@@ -43,7 +51,7 @@ _MOST_DIGITS = 9
 
 def model_names_of(metadata: Mapping[str, object]) -> tuple[str, ...]:
     """All that may name the architecture, the likeliest first."""
-    values = (value for _, value in _found(metadata, _MODEL_NAME))
+    values = (value for _, value in _entries(metadata, _MODEL_NAME))
     return tuple(dict.fromkeys(v.strip() for v in values if isinstance(v, str) and v.strip()))
 
 
@@ -53,13 +61,37 @@ def class_names_of(metadata: Mapping[str, object], path: Path) -> tuple[str, ...
     Lists, and dicts from index to name or name to index. Raises CheckpointInvalid for names that
     are not text, repeat, or whose indices do not count from 0.
     """
-    for key, value in _found(metadata, _CLASS_NAMES):
+    for key, value in _entries(metadata, _CLASS_NAMES):
         where = f"{key} in {path}"
         if isinstance(value, Mapping):
             return checked_names(_by_index(value, where), where, CheckpointInvalid)
         if isinstance(value, list | tuple):
             return checked_names(value, where, CheckpointInvalid)
+    for key, value in _entries(metadata, _LIKELY_NAMES):
+        if isinstance(value, list | Mapping) and len(value) > 1:
+            with suppress(CheckpointInvalid):
+                names = _by_index(value, key) if isinstance(value, Mapping) else value
+                return checked_names(names, key, CheckpointInvalid)
     return None
+
+
+def unread_names(metadata: Mapping[str, object]) -> str | None:
+    """The key of class names that are there, but of a kind that is not read; None without one.
+
+    None stands for those that are no plain value, such as a set, which has no order. A text may be
+    of several names.
+    """
+    places = [metadata, *(metadata.get(name) for name in _NESTED)]
+    return next(
+        (
+            key
+            for place in places
+            if isinstance(place, Mapping)
+            for key in _CLASS_NAMES
+            if key in place and (place[key] is None or isinstance(place[key], str))
+        ),
+        None,
+    )
 
 
 def checked_names(
@@ -83,7 +115,7 @@ def checked_names(
 
 def accuracy_of(metadata: Mapping[str, object]) -> float | None:
     """Validation accuracy, 0..1; files hold 0..1 or percent, above 1 being percent."""
-    for _, value in _found(metadata, _ACCURACY):
+    for _, value in _entries(metadata, _ACCURACY):
         if _is_number(value) and 0.0 <= float(value) <= _PERCENT:
             return float(value) if value <= 1.0 else float(value) / _PERCENT
     return None
@@ -91,7 +123,7 @@ def accuracy_of(metadata: Mapping[str, object]) -> float | None:
 
 def epoch_of(metadata: Mapping[str, object]) -> int | None:
     """The epoch that the weights are from, counted as the training script counted."""
-    for _, value in _found(metadata, _EPOCH):
+    for _, value in _entries(metadata, _EPOCH):
         if _is_number(value) and float(value).is_integer():
             return int(value)
     return None
@@ -115,7 +147,7 @@ def preprocessing_of(
     recorded = {
         name: value
         for name, keys in (("input_size", _INPUT_SIZE), ("mean", _MEAN), ("std", _STD))
-        for _, value in islice(_found(metadata, keys), 1)
+        for _, value in islice(_entries(metadata, keys), 1)
         if name not in given
     }
     try:
@@ -144,14 +176,14 @@ def sources_of_preprocessing(
 ) -> dict[str, str]:
     """Where input_size, mean and std are from: passed, in the file, or the default's own words."""
     keys = {"input_size": _INPUT_SIZE, "mean": _MEAN, "std": _STD}
-    found = {name: next(_found(metadata, names), None) for name, names in keys.items()}
+    entries = {name: next(_entries(metadata, names), None) for name, names in keys.items()}
     return {
         name: "passed"
         if passed.get(name) is not None
         else f"{entry[0]} in the file"
         if entry is not None
         else default
-        for name, entry in found.items()
+        for name, entry in entries.items()
     }
 
 
@@ -184,7 +216,7 @@ def _size(value: object) -> tuple[int, int]:
 def _channels(name: str, value: object) -> tuple[float, float, float]:
     """Of R, G and B; one number is that of all, and one of an alpha after them is left out."""
     if isinstance(value, Sequence) and all(map(_is_number, value)):
-        numbers = [float(one) for one in value]
+        numbers = [float(number) for number in value]
         if len(numbers) == 1:
             numbers *= 3
         if len(numbers) in (3, 4):
@@ -192,7 +224,7 @@ def _channels(name: str, value: object) -> tuple[float, float, float]:
     raise InvalidOption(f"{name} must be three numbers, one a channel, got {_shown(value)}")
 
 
-def _found(metadata: Mapping[str, object], keys: Sequence[str]) -> Iterator[tuple[str, object]]:
+def _entries(metadata: Mapping[str, object], keys: Sequence[str]) -> Iterator[tuple[str, object]]:
     """(key, value) of the entries under these keys, in their order, nested entries last."""
     sources = [metadata]
     for name in _NESTED:
@@ -208,7 +240,9 @@ def _found(metadata: Mapping[str, object], keys: Sequence[str]) -> Iterator[tupl
 def _by_index(names: Mapping[object, object], where: str) -> list[object]:
     """Names in the order of their indices, of {index: name} or {name: index}."""
     pairs = list(names.items())
-    if all(isinstance(value, int) for _, value in pairs):
+    if all(isinstance(value, int) for _, value in pairs) or (
+        _are_numbers(names.values()) and not _are_numbers(names)
+    ):
         pairs = [(value, key) for key, value in pairs]
     indexed = {_index(index, where): name for index, name in pairs}
     if sorted(indexed) != list(range(len(pairs))):
@@ -217,6 +251,11 @@ def _by_index(names: Mapping[object, object], where: str) -> list[object]:
             f"must count from 0 to {len(pairs) - 1}"
         )
     return [indexed[index] for index in range(len(pairs))]
+
+
+def _are_numbers(values: Iterable[object]) -> bool:
+    """Whether all are whole numbers written as text."""
+    return all(isinstance(value, str) and value.isdecimal() for value in values)
 
 
 def _index(index: object, where: str) -> int:

@@ -11,20 +11,21 @@ from pathlib import Path
 
 from torch import Tensor
 
-from cam_engine.errors import ArchitectureUnknown, InvalidOption, WeightsMismatch
+from cam_engine.errors import ArchitectureUnknown, CamError, InvalidOption, WeightsMismatch
 from cam_engine.models.architectures import NAMINGS, find_architecture, supported
 from cam_engine.models.checkpoint_metadata import model_names_of
 from cam_engine.models.files.contents import CheckpointContents
-from cam_engine.models.fitting import (
+from cam_engine.models.fitting.comparing import (
     Fit,
     Hints,
-    Part,
     as_it_is,
     closest_row,
     compare,
     of_torchvision,
-    parts,
 )
+from cam_engine.models.fitting.heads import headed, sites_of, suggested_head
+from cam_engine.models.fitting.parts import Part, parts
+from cam_engine.models.fitting.rebuilding import LayerUnknown, rebuilt
 from cam_engine.models.libraries.fastai_learners import bodies_of_learners, is_learner, learner
 from cam_engine.models.libraries.plugins import (
     GROUP,
@@ -34,9 +35,9 @@ from cam_engine.models.libraries.plugins import (
     made,
     named_factory,
 )
+from cam_engine.models.libraries.transformers_configs import is_of_transformers
 from cam_engine.models.libraries.transformers_networks import (
     TransformersNetwork,
-    is_of_transformers,
     transformers_network,
 )
 from cam_engine.models.networks import (
@@ -46,12 +47,13 @@ from cam_engine.models.networks import (
     find_torchvision_model,
     libraries_of,
 )
-from cam_engine.models.rebuilding import LayerUnknown, rebuilt
+from cam_engine.short_names import first
 
 _log = logging.getLogger(__name__)
 
 FOLDER_PREFIX = "cls_"
 BEHIND = ", its head "  # in a source, before the key of a layer that stood beside the network
+_IN_WORDS = "--head"  # of an error that a person can do away with
 BY_WEIGHTS = "the weights' keys and shapes"
 _POSITIONS = ("pos_embed", "pos_embedding")
 _SHAPE_OF_POSITIONS = ("batch", "tokens", "channels")
@@ -63,7 +65,7 @@ class Chosen:
     """The network that the weights fit without a difference.
 
     source: who named it. aside: keys of the file that are not the network's. own, library: what a
-    lab's own code, or transformers, says of it.
+    lab's own code, or transformers, says of it. assumed: what was taken for granted, as sentences.
     """
 
     fit: Fit
@@ -71,6 +73,7 @@ class Chosen:
     aside: tuple[str, ...] = ()
     own: OwnNetwork | None = None
     library: TransformersNetwork | None = None
+    assumed: tuple[str, ...] = ()
 
 
 def choose(
@@ -89,13 +92,14 @@ def choose(
     """
     factory = _factory(network, contents.metadata)
     of_transformers = is_of_transformers(contents.metadata) and not is_named
-    if hints.layers and (factory is not None or of_transformers):
+    if hints.layers and factory is not None:
         raise InvalidOption(f"{path}: its network is made with a head of its own; leave head out")
     if factory is not None:
         return _of_a_factory(*factory, contents, path)
     if of_transformers:
         library = transformers_network(contents.metadata, contents.weights, str(path))
-        return Chosen(_as_built(library), "architectures in config.json", library=library)
+        fit = _as_built(library, hints, path)
+        return Chosen(fit, "architectures in config.json", library=library)
     return _fitting(contents, path, hints)
 
 
@@ -105,18 +109,23 @@ def _fitting(contents: CheckpointContents, path: Path, hints: Hints) -> Chosen:
     guesses = folder_guesses(path)
     sources = [(name, f"model_name {name!r}") for name in said]
     sources += [(name, f"folder {path.absolute().parent.name!r}") for name in guesses]
-    found = parts(contents.weights, contents.record)
-    first_part = next(found)
+    candidates = parts(contents.weights, contents.record)
+    first_part = next(candidates)
     try:
         fit, source = _fitting_part(first_part, hints, sources, path)
-        return Chosen(fit, source, first_part.aside)
-    except (ArchitectureUnknown, WeightsMismatch) as error:
-        for part in found:
-            with suppress(ArchitectureUnknown, WeightsMismatch):
+        return Chosen(fit, source, first_part.aside, assumed=first_part.assumed)
+    except (ArchitectureUnknown, WeightsMismatch) as first_error:
+        error: CamError = first_error
+        for part in candidates:
+            try:
                 fit, source = _fitting_part(part, hints, sources, path)
-                if part.lone_head is not None:
-                    source = f"{source}{BEHIND}{part.lone_head}"
-                return Chosen(fit, source, part.aside)
+            except (ArchitectureUnknown, WeightsMismatch) as later:
+                if part.lone_head is not None and _IN_WORDS in str(later):
+                    error = later  # all that is in the way
+                continue
+            if part.lone_head is not None:
+                source = f"{source}{BEHIND}{part.lone_head}"
+            return Chosen(fit, source, part.aside, assumed=part.assumed)
         own = _of_the_file(first_part, sources)
         if own is None:
             raise error from None
@@ -141,11 +150,43 @@ def _of_the_file(part: Part, sources: Sequence[tuple[str, str]]) -> Fit | None:
     return None
 
 
-def _as_built(library: TransformersNetwork) -> Fit:
-    """The network has its weights already; they are compared and copied as any others."""
-    network = library.network
-    hints = Hints(image_size=library.image_size)
-    return as_it_is(library.name, network, network.state_dict(), "transformers", hints)
+def _as_built(library: TransformersNetwork, hints: Hints, path: Path) -> Fit:
+    """The network has its weights already; they are compared and copied as any others.
+
+    But for a head that took the place of its own. Raises WeightsMismatch, InvalidOption.
+    """
+    network, head = library.network, library.head
+    named = f"{library.name} (from architectures in config.json)"
+    if not library.unfitting and hints.layers.count("linear") > 1:
+        raise WeightsMismatch(
+            f"{path}: the weights do not fit {named}: its head ({head}) is one linear layer, not "
+            f"{' '.join(hints.layers)}"
+        )
+    weights = network.state_dict()
+    if library.unfitting:
+        weights = _with_own_head(library, hints, f"{path}: the weights do not fit {named}")
+    built = replace(hints, image_size=library.image_size, layers=())
+    return as_it_is(library.name, network, weights, "transformers", built)
+
+
+def _with_own_head(library: TransformersNetwork, hints: Hints, problem: str) -> dict[str, Tensor]:
+    """Put the head that was said into the network; the weights under its names."""
+    sites = sites_of(library.head)[:-1]  # the last is the library's network itself
+    if not hints.layers:
+        likely = suggested_head(sites[-1], library.unfitting)
+        raise WeightsMismatch(
+            f"{problem}: another head took the place of its own ({first([*library.unfitting])}), "
+            "and what lies between its layers is not recorded in weights: say it, all layers in "
+            f'their order, such as --head "{likely}"'
+        )
+    own = library.network.state_dict()
+    body = {key: one for key, one in own.items() if not key.startswith(f"{sites[-1]}.")}
+    placed = headed(library.network, sites, library.unfitting, hints.layers)
+    if placed is None:
+        raise WeightsMismatch(
+            f"{problem}: its head has other layers ({first([*library.unfitting])})"
+        )
+    return {**body, **placed[0]}
 
 
 def _of_a_factory(name: str, factory: Factory, contents: CheckpointContents, path: Path) -> Chosen:
@@ -190,7 +231,8 @@ def _fitting_part(
     tried = list(dict.fromkeys(source for _, source in sources)) or ["no name in file or folder"]
     raise ArchitectureUnknown(
         f"{path}: the architecture is unknown. Tried: {', '.join(tried)}, the weights' keys and "
-        f"shapes{_nearly(closest)}. Set model_name in the checkpoint to one of {supported()}"
+        f"shapes{_nearly(closest)}. Set model_name in the checkpoint, or a sidecar beside it, to "
+        f"one of {supported()}; a network of your own is named with --network"
     )
 
 

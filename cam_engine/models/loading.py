@@ -8,23 +8,14 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
-from cam_engine.errors import (
-    ArchitectureUnknown,
-    CheckpointInvalid,
-    ClassNamesMismatch,
-    InvalidOption,
-)
+from cam_engine.errors import CheckpointInvalid, ClassNamesMismatch, InvalidOption
 from cam_engine.images.preparing import Preprocessing
-from cam_engine.models.adapting import logits_only, take_rgb, two_outputs
-from cam_engine.models.architectures import (
-    NAMINGS,
-    Layout,
-    Naming,
-    find_architecture,
-)
+from cam_engine.models.architectures import NAMINGS, Layout, Naming, find_architecture
+from cam_engine.models.assumed_inputs import check_size, default_preprocessing
 from cam_engine.models.checkpoint_metadata import (
     NESTED,
     WANTED,
@@ -32,42 +23,23 @@ from cam_engine.models.checkpoint_metadata import (
     checked_names,
     class_names_of,
     epoch_of,
-    model_names_of,
     preprocessing_of,
     said_size,
     sources_of_preprocessing,
+    unread_names,
 )
-from cam_engine.models.choosing import (
-    BEHIND,
-    BY_WEIGHTS,
-    FOLDER_PREFIX,
-    choose,
-    folder_guesses,
-    known_name,
-)
-from cam_engine.models.files.companions import beside, digest_with, sidecar_of
+from cam_engine.models.choosing import BY_WEIGHTS, FOLDER_PREFIX, choose
+from cam_engine.models.files.companions import Beside, beside, digest_with
 from cam_engine.models.files.contents import CheckpointContents, read_contents
-from cam_engine.models.files.scan import opened, scan
-from cam_engine.models.fitting import (
-    Fit,
-    Hints,
-    loaded,
-)
-from cam_engine.models.heads import head_layers
-from cam_engine.models.libraries.plugins import (
-    OwnNetwork,
-)
-from cam_engine.models.libraries.transformers_networks import (
-    TransformersNetwork,
-    named_in_config,
-)
-from cam_engine.models.networks import (
-    config_of,
-    is_depthwise,
-    libraries_of,
-    recorded_layout,
-)
-from cam_engine.models.tracing import layout_of, traced_layout
+from cam_engine.models.files.opening import is_exported_program, opened
+from cam_engine.models.fitting.adapting import logits_only, take_rgb, two_outputs
+from cam_engine.models.fitting.comparing import Fit, Hints, loaded
+from cam_engine.models.fitting.heads import head_layers
+from cam_engine.models.libraries.plugins import OwnNetwork
+from cam_engine.models.libraries.programs import loaded_program
+from cam_engine.models.libraries.transformers_networks import TransformersNetwork
+from cam_engine.models.networks import before_last_window, is_depthwise, recorded_layout
+from cam_engine.models.tracing.layouts import layout_of, traced_layout
 from cam_engine.short_names import first
 
 _log = logging.getLogger(__name__)
@@ -89,6 +61,7 @@ class Classifier:
     depthwise: some convolutions work on each channel alone, which the choice of precision minds.
     notices: what a reader of its pictures must not miss, as sentences. remarks: what else was left
     aside or changed. sources: where architecture, class_names, input_size, mean and std are from.
+    most_images: that the network takes at once; None for any number.
     """
 
     network: nn.Module
@@ -107,27 +80,11 @@ class Classifier:
     notices: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class CheckpointHeader:
-    """What a file says of itself; None where it is silent. Nothing here was checked on weights.
-
-    architecture: the network that the file, else its folder, names; else the file's word for it.
-    input_size: (height, width) in pixels, the network's own where the file is silent; None where
-    the architecture is not known either. val_accuracy: 0..1.
-    """
-
-    path: Path
-    architecture: str | None
-    class_names: tuple[str, ...] | None
-    input_size: tuple[int, int] | None
-    val_accuracy: float | None
-    epoch: int | None
+    most_images: int | None = None
 
 
 def load_classifier(
-    path: Path,
+    path: str | os.PathLike[str],
     *,
     class_names: Sequence[str] | None = None,
     input_size: int | tuple[int, int] | None = None,
@@ -136,6 +93,7 @@ def load_classifier(
     head: str | None = None,
     network: str | None = None,
     averaged: bool = False,
+    trusted: bool = False,
 ) -> Classifier:
     """Load a checkpoint without running anything that it says.
 
@@ -149,21 +107,32 @@ def load_classifier(
     and std are on the scale 0..1; head: its layers where there are several, in words
     ("linear relu dropout linear"); network: a lab's own, "package.module:factory" or the name of
     an installed one (`cam_engine.models.libraries.plugins`); averaged: of weights that are there
-    twice, the averages of several steps. Raises CheckpointNotFound, CheckpointInvalid,
-    CheckpointUnsafe, ArchitectureUnknown, WeightsMismatch, ClassNamesMismatch or, for arguments,
-    InvalidOption.
+    twice, the averages of several steps; trusted: a person trusts the file, so that a program of
+    `torch.export` is loaded too, which can run what it says. Raises CheckpointNotFound,
+    CheckpointInvalid, CheckpointUnsafe, ArchitectureUnknown, WeightsMismatch, ClassNamesMismatch
+    or, for arguments, InvalidOption.
     """
-    said, overruling = beside(path)
+    path = Path(path)
+    of_it = beside(path)
+    if trusted and is_exported_program(path):
+        passed = {"input_size": input_size, "mean": mean, "std": std}
+        asked = head is not None or network is not None or averaged
+        return _of_a_program(path, of_it, class_names, passed, asked_for_more=asked)
+    overruling = of_it.overruling
     averaged = averaged or overruling.get("weights") == _AVERAGED
     contents, sha256 = _read_and_digest(path, averaged=averaged)
-    contents = replace(contents, metadata={**said, **contents.metadata, **overruling})
+    contents = replace(contents, metadata={**of_it.said, **contents.metadata, **overruling})
     head = head or _text(overruling.get("head"))
     layers = head_layers(head) if head is not None else ()
     size = said_size(contents.metadata, path, input_size)
     hints = Hints(layers=layers, image_size=size)
     chosen = choose(contents, path, network, hints, is_named="model_name" in overruling)
     fit, source, own, library = chosen.fit, chosen.source, chosen.own, chosen.library
-    notices = [*_assumptions(fit, source), *_of_the_files(path, overruling, averaged=averaged)]
+    notices = [
+        *chosen.assumed,
+        *_assumptions(fit, source),
+        *_of_the_files(path, of_it, averaged=averaged),
+    ]
     remarks = [*contents.remarks]
     if library is not None:
         notices += library.notices
@@ -176,22 +145,23 @@ def load_classifier(
         )
     metadata = contents.metadata
     row = find_architecture(fit.name)
-    default, default_source = _default_preprocessing(fit, own)
+    default, default_source = default_preprocessing(fit, own)
     preprocessing = preprocessing_of(
         metadata, path, default, input_size=input_size, mean=mean, std=std
     )
     if fit.naming in NAMINGS:
-        _check_size(fit, preprocessing, path)
+        check_size(fit, preprocessing, path)
     names, names_source = _class_names(class_names, metadata, fit.classes, path)
+    notices += _unread_names(names_source, metadata)
     passed = {"input_size": input_size, "mean": mean, "std": std}
     sources = {
         "architecture": source,
         "class_names": names_source,
         **sources_of_preprocessing(metadata, passed, default_source),
-        **{key: sidecar_of(path).name for key in overruling if key != "model_name"},
+        **{key: of_it.sidecar for key in overruling if key != "model_name"},
     }
     if "model_name" in overruling:
-        sources["architecture"] = f"{source} in {sidecar_of(path).name}"
+        sources["architecture"] = f"{source} in {of_it.sidecar}"
     trained = loaded(fit)
     if ending := logits_only(trained, fit.head_region):
         remarks.append(f"its last step, {ending}, was left out: what is explained are logits")
@@ -220,46 +190,54 @@ def load_classifier(
     )
 
 
-def read_header(path: Path) -> CheckpointHeader:
-    """The cheap facts of a checkpoint: no network is built, and no weight is read.
-
-    Raises CheckpointNotFound, CheckpointInvalid or CheckpointUnsafe.
-    """
-    return header_of(path, scan(path, WANTED, NESTED))
-
-
-def header_of(path: Path, metadata: Mapping[str, object]) -> CheckpointHeader:
-    """The header of a checkpoint from what `scan` found in it, and what is beside it."""
-    said_beside, overruling = beside(path)
-    metadata = {**said_beside, **metadata, **overruling}
-    said = model_names_of(metadata)
-    known = (known_name(name) for name in (*said, *folder_guesses(path)))
-    try:
-        class_names = class_names_of(metadata, path)
-    except CheckpointInvalid:  # loading will say so
-        class_names = None
-    unknown = next(iter((*said, *named_in_config(metadata))), None)
-    architecture = next((name for name in known if name), unknown)
-    return CheckpointHeader(
+def _of_a_program(
+    path: Path,
+    of_it: Beside,
+    class_names: Sequence[str] | None,
+    passed: Mapping[str, Any],
+    *,
+    asked_for_more: bool,
+) -> Classifier:
+    """A program that somebody trusts: what it was exported with, and what a sidecar says."""
+    if asked_for_more:
+        raise InvalidOption(f"{path} is a program: head, network and averaged are not for it")
+    with opened(path) as file:
+        data = file.read()
+    program = loaded_program(data, str(path))
+    metadata = {**of_it.said, **of_it.overruling}
+    own = Preprocessing(program.input_size)
+    preprocessing = preprocessing_of(metadata, path, own, **passed)
+    if program.fixed_size and preprocessing.input_size != program.input_size:
+        height, width = program.input_size
+        raise InvalidOption(f"{path}: the program takes images of {height}x{width} px only")
+    names, names_source = _class_names(class_names, metadata, program.classes, path)
+    default = "assumed: as the program was exported, and ImageNet's statistics"
+    notices = ["the file was trusted: loading a program can run what it says"]
+    if program.most_images is not None:
+        notices.append(f"the program takes {program.most_images} image at a time")
+    return Classifier(
+        network=program.network,
+        architecture="program of torch.export",
+        family="program",
+        naming="file",
+        layout=traced_layout(program.network, preprocessing.input_size),
+        head=program.head,
+        class_names=names,
+        preprocessing=preprocessing,
+        sha256=digest_with(hashlib.sha256(data).hexdigest(), path),
         path=path,
-        architecture=architecture,
-        class_names=class_names,
-        input_size=_header_size(architecture, metadata, path),
         val_accuracy=accuracy_of(metadata),
         epoch=epoch_of(metadata),
+        depthwise=True,  # its convolutions are no modules, so that none can run in bfloat16
+        notices=(*notices, *_of_the_files(path, of_it, averaged=False)),
+        sources={
+            "architecture": "the file's own program",
+            "class_names": names_source,
+            **sources_of_preprocessing(metadata, passed, default),
+            **dict.fromkeys(of_it.overruling, of_it.sidecar),
+        },
+        most_images=program.most_images,
     )
-
-
-def _header_size(
-    architecture: str | None, metadata: Mapping[str, object], path: Path
-) -> tuple[int, int] | None:
-    known = None if architecture is None else known_name(architecture)
-    if known is None:
-        return None
-    try:
-        return preprocessing_of(metadata, path, _recorded_preprocessing(known)).input_size
-    except (ArchitectureUnknown, CheckpointInvalid):  # loading will say so
-        return None
 
 
 def _read_and_digest(path: Path, *, averaged: bool) -> tuple[CheckpointContents, str]:
@@ -298,6 +276,14 @@ def _class_names(
     return names, source.removeprefix("are ").removeprefix("were ")
 
 
+def _unread_names(source: str, metadata: Mapping[str, object]) -> list[str]:
+    key = unread_names(metadata) if source.startswith("assumed") else None
+    if key is None:
+        return []
+    said = f"{key} in the file is of a kind that is not read, so that its names of classes are not"
+    return [f"{said} known: pass them in the order of training"]
+
+
 def _layout(
     network: nn.Module,
     fit: Fit,
@@ -310,34 +296,18 @@ def _layout(
         return layout_of(own.layers, network, input_size)
     row = find_architecture(fit.name)
     if row is not None:
-        return row.variant(fit.naming).layout
+        return replace(row.variant(fit.naming).layout, image_size=input_size)
     recorded = recorded_layout(network) if library is None else library.layout
-    return traced_layout(network, input_size, recorded)
+    return before_last_window(traced_layout(network, input_size, recorded), network)
 
 
-def _default_preprocessing(fit: Fit, own: OwnNetwork | None = None) -> tuple[Preprocessing, str]:
-    """What is assumed where the file is silent, and why."""
-    if own is not None:
-        return Preprocessing(own.input_size, own.mean, own.std), f"assumed: as {fit.name} says"
-    row = find_architecture(fit.name)
-    if fit.naming == "transformers" and fit.image_size is not None:
-        source = "assumed: image_size in config.json, and ImageNet's statistics"
-        return Preprocessing(fit.image_size), source
-    if fit.naming not in NAMINGS or (row is not None and fit.naming == "torchvision"):
-        return Preprocessing(), "assumed: 224 x 224 px and ImageNet's statistics"
-    name = fit.name if row is None else row.timm.builder
-    config = config_of(name, fit.naming)
-    recorded = Preprocessing(fit.image_size or config.input_size, config.mean, config.std)
-    return recorded, f"assumed: as {fit.naming} records them of {name}"
-
-
-def _of_the_files(path: Path, overruling: Mapping[str, object], *, averaged: bool) -> list[str]:
+def _of_the_files(path: Path, of_it: Beside, *, averaged: bool) -> list[str]:
     """Which of a folder's files, and which of a file's weights, as sentences."""
     said = []
     if averaged:
         said.append("averaged weights of the file are used")
-    if overruling:
-        said.append(f"{sidecar_of(path).name} overrules the file: {', '.join(overruling)}")
+    if of_it.overruling:
+        said.append(f"{of_it.sidecar} overrules the file: {', '.join(of_it.overruling)}")
     if path.parent.name.startswith(FOLDER_PREFIX) and path.name not in _USUAL_NAMES:
         said.append(f"{path.parent.name} has no best.pt: {path.name} was read")
     return said
@@ -346,11 +316,6 @@ def _of_the_files(path: Path, overruling: Mapping[str, object], *, averaged: boo
 def _assumptions(fit: Fit, source: str) -> list[str]:
     """What weights cannot tell, as sentences."""
     said = []
-    if BEHIND in source:
-        said.append(
-            f"{source.partition(BEHIND)[2]} stands beside the network in the file, and is taken "
-            "for its head, with nothing but dropout between"
-        )
     row = find_architecture(fit.name)
     is_plain = row is not None and row.name.startswith("efficientnet_b")
     if source == BY_WEIGHTS and fit.naming == "timm" and is_plain and row is not None:
@@ -363,22 +328,3 @@ def _assumptions(fit: Fit, source: str) -> list[str]:
             f"{fit.name} is taken without transform_input, which torchvision's pretrained ones have"
         )
     return said
-
-
-def _recorded_preprocessing(name: str) -> Preprocessing:
-    """As `_default_preprocessing`, where nothing is known but the name."""
-    if find_architecture(name) is not None:
-        return Preprocessing()
-    config = config_of(name, libraries_of(name)[0])
-    return Preprocessing(config.input_size, config.mean, config.std)
-
-
-def _check_size(fit: Fit, preprocessing: Preprocessing, path: Path) -> None:
-    row = find_architecture(fit.name)
-    fixed = config_of(fit.name, fit.naming).fixed_size if row is None else row.fixed_size
-    own = fit.image_size or _default_preprocessing(fit)[0].input_size
-    if fixed and preprocessing.input_size != own:
-        raise InvalidOption(
-            f"{path}: {fit.name} takes images of {own[0]}x{own[1]} px only, input_size is "
-            f"{preprocessing.input_size[0]}x{preprocessing.input_size[1]}"
-        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
@@ -28,6 +28,9 @@ AUXILIARY = ("AuxLogits", "aux1", "aux2")  # heads that take part in training on
 _MARKED_CLASSES = 7  # no layer of a network has so many outputs by itself
 _OF_FIXED_SIZE = ("vit_", "maxvit")
 _FIXED_SIDE = 224  # pixels
+# Of what a block of a transformer attends to; in TNT (Han et al. 2021) patches, to which the pixels
+# within them have been added.
+_FIRST_NORMS = ("norm1", "norm_out")
 _REDUCTIONS = (8, 16, 32)  # pixels a cell that give 28, 14 and 7 cells a side at 224 px
 
 
@@ -193,10 +196,12 @@ def recorded_layout(network: nn.Module) -> Layout | None:
     tokens = getattr(network, "num_prefix_tokens", None)
     blocks = getattr(network, "blocks", None)
     blocks = list(blocks) if isinstance(blocks, nn.Sequential | nn.ModuleList) else []
-    if tokens is not None and blocks and all(hasattr(block, "norm1") for block in blocks):
+    norms = (norm for norm in _FIRST_NORMS if all(hasattr(block, norm) for block in blocks))
+    norm = next(norms, None)
+    if tokens is not None and blocks and norm is not None:
         grid = getattr(getattr(network, "patch_embed", None), "grid_size", None)
         return transformer_layout(
-            len(blocks), "blocks.{}.norm1", tokens=int(tokens), grid=grid and tuple(grid)
+            len(blocks), f"blocks.{{}}.{norm}", tokens=int(tokens), grid=grid and tuple(grid)
         )
     recorded = _feature_info(network)
     if len(recorded) < len(_REDUCTIONS):
@@ -209,10 +214,33 @@ def recorded_layout(network: nn.Module) -> Layout | None:
         chosen = [modules[max(round(third * n), 1) - 1] for n in (1, 2, 3)]
     early, mid, late = (m for m in chosen if m) if all(chosen) else modules[-3:]
     stages = tuple(
-        Stage(module, module, Tap(module, Sign.SIGNED, channels=entry["num_chs"]))
-        for module, entry in recorded.items()
+        Stage(module, module, Tap(module, Sign.SIGNED)) for module, entry in recorded.items()
     )
     return Layout(stages, early, mid, late)
+
+
+def before_last_window(layout: Layout, network: nn.Module) -> Layout:
+    """The layout, a Swin's late layer being what its last attention reads; others as they are.
+
+    In the last stage of a Swin (Liu et al. 2021) a window is usually the whole grid. What comes
+    after its last attention is gathered from everywhere, and says little of its own cell
+    (docs/trust.md). pytorch-grad-cam's guide taps the same norm. Version 2 has its norms after the
+    attention, and stays as it is.
+    """
+    blocks = [
+        name
+        for name, module in network.named_modules()
+        if type(module).__name__ == "SwinTransformerBlock" and hasattr(module, "norm1")
+    ]
+    if not blocks:
+        return layout
+    stages = tuple(
+        replace(stage, tap=replace(stage.tap, module=f"{blocks[-1]}.norm1", sign=Sign.SIGNED))
+        if stage.label == layout.late
+        else stage
+        for stage in layout.stages
+    )
+    return replace(layout, stages=stages)
 
 
 def _feature_info(network: nn.Module) -> dict[str, Mapping[str, Any]]:

@@ -137,10 +137,10 @@ def truth_margins(
                     chunk,
                 )
             )
-            known = [one for one in inputs if one is not None]
+            known = [loaded for loaded in inputs if loaded is not None]
             answers = iter(explainer.probabilities(known))
-            for item, one in zip(chunk, inputs, strict=True):
-                row = None if one is None else next(answers)
+            for item, pixels in zip(chunk, inputs, strict=True):
+                row = None if pixels is None else next(answers)
                 truth = class_index(item.true_class, names)
                 if row is None or truth is None:
                     margins.append(None)
@@ -212,25 +212,25 @@ class _Run:
         return _Loaded(item, prepared.network_input, shown, digest, facts)
 
     def _start_batch(self, batch: Sequence[_Load]) -> Iterator[Future[Row] | Row]:
-        inputs = [one.network_input for one in batch if isinstance(one, _Loaded)]
+        inputs = [loaded.network_input for loaded in batch if isinstance(loaded, _Loaded)]
         start = time.perf_counter()
         answers = iter(self._explainer.explain_each(inputs, self._request.options))
         seconds = time.perf_counter() - start
         self.computing_seconds += seconds
         self._images_a_pass = self._next_pass(len(inputs), seconds)
-        for one in batch:
-            match one:
+        for result in batch:
+            match result:
                 case Failed():
-                    yield one
+                    yield result
                 case _AlreadyThere():
                     self.resumed += 1
-                    yield one.row
+                    yield result.row
                 case _Loaded():
                     answer = next(answers)
                     if isinstance(answer, CamError):
-                        yield self._failed(one.item, answer)
+                        yield self._failed(result.item, answer)
                     else:
-                        yield self._pool.submit(self._write, one, answer)
+                        yield self._pool.submit(self._write, result, answer)
 
     def _next_pass(self, images: int, seconds: float) -> int:
         """How many images the pass after next should have: a power of two.

@@ -12,6 +12,7 @@ from typing import Any
 from cam_engine import text_keys
 from cam_engine.confined import Below, ConfinedFolder
 from cam_engine.errors import CamError, ImageNotFound, InvalidImage
+from cam_engine.images.decoded import facts_from_json
 from cam_engine.images.png import read_png_text
 from cam_engine.outputs.files import COMPONENTS, MAIN_PREFIX, remove_files
 
@@ -36,12 +37,14 @@ def provenance_of(text: Mapping[str, str]) -> Provenance | None:
     """From a picture's text chunks; None where it is not one of ours."""
     try:
         recipe = json.loads(text[text_keys.RECIPE])
-        found = Provenance(recipe["run"], recipe["image"], recipe["image_sha256"], recipe["facts"])
+        provenance = Provenance(
+            recipe["run"], recipe["image"], recipe["image_sha256"], recipe["facts"]
+        )
     except (KeyError, TypeError, ValueError, RecursionError):
         return None
-    words = (found.run_digest, found.image, found.image_sha256)
-    sound = all(isinstance(word, str) for word in words) and isinstance(found.facts, dict)
-    return found if sound else None
+    words = (provenance.run_digest, provenance.image, provenance.image_sha256)
+    sound = all(isinstance(word, str) for word in words) and isinstance(provenance.facts, dict)
+    return provenance if sound else None
 
 
 def is_made_by(text: Mapping[str, str], run_digest: str, image_sha256: str) -> bool:
@@ -53,9 +56,15 @@ def is_made_by(text: Mapping[str, str], run_digest: str, image_sha256: str) -> b
     )
 
 
-def read_provenance(picture: Path) -> Provenance | None:
-    """From a PNG file; None where there is none, or not one of ours."""
-    return provenance_in(ConfinedFolder(picture.parent), picture.name)
+def assumed_in(text: Mapping[str, str]) -> tuple[str, ...]:
+    """What was assumed of the image of a picture with these text chunks, as sentences.
+
+    () where they do not say it, as in older pictures.
+    """
+    try:
+        return facts_from_json(json.loads(text[text_keys.RECIPE])["decoding"]).notices
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return ()
 
 
 def provenance_in(folder: ConfinedFolder, path: Below) -> Provenance | None:
@@ -110,8 +119,8 @@ def _pictures(folder: ConfinedFolder) -> Iterator[Path]:
 def _run_of(folder: ConfinedFolder, picture: Path) -> str | None:
     if picture.suffix == ".pdf":
         return _run_of_pdf(folder, picture)
-    found = provenance_in(folder, picture)
-    return None if found is None else found.run_digest
+    provenance = provenance_in(folder, picture)
+    return None if provenance is None else provenance.run_digest
 
 
 def _run_of_pdf(folder: ConfinedFolder, paper: Path) -> str | None:
@@ -120,5 +129,5 @@ def _run_of_pdf(folder: ConfinedFolder, paper: Path) -> str | None:
         data = folder.read(paper).replace(b"\0", b"")
     except OSError:
         return None
-    found = _RUN_IN_PDF.search(data)
-    return found[1].decode() if found else None
+    match = _RUN_IN_PDF.search(data)
+    return match[1].decode() if match else None

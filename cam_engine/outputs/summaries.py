@@ -86,10 +86,10 @@ def write_merged_summary(root: ConfinedFolder, fresh: Sequence[ModelSummary] = (
     as they are, whatever is in their folders. What is damaged or not ours is left out, as the log
     then warns. Raises OutputNotWritable.
     """
-    ours = {one.facts.model: one for one in fresh}
-    found = [name for name in root.folders() if root.is_file(f"{name}/{SUMMARY_JSON}")]
+    ours = {of_model.facts.model: of_model for of_model in fresh}
+    earlier = [name for name in root.folders() if root.is_file(f"{name}/{SUMMARY_JSON}")]
     summaries, manifests, table = [], [], []
-    for name in sorted({*ours, *found}):
+    for name in sorted({*ours, *earlier}):
         try:
             if name in ours:
                 summary = json.loads(to_json(model_summary_object(ours[name])))
@@ -245,9 +245,9 @@ def row_from_json(value: Mapping[str, Any]) -> Row:
     fields = {k: v for k, v in value.items() if k not in {"status", "correct", "notices"}}
     if value["status"] == "failed":
         return Failed(**fields)
-    fields["top"] = tuple(ClassScore(**one) for one in value["top"])
+    fields["top"] = tuple(ClassScore(**score) for score in value["top"])
     fields["layers"] = tuple(
-        LayerFacts(**{**one, "grid": tuple(one["grid"])}) for one in value["layers"]
+        LayerFacts(**{**layer, "grid": tuple(layer["grid"])}) for layer in value["layers"]
     )
     plain = value["unenhanced"]
     fields["unenhanced"] = None if plain is None else ClassScore(**plain)

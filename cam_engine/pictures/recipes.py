@@ -11,19 +11,23 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import torch
-import torchvision
 
 from cam_engine import text_keys
 from cam_engine.images.decoded import UNKNOWN, ImageFacts
-from cam_engine.maps.explainer import Explainer
 from cam_engine.options import CamOptions, DecodingOptions, FigureStyle
 from cam_engine.results import ClassScore, Explanation, FloatMap, LayerMap
 
+if TYPE_CHECKING:
+    from cam_engine.maps.explainer import Explainer
+
 DISTRIBUTION = "gradcam-service"
+# Of what maps are, for equal options; facts without it are of version 1, which had no `fusion` (its
+# fused map was LayerCAM's), no `score`, and gradients that were not averaged over blocks of cells.
+MAPS_VERSION = "2"
 
 DIVIDED_BY_255 = "The model's mean and std (0..255) were divided by 255"
 
@@ -229,6 +233,7 @@ class Recipes:
             "label": layer.label if layer else None,
             "grid": layer.grid if layer else None,
             "empty": layer.empty if layer else None,
+            "block": layer.block if layer else None,
             "method": method,
             "decoding": decoding,
         }
@@ -246,6 +251,9 @@ class Recipes:
 @cache
 def software_versions() -> Mapping[str, str]:
     """Versions of this software and of what its numbers depend on."""
+    import torch  # noqa: PLC0415  (what only reads rows and facts does without)
+    import torchvision  # noqa: PLC0415
+
     try:
         own = version(DISTRIBUTION)
     except PackageNotFoundError:  # run from a source tree that is not installed
@@ -253,6 +261,7 @@ def software_versions() -> Mapping[str, str]:
     return MappingProxyType(
         {
             DISTRIBUTION: own,
+            "maps": MAPS_VERSION,
             "python": platform.python_version(),
             "torch": str(torch.__version__),
             "torchvision": str(torchvision.__version__),
@@ -275,6 +284,7 @@ def run_facts_from_json(text: str) -> RunFacts:
     figures = FigureStyle(**values.pop("figures"))
     layers = tuple(options.pop("layers"))
     decoding = DecodingOptions(**options.pop("decoding", {}))  # none in older facts
+    options.setdefault("fusion", "layercam")
     for name in ("class_names", "input_size", "mean", "std", "of_the_model"):
         values[name] = tuple(values.get(name, ()))  # older facts have not all of them
     cam = CamOptions(**options, layers=layers, decoding=decoding)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cam_engine.method_facts import METHOD_FACTS
+from cam_engine.method_facts import label_of
 from cam_engine.options import CamOptions
 from cam_engine.pictures.drawing import Drawing, Item, Text
 from cam_engine.pictures.lettering import Style, fit, line_metrics, text_width
@@ -223,7 +223,7 @@ def _header(width: int, heading: str, layer: LayerMap, model_name: str) -> Itera
     name, label, grid = column_heading(layer)
     title = fit(f"{name}:", _LAYER, room // 2)
     yield Text(*title, MARGIN, SOURCE_BASELINE)
-    method = METHOD_FACTS[layer.method].label
+    method = label_of(layer.method)
     size = f"{label}, {grid}" if label else grid
     parts = [size, *([method] if method != label else []), model_name]
     left = MARGIN + text_width(*title) + 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from unicodedata import bidirectional
 
-from cam_engine.method_facts import METHOD_FACTS
+from cam_engine.method_facts import label_of
 from cam_engine.pictures.lettering import face, one_line
 from cam_engine.results import ClassScore, Explanation, LayerMap
 
@@ -87,17 +87,17 @@ def notices(explanation: Explanation, facts: FigureFacts) -> tuple[str, ...]:
 def column_heading(layer: LayerMap) -> tuple[str, str, str]:
     """(name, label, grid) of a layer's column: "early", "denseblock2", "28x28" (width x height).
 
-    The label is empty where it only repeats the name. The fused map's is its method, since its
-    weights are LayerCAM's whatever the other columns are made with.
+    The label is empty where it only repeats the name. The fused map's is how it was made, whatever
+    the other columns are made with.
     """
     height, width = layer.grid
-    label = METHOD_FACTS[layer.method].label if layer.name == _FUSED else layer.label
+    label = label_of(layer.method) if layer.name == _FUSED else layer.label
     return layer.name, "" if label == layer.name else label, f"{width}\u00d7{height}"
 
 
 def source_line(explanation: Explanation, facts: FigureFacts) -> str:
     """How, by which model and of which image the maps are."""
-    method = METHOD_FACTS[explanation.layers[0].method].label
+    method = label_of(explanation.layers[0].method)
     return f"{method}  \u00b7  {facts.model_name}  \u00b7  {facts.title}"
 
 

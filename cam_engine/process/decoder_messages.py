@@ -36,11 +36,11 @@ def silence_decoders() -> None:
 @contextmanager
 def complaints() -> Iterator[list[str]]:
     """What Pillow's libtiff finds wrong in this thread meanwhile: some of its decoders go on."""
-    before, found = _heard.complaints, list[str]()
-    _heard.complaints = found
+    before, heard = _heard.complaints, list[str]()
+    _heard.complaints = heard
     _listen()
     try:
-        yield found
+        yield heard
     finally:
         _heard.complaints = before
 
@@ -56,7 +56,7 @@ _on_complaint = _HANDLER(_take_complaint)  # kept: libtiff calls it as long as t
 @cache
 def _listen() -> None:
     """Have libtiff tell us instead of printing, once in a process."""
-    from PIL import _imaging  # noqa: PLC0415
+    from PIL import _imaging  # noqa: PLC0415 (late, as above)
 
     try:
         # Pillow has no setting for it. Its module's own handle also finds what it is linked to.

@@ -13,19 +13,22 @@ _ARENA_MAX = -8
 _LARGE = 2**30
 
 
-def reuse_large_blocks() -> None:
+def reuse_large_blocks(most_bytes: int = _LARGE) -> None:
     """Keep freed activations for the next pass instead of giving them back after each layer.
 
-    By default glibc maps blocks of megabytes anew each time, and the kernel clears every page of
-    them: a tenth of a pass. One heap for all threads, since those of single threads stay small.
+    By default glibc maps blocks of megabytes anew each time, and gives back what is free at the
+    heap's end from 128 KiB on; the kernel then clears every page once more: a tenth of a pass, 40%
+    of a crop's decoding. One heap for all threads, since those of single threads stay small.
     For the start of a process, before its threads; `trim` gives back what is free.
+
+    most_bytes: of blocks that are kept, and of what stays free at the heap's end.
     """
     mallopt = getattr(_c_library(), "mallopt", None)
     if mallopt is not None:
         for parameter, value in (
             (_ARENA_MAX, 1),
-            (_MMAP_THRESHOLD, _LARGE),
-            (_TRIM_THRESHOLD, _LARGE),
+            (_MMAP_THRESHOLD, most_bytes),
+            (_TRIM_THRESHOLD, most_bytes),
         ):
             mallopt(parameter, value)
 

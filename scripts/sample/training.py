@@ -8,8 +8,8 @@ crops are seen as CLAHE equalises them, because an explainer may show a network 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cv2
@@ -23,10 +23,9 @@ from torch.nn import functional
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 WINDOW_PX, WHOLE_PX = 128, 224
-WHOLE_EPOCHS = 4
+JUDGED_EPOCHS = 4  # the last ones, of which the best is kept
 WINDOW_JITTER_PX = 26.0
 BATCH = 48
-PEAK_RATE = 3e-3
 FOCUS = 2.0
 EFFECTIVE_BETA = 0.999
 
@@ -44,10 +43,23 @@ class LabelledCrops:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Which network to train (a key of NETWORKS), and for how many epochs of windows."""
+    """Which network to train (a key of NETWORKS, or a name of timm's), and how.
+
+    window_epochs, whole_epochs: passes over the crops, seen in windows and then whole. whole_px:
+    the side to which whole crops are resized. arguments: of the network's builder in timm, beside
+    the number of classes. bfloat16: compute in bfloat16 where autocast allows it. drawn_wide:
+    weights are drawn as He et al. 2015 have it, not with the library's small deviation: without
+    batch norms, nothing is learned from that in a few epochs.
+    """
 
     model_name: str
     window_epochs: int
+    whole_epochs: int = 4
+    whole_px: int = WHOLE_PX
+    peak_rate: float = 3e-3
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    bfloat16: bool = False
+    drawn_wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,25 +107,40 @@ def train(
     """Fit a network and keep its whole-crop epoch of best validation accuracy, then loss."""
     torch.manual_seed(seed)
     counts = torch.bincount(training.labels)
-    training, validation = with_equalised(training), with_equalised(validation)
-    network, loss = _new_network(recipe.model_name, len(counts)), LOSSES[loss_name](counts.float())
-    stages = [WINDOW_PX] * recipe.window_epochs + [WHOLE_PX] * WHOLE_EPOCHS
-    optimizer = torch.optim.AdamW(network.parameters(), PEAK_RATE, weight_decay=0.02)
+    training, validation = (
+        resized(with_equalised(crops), recipe.whole_px) for crops in (training, validation)
+    )
+    network, loss = _new_network(recipe, len(counts)), LOSSES[loss_name](counts.float())
+    stages = [WINDOW_PX] * recipe.window_epochs + [recipe.whole_px] * recipe.whole_epochs
+    optimizer = torch.optim.AdamW(network.parameters(), recipe.peak_rate, weight_decay=0.02)
     steps = len(stages) * _batches_per_epoch(training)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, PEAK_RATE, total_steps=steps, pct_start=0.2
+        optimizer, recipe.peak_rate, total_steps=steps, pct_start=0.2
     )
     best = Trained(network, epoch=0, val_acc=0.0, val_loss=float("inf"))
     for epoch, side_px in enumerate(stages, start=1):
         network.train()
         for images, labels in _batches(training, side_px):
             optimizer.zero_grad()
-            loss(network(images), labels).backward()
+            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
+                logits = network(images)
+            loss(logits.float(), labels).backward()
             optimizer.step()
             schedule.step()
-        if side_px == WHOLE_PX:
+        if epoch > len(stages) - JUDGED_EPOCHS:
             best = _better(best, network, epoch, validation)
     return best
+
+
+def resized(crops: LabelledCrops, side_px: int) -> LabelledCrops:
+    """Give the same crops at another size; they themselves where it is theirs."""
+    scale = side_px / crops.images.shape[-1]
+    if scale == 1:
+        return crops
+    images = functional.interpolate(
+        crops.images, size=(side_px, side_px), mode="bilinear", antialias=True
+    )
+    return replace(crops, images=images, centres=crops.centres * scale)
 
 
 def equalised(crops: LabelledCrops) -> LabelledCrops:
@@ -176,12 +203,21 @@ def _stored(tensor: Tensor) -> Tensor:
     return (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
 
 
-def _new_network(model_name: str, classes: int) -> nn.Module:
+def _new_network(recipe: Recipe, classes: int) -> nn.Module:
     """Random weights; batch norms that follow a short training closely."""
-    network = NETWORKS[model_name](classes)
+    build = NETWORKS.get(recipe.model_name)
+    network: nn.Module = (
+        timm.create_model(recipe.model_name, num_classes=classes, **recipe.arguments)
+        if build is None
+        else build(classes)
+    )
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.1
+        if recipe.drawn_wide and isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
     return network.to(memory_format=torch.channels_last)
 
 

@@ -12,8 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from cam_engine.commands import arguments as engine_cli
-from cam_engine.method_facts import DEFAULT_METHOD
-from cam_engine.options import COLORMAPS, METHODS, PICKS
+from cam_engine.method_facts import DEFAULT_METHOD, SCORES
+from cam_engine.options import COLORMAPS, FUSIONS, IN_WORDS, METHODS, PICKS
 from worker import cli as worker_cli
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -43,10 +43,10 @@ def build_parser() -> argparse.ArgumentParser:
         ("up", UP_HELP, add_up_arguments, up_command),
         ("key", KEY_HELP, None, key_command),
     ):
-        one = subparsers.add_parser(name, help=text, description=text)
+        command_parser = subparsers.add_parser(name, help=text, description=text)
         if add is not None:
-            add(one)
-        one.set_defaults(command=command)
+            add(command_parser)
+        command_parser.set_defaults(command=command)
     worker_cli.add_commands(subparsers)
     add_jobs_commands(subparsers)
     return parser
@@ -79,6 +79,7 @@ def add_explain_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="id (default: the service's)")
     parser.add_argument("--layer", help="fused, early, mid, late or a module's name")
     parser.add_argument("--method", choices=METHODS, help="CAM method")
+    _add_formulas(parser)
     parser.add_argument("--target", help="class to explain (default: the predicted one)")
     parser.add_argument("--no-clahe", action="store_true", help="give the network the image as is")
     engine_cli.add_decoding_options(parser)
@@ -125,6 +126,11 @@ def add_jobs_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentPa
         action.set_defaults(command=jobs_command, action=name)
 
 
+def _add_formulas(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--fusion", choices=FUSIONS, help=f"{IN_WORDS['fusion']} (auto)")
+    parser.add_argument("--score", choices=tuple(SCORES), help=f"{IN_WORDS['score']} (logit)")
+
+
 def _add_submit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("experiment", help="its path below the data root")
     parser.add_argument("--models", nargs="+", default=[], metavar="NAME", help="(all)")
@@ -135,6 +141,7 @@ def _add_submit_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--method", choices=METHODS, help=f"CAM method ({DEFAULT_METHOD})")
     parser.add_argument("--fused", action="store_true", help="also the fused map")
+    _add_formulas(parser)
     engine_cli.add_decoding_options(parser)
     parser.set_defaults(intensity=None, background=None)  # the service's own
     parser.add_argument("--name", help="put the pictures into a set of this name")

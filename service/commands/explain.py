@@ -11,11 +11,11 @@ import httpx
 
 from cam_engine.commands import exit_status
 from cam_engine.errors import CamError, ImageNotFound
-from cam_engine.outputs.files import write_atomically
+from cam_engine.outputs.files import not_writable, write_atomically
 from cam_engine.pictures.wording import probability_text
 
 _SUFFIXES = {"array": "npy", "maps": "npy", "native": "json"}
-_MAP_FIELDS = ("view", "model", "layer", "method", "target", "colormap", "alpha")
+_MAP_FIELDS = ("view", "model", "layer", "method", "fusion", "score", "target", "colormap", "alpha")
 _FIELDS = (*_MAP_FIELDS, "intensity", "background", "page")
 
 
@@ -33,7 +33,8 @@ class ServiceRefused(CamError):
 
 def explain(arguments: argparse.Namespace) -> int:
     """Post the image, write or print the answer. Raises CamError."""
-    fields = {name: str(value) for name in _FIELDS if (value := getattr(arguments, name))}
+    given = {name: getattr(arguments, name) for name in _FIELDS}
+    fields = {name: str(value) for name, value in given.items() if value is not None}
     fields |= {"clahe": "false"} if arguments.no_clahe else {}
     response = post_image(
         arguments.url,
@@ -48,7 +49,10 @@ def explain(arguments: argparse.Namespace) -> int:
         return exit_status.DONE
     suffix = _SUFFIXES.get(arguments.view, "png")
     output = arguments.output or Path(f"{arguments.image.stem}_{arguments.view}.{suffix}")
-    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise not_writable(str(output), error) from error
     write_atomically(output, response.content)
     print(_summary(response, output))
     return exit_status.DONE
@@ -106,4 +110,6 @@ def _summary(response: httpx.Response, output: Path) -> str:
     if header("Empty") == "true":
         said += "; no positive evidence for this class in this layer"
     notices = response.headers.get("X-Gradcam-Notices", "")
-    return "\n".join([said, *(f"notice: {unquote(one)}" for one in notices.split(",") if one)])
+    return "\n".join(
+        [said, *(f"notice: {unquote(notice)}" for notice in notices.split(",") if notice)]
+    )

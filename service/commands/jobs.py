@@ -8,7 +8,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -36,7 +36,10 @@ def submit(arguments: argparse.Namespace) -> int:
         "fused": arguments.fused,
         "replace": arguments.replace,
     }
-    optional = ("method", "pick", "name", "output", "webhook", "intensity", "background", "page")
+    optional = (
+        *("method", "fusion", "score", "pick", "name", "output", "webhook"),
+        *("intensity", "background", "page"),
+    )
     body |= {name: value for name in optional if (value := getattr(arguments, name)) is not None}
     headers = {"Idempotency-Key": arguments.key} if arguments.key else {}
     with _client(arguments) as client:
@@ -51,11 +54,11 @@ def status(arguments: argparse.Namespace) -> int:
     with _client(arguments) as client:
         if arguments.job is not None:
             return _show(_answer(client.get(f"/v1/jobs/{arguments.job}")), arguments)
-        found = _answer(client.get("/v1/jobs"))["jobs"]
+        listed = _answer(client.get("/v1/jobs"))["jobs"]
         if arguments.json:
-            print(json.dumps(found, indent=2))
+            print(json.dumps(listed, indent=2))
         else:
-            for job in found:
+            for job in listed:
                 print(_line(job))
         return exit_status.DONE
 
@@ -91,7 +94,8 @@ def download(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise OutputNotWritable(f"cannot write {target}: {error.strerror}") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # also where its folder is none
+            part.unlink(missing_ok=True)
     print(target)
     return exit_status.DONE
 
@@ -196,9 +200,21 @@ def _show(job: dict[str, Any], arguments: argparse.Namespace) -> int:
         print(f"skipped: {left_out['words']}", file=sys.stderr)
     if job["notice"] and not arguments.json:
         print(job["notice"], file=sys.stderr)
+    for assumed in [] if arguments.json else job.get("notices", []):  # nor do they say these
+        print(f"notice: {_assumed(job, assumed)}", file=sys.stderr)
     if job["status"] == "failed":
         return exit_status.NOTHING_DONE
     return exit_status.SOME_FAILED if job["status"] == "partial" else exit_status.DONE
+
+
+def _assumed(job: dict[str, Any], notice: dict[str, Any]) -> str:
+    """As summaries say it: "cls_a: no best.pt", "12 images: Page 1 of 3 was read"."""
+    of, count = notice["of"], notice["count"]
+    names = [model["name"] for model in job["models"] if model["id"] == notice["model"]]
+    if of == "images" or (of == "models" and not names):
+        names.append(f"{count} {of[:-1] if count == 1 else of}")
+    whose = f"{', '.join(names)}: " if names else ""
+    return f"{whose}{notice['text']}"
 
 
 def _line(job: dict[str, Any]) -> str:

@@ -76,7 +76,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         return Settings(**{name: value for name, value in named.items() if value is not None})
     except ValidationError as error:
         wrong = "; ".join(
-            f"GRADCAM_{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}"
-            for one in error.errors(include_input=False, include_url=False)
+            f"GRADCAM_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg']}"
+            for problem in error.errors(include_input=False, include_url=False)
         )
         raise InvalidOption(f"settings are wrong: {wrong}") from error

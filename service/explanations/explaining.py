@@ -336,7 +336,7 @@ async def _all(work: Sequence[Coroutine[None, None, _Result]]) -> tuple[_Result,
     """All of it at once; the first error cancels the rest and is raised."""
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one) for one in work]
+            tasks = [group.create_task(coroutine) for coroutine in work]
     except BaseExceptionGroup as failed:
         raise failed.exceptions[0] from failed
     return tuple(task.result() for task in tasks)

@@ -186,7 +186,7 @@ class _DrawnImage:
             notices=[*self.notices],
             prediction=responses.score(explanation.predicted),
             target=responses.score(explanation.target),
-            top_classes=[responses.score(one) for one in explanation.top],
+            top_classes=[responses.score(score) for score in explanation.top],
             unenhanced=None if unenhanced is None else responses.score(unenhanced),
             clahe_changed_class=explanation.clahe_changed_class,
             picture_size=self._item.size,
@@ -317,10 +317,10 @@ def _json_body(answer: Answer, drawn: _Drawings) -> bytes:
 
 def _zip_body(answer: Answer, drawn: _Drawings) -> bytes:
     files = {"explanation.json": _json_body(answer, drawn)}
-    for number, one in enumerate(drawn.images, start=1):
+    for number, drawing in enumerate(drawn.images, start=1):
         # Images of a sheet may share a name.
-        folder = f"{number:02d}_{file_part(one.source.title)}/" if answer.is_sheet else ""
-        files |= {f"{folder}{name}": data for name, data in one.files().items()}
+        folder = f"{number:02d}_{file_part(drawing.source.title)}/" if answer.is_sheet else ""
+        files |= {f"{folder}{name}": data for name, data in drawing.files().items()}
     if answer.is_sheet:
         files["contact_sheet.png"] = _picture_body(answer, drawn)
     buffer = io.BytesIO()
@@ -364,7 +364,7 @@ def _prediction_headers(answer: Answer, media_type: str) -> dict[str, str]:
         changed = str(explanation.clahe_changed_class).lower()
         headers["X-Gradcam-Clahe-Changed-Class"] = changed
     if said := answer.notices(answer.items[0]):
-        headers["X-Gradcam-Notices"] = ",".join(quote(one, safe="") for one in said)
+        headers["X-Gradcam-Notices"] = ",".join(quote(notice, safe="") for notice in said)
     return headers
 
 

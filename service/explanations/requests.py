@@ -124,16 +124,17 @@ def parse(schema: type[Schema], values: Mapping[str, Any]) -> Schema:
         raise invalid_request(error.errors(include_url=False, include_input=False)) from error
 
 
-def invalid_request(found: Sequence[Mapping[str, Any]]) -> ServiceError:
+def invalid_request(problems: Sequence[Mapping[str, Any]]) -> ServiceError:
     """What pydantic found wrong, as an answer that names each field."""
     errors = tuple(
-        FieldError(field=str(next(iter(one["loc"]), "body")), detail=_words(one)) for one in found
+        FieldError(field=str(next(iter(problem["loc"]), "body")), detail=_words(problem))
+        for problem in problems
     )
-    said = "; ".join(f"{one.field}: {one.detail}" for one in errors[:4])
+    said = "; ".join(f"{problem.field}: {problem.detail}" for problem in errors[:4])
     return ServiceError("invalid-request", said, errors=errors)
 
 
-def _words(found: Mapping[str, Any]) -> str:
-    if found["type"] == "extra_forbidden":
+def _words(problem: Mapping[str, Any]) -> str:
+    if problem["type"] == "extra_forbidden":
         return "this field is unknown; see /docs for those that there are"
-    return str(found["msg"])
+    return str(problem["msg"])

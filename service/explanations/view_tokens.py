@@ -97,8 +97,8 @@ def given_token(request: Request) -> str | None:
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     token = value.strip()
     by_key = "x-api-key" in request.headers
-    found = scheme.lower() == "bearer" and token.startswith(PREFIX) and not by_key
-    return token if found else None
+    is_view_token = scheme.lower() == "bearer" and token.startswith(PREFIX) and not by_key
+    return token if is_view_token else None
 
 
 def out_of_scope(detail: str) -> ServiceError:

@@ -120,8 +120,8 @@ async def while_listening(
             _RETRY_AFTER,
         )
     finally:
-        for one in (task, gone):
-            one.cancel()
+        for awaited in (task, gone):
+            awaited.cancel()
         await asyncio.gather(task, gone, return_exceptions=True)
 
 

@@ -213,7 +213,7 @@ async def _upload_of(form: FormData, most_image_bytes: int, too_large: ServiceEr
         said = "given twice" if images else "missing: send the image file, -F image=@cell.jpg"
         errors.append(FieldError("image", said))
     if errors:
-        detail = "; ".join(f"{one.field}: {one.detail}" for one in errors[:4])
+        detail = "; ".join(f"{problem.field}: {problem.detail}" for problem in errors[:4])
         raise ServiceError("invalid-request", detail, errors=tuple(errors))
     if (images[0].size or 0) > most_image_bytes:
         raise too_large

@@ -72,9 +72,9 @@ def problems(*codes: str) -> Documented:
         by_status[PROBLEMS[code].status].append(code)
     return {
         status: {
-            "description": ", ".join(f"`{code}`: {PROBLEMS[code].title}" for code in found),
+            "description": ", ".join(f"`{code}`: {PROBLEMS[code].title}" for code in named),
             "headers": dict(_HEADERS.get(status, {})),
             "content": {MEDIA_TYPE: {"schema": {"$ref": REFERENCE.format(model="Problem")}}},
         }
-        for status, found in by_status.items()
+        for status, named in by_status.items()
     }

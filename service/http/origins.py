@@ -73,10 +73,10 @@ class TrustedPages:
         """
         if self.any_host:
             return True
-        found = _HOST.fullmatch(given.strip().lower())
-        if found is None:
+        match = _HOST.fullmatch(given.strip().lower())
+        if match is None:
             return False
-        name = found["name"].removesuffix(".")
+        name = match["name"].removesuffix(".")
         if name == "localhost" or name.endswith(".localhost") or name in self.hosts:
             return True
         try:
@@ -108,7 +108,7 @@ class TrustedPages:
         if usual is None:
             return False
         own = {host.strip().lower() for host in hosts}
-        own |= {one.removesuffix(f":{usual}") for one in own} | set(self.hosts)
+        own |= {name.removesuffix(f":{usual}") for name in own} | set(self.hosts)
         return place in own
 
 

@@ -70,6 +70,7 @@ _ROWS = (
     ProblemType("page-not-found", 422, "No such page", "Name one that the image has, or none."),
     ProblemType("layer-not-found", 422, "No such layer", "GET the model for its layers."),
     ProblemType("layer-not-spatial", 422, "Layer has no grid", "Name one before pooling."),
+    ProblemType("method-not-possible", 422, "Method not for this network", "Choose another one."),
     ProblemType("class-not-found", 422, "No such class", "GET the model for its classes."),
     ProblemType("too-many-images", 422, "Too many images at once", "Submit a job: POST /v1/jobs."),
     ProblemType("idempotency-conflict", 422, "Idempotency-Key used before", "Use a new key."),
@@ -143,7 +144,9 @@ def problem_object(error: ServiceError, instance: str, request_id: str) -> dict[
         "request_id": request_id,
     }
     if error.errors:
-        body["errors"] = [{"field": one.field, "detail": one.detail} for one in error.errors]
+        body["errors"] = [
+            {"field": problem.field, "detail": problem.detail} for problem in error.errors
+        ]
     return body
 
 

@@ -31,7 +31,9 @@ class PatientProtocol(HttpToolsProtocol):
     _given_up: asyncio.TimerHandle | None = None
     _header_bytes = 0
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(  # type: ignore[override]  # as the class above has it
+        self, transport: asyncio.Transport
+    ) -> None:
         """A client has connected: it has so long to ask something."""
         super().connection_made(transport)
         self._await_headers()

@@ -16,7 +16,7 @@ def has_already(request: Request, tag: str) -> bool:
     Tags are compared weakly, as RFC 9110 has it for this header: "W/" makes no difference.
     """
     given = request.headers.get("if-none-match", "")
-    known = {_opaque(one.strip()) for one in given.split(",")}
+    known = {_opaque(text.strip()) for text in given.split(",")}
     return _opaque(tag) in known or "*" in known
 
 

@@ -31,10 +31,10 @@ from worker.jobs.coordination.coordinator import Coordinator
 from worker.jobs.coordination.webhooks import Webhooks
 from worker.jobs.outputs import job_files
 from worker.jobs.outputs.places import Places
-from worker.jobs.outputs.placing import Found, JobRecipe, look, places, recipe_of
+from worker.jobs.outputs.placing import FolderContents, JobRecipe, look, places, recipe_of
 from worker.jobs.outputs.storage import OutputFolder
 from worker.jobs.redis.job_store import JobStore
-from worker.jobs.redis.shared_state import CLAIM_SECONDS, Claim
+from worker.jobs.redis.shared_state import CLAIM_SECONDS, Claim, ClaimLost
 
 _log = structlog.get_logger(__name__)
 
@@ -56,7 +56,7 @@ class PlannedFolder:
 
     folder: JobFolder
     shown: str
-    found: Found
+    contents: FolderContents
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,9 @@ class Jobs:
             return Accepted(self._found_again(first.job), new=False)
         with self._renewed(key, digest, job):
             try:
-                return Accepted(self._create(job, request, key), new=True)
+                return Accepted(self._create(job, request, key, digest), new=True)
+            except ClaimLost:
+                raise _being_accepted() from None
             except BaseException:
                 self.store.release_key(key, digest, job)
                 raise
@@ -144,7 +146,7 @@ class Jobs:
     def page(self, offset: int, limit: int) -> tuple[list[JobState], int]:
         """Jobs that the caller sees, the newest first, and how many there are in all."""
         ids, total = self.store.job_ids(offset, limit, self._caller if self._own_only else None)
-        states = [self.store.state(one) for one in ids]
+        states = [self.store.state(job) for job in ids]
         return [state for state in states if state is not None], total
 
     def _sees(self, record: JobRecord) -> bool:
@@ -226,32 +228,31 @@ class Jobs:
     def _found_again(self, job: str) -> JobState:
         state = self.store.state(job)
         if state is None:
-            raise ServiceError(
-                "idempotency-conflict",
-                "a request with this Idempotency-Key is being accepted, or its job was removed; "
-                "ask again in a second, or use a new key",
-                {"Retry-After": "1"},
-            )
+            raise _being_accepted()
         return state
 
     def plan(self, request: JobRequest) -> JobPlan:
         """What would become of the request. Raises what `accept` raises, and leaves nothing."""
         asked = self._asked(request)
-        found = [
+        plans = [
             PlannedFolder(folder, output.shown, look(output, asked.models, asked.recipe))
             for folder in places(request, self.places.storage.place(request), _NO_JOB)
             for output in (self.places.storage.open(folder),)
         ]
-        chosen = next((one for one in found if _may_go_to(request, one.found)), None)
+        chosen = next(
+            (candidate for candidate in plans if _may_go_to(request, candidate.contents)), None
+        )
         if chosen is None:
-            raise _holds_others(found[-1].shown)
+            raise _holds_others(plans[-1].shown)
         self.places.storage.open(chosen.folder).check_writable()
-        return JobPlan(asked.models, asked.left_out, asked.available, asked.count, chosen, found[0])
+        return JobPlan(asked.models, asked.left_out, asked.available, asked.count, chosen, plans[0])
 
-    def _create(self, job: str, request: JobRequest, key: str | None = None) -> JobState:
+    def _create(
+        self, job: str, request: JobRequest, key: str | None = None, digest: str = ""
+    ) -> JobState:
         asked = self._asked(request)
         for folder in places(request, self.places.storage.place(request), job):
-            if self._created(job, asked, folder, key):
+            if self._created(job, asked, folder, key, digest):
                 self.coordinator.dispatch()
                 return self.get(job)
         raise _holds_others(folder.path)
@@ -264,14 +265,16 @@ class Jobs:
         models = tuple(
             _job_model(self.places, model) for model in root.models(experiment, request.models)
         )
-        found = root.look_for_images(experiment)
-        if not found.items:
-            raise experiment.no_images("test", found.skipped)
-        images = _candidates(experiment, found.items, request)
-        left_out = found.skipped + root.look_for_models(experiment).skipped
-        return _Asked(request, recipe, models, images, len(found.items), left_out)
+        listed = root.look_for_images(experiment)
+        if not listed.items:
+            raise experiment.no_images("test", listed.skipped)
+        images = _candidates(experiment, listed.items, request)
+        left_out = listed.skipped + root.look_for_models(experiment).skipped
+        return _Asked(request, recipe, models, images, len(listed.items), left_out)
 
-    def _created(self, job: str, asked: _Asked, folder: JobFolder, key: str | None) -> bool:
+    def _created(
+        self, job: str, asked: _Asked, folder: JobFolder, key: str | None, digest: str
+    ) -> bool:
         """Accept the job with that folder; False where another recipe's pictures are in it."""
         request = asked.request
         output = self.places.storage.open(folder)
@@ -301,7 +304,7 @@ class Jobs:
             # Another job may have come and gone before the folders were taken.
             if not _may_go_to(request, look(output, asked.models, asked.recipe)):
                 return False
-            self.store.create(record, asked.images, key)
+            self.store.create(record, asked.images, key, digest)
             undo.pop_all()
         return True
 
@@ -313,8 +316,8 @@ class Jobs:
     def _refuse_others(self, output: OutputFolder, state: JobState) -> None:
         """A retry must not put its pictures among another recipe's."""
         request = state.record.request
-        found = look(output, state.record.models, recipe_of(request))
-        if not _may_go_to(request, found):
+        folder = look(output, state.record.models, recipe_of(request))
+        if not _may_go_to(request, folder):
             raise _holds_others(output.shown)
 
     def _take_folders(self, output: OutputFolder, record: JobRecord, undo: ExitStack) -> None:
@@ -341,8 +344,8 @@ class _Asked:
         return len(self.images) if most is None else min(most, len(self.images))
 
 
-def _may_go_to(request: JobRequest, found: Found) -> bool:
-    return found.standing != "other" or request.replace
+def _may_go_to(request: JobRequest, there: FolderContents) -> bool:
+    return there.standing != "other" or request.replace
 
 
 def _holds_others(folder: str) -> ServiceError:
@@ -350,6 +353,15 @@ def _holds_others(folder: str) -> ServiceError:
         "output-holds-others",
         f"{folder} holds pictures of these models that another recipe made; give the job another "
         "name, or say replace=true",
+    )
+
+
+def _being_accepted() -> ServiceError:
+    return ServiceError(
+        "idempotency-conflict",
+        "a request with this Idempotency-Key is being accepted, or its job was removed; "
+        "ask again in a second, or use a new key",
+        {"Retry-After": "1"},
     )
 
 

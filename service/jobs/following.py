@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from pydantic import BaseModel
 
@@ -34,7 +34,7 @@ async def change(
 
 async def events(
     jobs: Jobs, job: str, after: str, shown: Callable[[JobState], BaseModel]
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str, None]:
     """Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 
     Those that came after the one named `after` ("0": all that are remembered), until "end".

@@ -19,6 +19,7 @@ from worker.jobs.contract import (
     ItemState,
     JobError,
     JobModel,
+    JobNotice,
     JobRequest,
     JobState,
     JobStatus,
@@ -47,6 +48,10 @@ class Job(BaseModel):
     activity: str | None = Field(description="what a worker does for it at the moment, in words")
     error: JobError | None
     notice: str | None = Field(description="something that a person should know")
+    notices: list[JobNotice] = Field(
+        description="what was assumed of its models and images until now: distinct sentences, at "
+        "most 50, then one of: notices where there are more"
+    )
     left_out: SkippedFiles = Field(
         description="of the experiment's images and models, when the job was accepted"
     )
@@ -167,14 +172,14 @@ def _item(item: JobItem, own: str, jobs: str) -> Item:
 
 
 def _standing(planned: PlannedFolder) -> Standing:
-    example = planned.found.example
+    example = planned.contents.example
     options = example.facts.get("options", {}) if example is not None else {}
     layers = [*options.get("layers", []), *(["fused"] if options.get("fused") else [])]
     return Standing(
         output=planned.shown,
         output_below=planned.folder.below,
-        holds=planned.found.standing,
-        figures=planned.found.figures,
+        holds=planned.contents.standing,
+        figures=planned.contents.figures,
         made_by=f"{options.get('method')}: {', '.join(layers)}" if options else None,
     )
 
@@ -199,6 +204,7 @@ def job(state: JobState, base: str, *, workers: bool) -> Job:
         activity=state.activity,
         error=state.error,
         notice=None if workers or state.finished else NO_WORKER,
+        notices=list(state.notices),
         left_out=skipped_files(record.left_out or NOTHING),
         links={"self": address, **{part: f"{address}/{part}" for part in parts}},
     )

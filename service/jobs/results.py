@@ -92,9 +92,9 @@ class JobResults:
         record, job = state.record, state.record.id
         states = self._store.item_states(job, record.total, ended=state.finished)
         failures = self._store.failures(job)
-        chosen = [i for i, one in enumerate(states) if status in {None, one}]
+        chosen = [i for i, item_state in enumerate(states) if status in {None, item_state}]
         models: dict[int, _Model] = {}
-        found = []
+        page = []
         for item in chosen[offset : offset + limit]:
             index, position = divmod(item, record.image_count)
             if index not in models:
@@ -103,9 +103,9 @@ class JobResults:
             image = None if images is None else images[position]
             failure = failures.get(item) if states[item] == "failed" else None
             true_class = models[index].true_class(image)
-            found.append(JobItem(record.models[index].id, image, states[item], failure, true_class))
+            page.append(JobItem(record.models[index].id, image, states[item], failure, true_class))
         numbers = [item // record.image_count for item in chosen[offset : offset + limit]]
-        owned = self._owned(state, found, [models[index] for index in numbers])
+        owned = self._owned(state, page, [models[index] for index in numbers])
         return ItemPage(tuple(owned), len(chosen))
 
     def file(self, state: JobState, path: str) -> StoredFile:
@@ -118,13 +118,18 @@ class JobResults:
             return self._summary(state, output, path)
         model = self._model_of(state, path)
         self._check_form(state, path, model)
-        found = output.file(path)
-        made = next(output.provenance([path])) if found and model else None
-        if found is None or model is None or made is None or not self._explains(state, model, made):
+        stored = output.file(path)
+        made = next(output.provenance([path])) if stored and model else None
+        if (
+            stored is None
+            or model is None
+            or made is None
+            or not self._explains(state, model, made)
+        ):
             raise ServiceError("file-not-found", f"the job has no file {path!r}")
         if made.run_digest not in model.run_digests:
             raise ServiceError("result-replaced", self._replaced(state, model, made)[0])
-        return found
+        return stored
 
     def _check_form(self, state: JobState, path: str, model: _Model | None) -> None:
         """Pictures are named after images, which may be named in any way."""
@@ -189,8 +194,8 @@ class JobResults:
         states = self._states(state, model)
         return [
             path.as_posix()
-            for image, one in zip(model.images or [], states, strict=False)
-            if one == "succeeded"
+            for image, item_state in zip(model.images or [], states, strict=False)
+            if item_state == "succeeded"
             for path in picture_files(Path(model.name), image.name, options, style)
         ]
 
@@ -203,8 +208,8 @@ class JobResults:
         """Whether the job has made a picture of that image with that model."""
         states = self._states(state, model)
         return any(
-            image.path == made.image and one == "succeeded"
-            for image, one in zip(model.images or [], states, strict=False)
+            image.path == made.image and item_state == "succeeded"
+            for image, item_state in zip(model.images or [], states, strict=False)
         )
 
     def _model(self, state: JobState, index: int) -> _Model:
@@ -296,7 +301,7 @@ class JobResults:
             other = self._store.state(job) if job != state.record.id else None
             if other is None or other.record.output != state.record.output:
                 continue
-            names = [one.name for one in other.record.models]
+            names = [chosen.name for chosen in other.record.models]
             if model in names:
                 yield other, self._store.run_digests(job, names.index(model))
 

@@ -15,10 +15,11 @@ from cam_engine.errors import CamError, error_of_item
 from cam_engine.experiments.data_root import DataRoot, check_form
 from cam_engine.experiments.finding import Experiment, FoundImages, ImageItem
 from cam_engine.experiments.skipped import NOTHING, Skipped
+from cam_engine.links import steps_of
 from cam_engine.maps.grids import LayerGrid, layer_grids
 from cam_engine.models.checkpoint_headers import CheckpointStalled, HeaderReader
-from cam_engine.models.files.companions import companions
-from cam_engine.models.loading import CheckpointHeader
+from cam_engine.models.files.companions import companions_along
+from cam_engine.models.header_reading import CheckpointHeader
 from service.http.problems import ServiceError
 
 _MOST_LISTS = 512
@@ -28,13 +29,17 @@ _MAY_BE_MENDED = frozenset({"not-readable", "link-broken"})
 
 @dataclass(frozen=True, slots=True)
 class FileStamp:
-    """What changes when a file is replaced, or, of a model, one that belongs to it."""
+    """What changes when a file is replaced, or, of a model, one that belongs to it.
+
+    steps: of a model, where its path leads, one link after the other.
+    """
 
     path: Path
     mtime_ns: int
     size: int
     inode: int
     beside: tuple[FileStamp, ...] = ()
+    steps: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +109,9 @@ class Catalog:
         """As `experiments`, with what was left out."""
         with self._lock:
             if time.monotonic() - self._looked > self._refresh_seconds:
-                found = self.data.look_for_experiments()
-                entries = tuple(self._entry(experiment) for experiment in found.experiments)
-                self._experiments = ExperimentEntries(entries, found.skipped)
+                there = self.data.look_for_experiments()
+                entries = tuple(self._entry(experiment) for experiment in there.experiments)
+                self._experiments = ExperimentEntries(entries, there.skipped)
                 self._looked = time.monotonic()
             return self._experiments
 
@@ -129,25 +134,25 @@ class Catalog:
         """
         check_form(wanted)
         among = self.models() if experiment is None else list(experiment.models)
-        found = [model for model in among if model.id == wanted] or [
+        matching = [model for model in among if model.id == wanted] or [
             model for model in among if wanted in {model.name, model.name.removeprefix("cls_")}
         ]
-        if len(found) > 1:
-            ids = ", ".join(model.id for model in found[:5])
+        if len(matching) > 1:
+            ids = ", ".join(model.id for model in matching[:5])
             raise ServiceError("model-ambiguous", f"{wanted!r} may mean {ids}; give a whole id")
-        if not found:
+        if not matching:
             where = "" if experiment is None else f" in {experiment.id}"
             names = ", ".join(model.id for model in among[:5]) or "none"
             more = ", ..." if len(among) > 5 else ""
             raise ServiceError(
                 "model-not-found", f"there is no model {wanted!r}{where}; there are {names}{more}"
             )
-        return found[0]
+        return matching[0]
 
     def best_model(self, experiment: ExperimentEntry | None = None) -> ModelEntry:
         """The model of highest val_acc in the experiment, or in the newest one with models.
 
-        Raises "no-models-found".
+        One that cannot be read only where all cannot. Raises "no-models-found".
         """
         among = self.experiments() if experiment is None else (experiment,)
         models = next((entry.models for entry in among if entry.models), ())
@@ -156,7 +161,7 @@ class Catalog:
             raise ServiceError(
                 "no-models-found", f"no classification model in {where}: expected cls_*/best.pt"
             )
-        return max(models, key=lambda model: (self._accuracy(model), model.id))
+        return max(models, key=lambda model: (*self._worth(model), model.id))
 
     def facts(self, model: ModelEntry) -> ModelFacts | Unreadable:
         """What the model's file says, or why it says nothing, by its path, time and size.
@@ -202,37 +207,40 @@ class Catalog:
         with self._lock:
             listed = self._images.get(key)
         if listed is not None and listed.holds():
-            return listed.found
-        found = self.data.look_for_images(experiment, split)
+            return listed.images
+        images = self.data.look_for_images(experiment, split)
         # What is amiss may be mended without a change of these folders.
-        amiss = any(kind.reason in _MAY_BE_MENDED for kind in found.skipped.kinds)
+        amiss = any(kind.reason in _MAY_BE_MENDED for kind in images.skipped.kinds)
         until = time.monotonic() + self._refresh_seconds if amiss else float("inf")
         with self._lock:
-            self._images[key] = _Listed(found, until)
-        return found
+            self._images[key] = _Listed(images, until)
+        return images
 
-    def _accuracy(self, model: ModelEntry) -> float:
+    def _worth(self, model: ModelEntry) -> tuple[bool, float]:
+        """(whether its file can be read, accuracy), to be compared."""
         facts = self.facts(model)
-        accuracy = None if isinstance(facts, Unreadable) else facts.header.val_accuracy
-        return -1.0 if accuracy is None else accuracy
+        if isinstance(facts, Unreadable):
+            return False, -1.0
+        accuracy = facts.header.val_accuracy
+        return True, -1.0 if accuracy is None else accuracy
 
     def _entry(self, experiment: Experiment) -> ExperimentEntry:
         id_ = self.data.id_of(experiment.folder)
-        found = experiment.look_for_models(within=self.root)
+        listed = experiment.look_for_models(within=self.root)
         models = [
-            ModelEntry(f"{id_}/{one.name}", id_, one.name, stamp)
-            for one in found.models
-            if (stamp := self._stamp(one.checkpoint)) is not None
+            ModelEntry(f"{id_}/{model.name}", id_, model.name, stamp)
+            for model in listed.models
+            if (stamp := self._stamp(model.checkpoint)) is not None
         ]
-        return ExperimentEntry(id_, experiment, tuple(models), found.skipped)
+        return ExperimentEntry(id_, experiment, tuple(models), listed.skipped)
 
     def _stamp(self, checkpoint: Path) -> FileStamp | None:
         """None for a file that is gone, or a link that leads out of the data root."""
         try:
-            path = checkpoint.resolve(strict=True)
-            return model_stamp_of(path) if path.is_relative_to(self.root) else None
+            stamp = model_stamp_of(checkpoint)
         except OSError:
             return None
+        return stamp if all(step.is_relative_to(self.root) for step in stamp.steps) else None
 
 
 def stamp_of(path: Path) -> FileStamp:
@@ -243,20 +251,34 @@ def stamp_of(path: Path) -> FileStamp:
 
 def model_stamp_of(checkpoint: Path) -> FileStamp:
     """A model's file as it is now, and the files that belong to it. Raises OSError."""
-    beside = tuple(stamp_of(path) for path in companions(checkpoint))
-    return replace(stamp_of(checkpoint), beside=beside)
+    return _with_companions(stamp_of(checkpoint), steps_of(checkpoint))
+
+
+def restamped(stamp: FileStamp) -> FileStamp:
+    """A model's file as it is now, which was once of that stamp. Raises OSError.
+
+    Where it is the same file still, its links are not followed again: that is most of the time.
+    """
+    now = stamp_of(stamp.path)
+    same = (now.mtime_ns, now.size, now.inode) == (stamp.mtime_ns, stamp.size, stamp.inode)
+    return _with_companions(now, stamp.steps if same else steps_of(stamp.path))
+
+
+def _with_companions(stamp: FileStamp, steps: tuple[Path, ...]) -> FileStamp:
+    beside = tuple(stamp_of(path) for path in companions_along(stamp.path, steps))
+    return replace(stamp, beside=beside, steps=steps)
 
 
 @dataclass(frozen=True, slots=True)
 class _Listed:
     """A split's images, and until when (monotonic seconds) that holds, short of a change."""
 
-    found: FoundImages
+    images: FoundImages
     until: float
 
     def holds(self) -> bool:
         """Whether no folder has changed since, as its time says."""
-        unchanged = all(_time(folder) == then for folder, then in self.found.folders)
+        unchanged = all(_time(folder) == then for folder, then in self.images.folders)
         return unchanged and time.monotonic() < self.until
 
 

@@ -10,7 +10,6 @@ from cachetools import LRUCache
 
 from cam_engine.experiments.finding import ImageItem
 from cam_engine.experiments.folder_depth import FolderDepth
-from cam_engine.images.decoding import ImageLimits
 from cam_engine.images.decoding_pool import DecodingPool
 from cam_engine.options import CamOptions
 from service.models.catalog import Catalog, ExperimentEntry
@@ -46,17 +45,20 @@ class SplitDepths:
             return options
         for split in _SPLITS:
             items = self._catalog.images(experiment, split)
-            found = [item for item in items if self._catalog.data.id_of(item.path) in wanted]
-            if not found:  # links to listed images are not listed themselves
-                files = {self._catalog.data.listed(one) for one in wanted}
-                found = [item for item in items if item.path.resolve() in files]
-            if found:
-                return self._depth(experiment, split, items).added_to(options, found)
+            asked = [item for item in items if self._catalog.data.id_of(item.path) in wanted]
+            if not asked:  # links to listed images are not listed themselves
+                files = {self._catalog.data.listed(listed) for listed in wanted}
+                asked = [item for item in items if item.path.resolve() in files]
+            if asked:
+                return self._depth(experiment, split, items).added_to(options, asked)
         return options
 
     def _experiment_of(self, image: str) -> ExperimentEntry | None:
-        found = self._catalog.experiments()
-        return next((one for one in found if image.startswith(f"{one.id}/")), None)
+        experiments = self._catalog.experiments()
+        return next(
+            (experiment for experiment in experiments if image.startswith(f"{experiment.id}/")),
+            None,
+        )
 
     def _depth(
         self, experiment: ExperimentEntry, split: str, items: Sequence[ImageItem]
@@ -65,9 +67,6 @@ class SplitDepths:
         with self._lock:
             known = self._kept.get(key)
             if known is None or known[0] is not items:
-                depth = FolderDepth(items, self._read, self._decoding.decode)
+                depth = FolderDepth(items, self._catalog.data, self._decoding.decode)
                 known = self._kept[key] = (items, depth)
         return known[1]
-
-    def _read(self, path: Path, limits: ImageLimits) -> bytes:
-        return self._catalog.data.read_image(path, limits)

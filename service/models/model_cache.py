@@ -14,13 +14,12 @@ from cachetools import LRUCache
 
 from cam_engine.errors import CheckpointInvalid
 from cam_engine.maps.explainer import Explainer
-from cam_engine.maps.precision import PrecisionName
 from cam_engine.models.loading import load_classifier
-from cam_engine.options import CamOptions, FigureStyle
+from cam_engine.options import CamOptions, FigureStyle, PrecisionName
 from cam_engine.pictures.recipes import Recipes, run_facts
 from service.executors import call_in
 from service.http.problems import ServiceError
-from service.models.catalog import FileStamp, ModelEntry, model_stamp_of
+from service.models.catalog import FileStamp, ModelEntry, restamped
 from service.watching.metrics import Metrics
 
 _log = structlog.get_logger(__name__)
@@ -130,7 +129,7 @@ class ModelCache:
         return model
 
     def _evict(self, keep: str) -> None:
-        for id_ in [one for one in self._loaded if one != keep and one not in self._pinned]:
+        for id_ in [other for other in self._loaded if other != keep and other not in self._pinned]:
             if not self._too_full():
                 break
             del self._loaded[id_]
@@ -162,8 +161,15 @@ def loader(device: str, precision: PrecisionName, batch_size: int | None) -> Loa
 
 
 def fresh_stamp(entry: ModelEntry) -> FileStamp:
-    """The model's file as it is now. Raises ServiceError "model-not-found" once it is gone."""
+    """The model's file as it is now.
+
+    Raises ServiceError "model-not-found" once it is gone, or its links lead to another place,
+    which the catalog has not looked at.
+    """
     try:
-        return model_stamp_of(entry.stamp.path)
+        stamp = restamped(entry.stamp)
     except OSError as error:
         raise ServiceError("model-not-found", f"the file of model {entry.id} is gone") from error
+    if stamp.steps != entry.stamp.steps:
+        raise ServiceError("model-not-found", f"model {entry.id} is a link that was changed")
+    return stamp

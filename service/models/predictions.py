@@ -123,9 +123,9 @@ class Predictions:
         loaded = await self._models.get(plan.model, plan.stamp)
         chosen = plan.images[offset : offset + limit]
         size = loaded.explainer.batch_size
-        found: list[Prediction] = []
+        predictions: list[Prediction] = []
         for start in range(0, len(chosen), size):
-            found += await self._predict(loaded, chosen[start : start + size], plan.options)
+            predictions += await self._predict(loaded, chosen[start : start + size], plan.options)
         names = loaded.explainer.classifier.class_names
         images = tuple(
             PredictedImage(
@@ -134,7 +134,7 @@ class Predictions:
                 item.true_class,
                 prediction,
             )
-            for item, prediction in zip(chosen, found, strict=True)
+            for item, prediction in zip(chosen, predictions, strict=True)
         )
         unknown = no_classes((item.true_class for item in plan.images), names)
         return PredictedPage(plan.model.id, images, len(plan.images), unknown)
@@ -160,7 +160,7 @@ class Predictions:
         inputs = [(stamp, pixels) for stamp, pixels in read if isinstance(pixels, np.ndarray)]
         computed: dict[FileStamp, Prediction] = {}
         if inputs:
-            pixels = [one for _, one in inputs]
+            pixels = [array for _, array in inputs]
             rows = await call_in(self._compute, model.explainer.probabilities, pixels)
             names = model.explainer.classifier.class_names
             for (stamp, _), row in zip(inputs, rows, strict=True):
@@ -168,7 +168,9 @@ class Predictions:
                 computed[stamp] = Prediction(names[best], float(row[best]))
                 with self._lock:
                     self._known[_key(model, stamp, options)] = computed[stamp]
-        return [one if isinstance(one, Prediction) else computed[stamp] for stamp, one in read]
+        return [
+            result if isinstance(result, Prediction) else computed[stamp] for stamp, result in read
+        ]
 
     def _read(
         self, model: LoadedModel, item: ImageItem, options: CamOptions

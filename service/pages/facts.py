@@ -12,7 +12,12 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import get_args
 
-from cam_engine.method_facts import DEFAULT_METHOD, FUSED_METHOD, METHOD_FACTS, MethodFacts
+from cam_engine.method_facts import (
+    DEFAULT_METHOD,
+    FUSION_FACTS,
+    METHOD_FACTS,
+    MethodFacts,
+)
 from cam_engine.options import STAGES, Colormap
 from cam_engine.pictures.rendering import SMOOTHING, colour_table
 from service.explanations.requests import FUSED, ExplanationOptions
@@ -36,7 +41,10 @@ def facts_script(
             for name, facts in methods
         ],
         "DEFAULT_METHOD": DEFAULT_METHOD,
-        "FUSED_METHOD": FUSED_METHOD,
+        "FUSIONS": [
+            {"name": name, "label": facts.label, "sentence": facts.sentence}
+            for name, facts in FUSION_FACTS.items()
+        ],
         "STAGES": STAGES,
         "FUSED": FUSED,
         "DEFAULTS": {name: fields[name].default for name in ("alpha", "colormap")},

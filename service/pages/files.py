@@ -20,7 +20,7 @@ from types import MappingProxyType
 from service.pages.facts import facts_script
 
 STATIC = Path(__file__).parents[1] / "static"
-FACTS = "viewer/facts.js"
+FACTS = "viewer/common/facts.js"
 # Portals load the viewer from their own origins, those of GRADCAM_CORS_ORIGINS: its address, and
 # the folder of what that imports.
 ELEMENT = "cam-viewer.js"
@@ -88,10 +88,10 @@ class StaticFiles:
         """
         named = _VERSIONED.fullmatch(address)
         if named is None:
-            found = self._entrance if address == ELEMENT else self._files.get(address)
-            return None if found is None else (found, False)
-        found = self._files.get(named["path"])
-        return None if found is None else (found, named["version"] == self.version)
+            file = self._entrance if address == ELEMENT else self._files.get(address)
+            return None if file is None else (file, False)
+        file = self._files.get(named["path"])
+        return None if file is None else (file, named["version"] == self.version)
 
     def named(self, path: str) -> StaticFile:
         """The file of that path. Raises KeyError."""
@@ -99,12 +99,12 @@ class StaticFiles:
 
     def modules(self, script: str) -> tuple[str, ...]:
         """The script and all that it imports, the nearest first. Raises KeyError."""
-        found = dict.fromkeys([script])
+        reached = dict.fromkeys([script])
         waiting = [script]
         for path in waiting:
-            waiting += [one for one in self._imports[path] if one not in found]
-            found |= dict.fromkeys(self._imports[path])
-        return tuple(found)
+            waiting += [imported for imported in self._imports[path] if imported not in reached]
+            reached |= dict.fromkeys(self._imports[path])
+        return tuple(reached)
 
 
 @cache
@@ -133,8 +133,10 @@ def _form(body: bytes) -> Form:
 
 def _imported(path: str, text: str, known: Mapping[str, bytes]) -> tuple[str, ...]:
     named = ["".join(groups) for groups in _IMPORT.findall(text)]
-    found = [posixpath.normpath(posixpath.join(posixpath.dirname(path), one)) for one in named]
-    missing = [one for one in found if one not in known]
+    imports = [
+        posixpath.normpath(posixpath.join(posixpath.dirname(path), script)) for script in named
+    ]
+    missing = [script for script in imports if script not in known]
     if missing:
         raise ValueError(f"{path} imports what is not there: {', '.join(missing)}")
-    return tuple(found)
+    return tuple(imports)

@@ -70,6 +70,6 @@ def page_text(template: str, base: str, **values: object) -> str:
         "page": Path(template).stem,
         "scripts": scripts,
         "modules": modules,
-        "later_modules": [one for one in later if one not in modules],
+        "later_modules": [script for script in later if script not in modules],
     }
     return _TEMPLATES.get_template(template).render(**known, **values)

@@ -77,5 +77,5 @@ async def without_query(request: Request) -> None:
             FieldError(name, "options go into the body, not into the address")
             for name in dict.fromkeys(request.query_params)
         )
-        said = "; ".join(f"{one.field}: {one.detail}" for one in errors[:4])
+        said = "; ".join(f"{problem.field}: {problem.detail}" for problem in errors[:4])
         raise ServiceError("invalid-request", said, errors=errors)

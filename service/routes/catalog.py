@@ -15,7 +15,7 @@ from cam_engine.class_names import folded, one_spelling
 from cam_engine.errors import CamError
 from cam_engine.experiments.finding import FoundImages
 from cam_engine.experiments.skipped import NOTHING
-from cam_engine.models.heads import head_words
+from cam_engine.models.fitting.heads import head_words
 from service.components import Components
 from service.http.documented import BASIC, problems
 from service.http.problems import ServiceError
@@ -86,8 +86,8 @@ async def get_experiment(path: str, request: Request, parts: Parts) -> responses
 @router.get("/models", tags=["models"], summary="All models", responses=problems(*BASIC))
 async def list_models(request: Request, parts: Parts) -> responses.ModelList:
     """From their files' headers: no weights are loaded for it."""
-    found = await asyncio.to_thread(_models, parts, base_path(request))
-    return responses.ModelList(models=found)
+    models = await asyncio.to_thread(_models, parts, base_path(request))
+    return responses.ModelList(models=models)
 
 
 @router.get(
@@ -96,7 +96,7 @@ async def list_models(request: Request, parts: Parts) -> responses.ModelList:
     summary="One model",
     responses=problems(*BASIC, "path-outside-root", "model-not-found", "model-ambiguous"),
 )
-async def get_model(id: str, request: Request, parts: Parts) -> responses.ModelSummary:  # noqa: A002
+async def get_model(id: str, request: Request, parts: Parts) -> responses.ModelSummary:  # noqa: A002 (as the path names it)
     """Its architecture, classes, and layers with their grids."""
 
     def work() -> responses.ModelSummary:
@@ -107,30 +107,30 @@ async def get_model(id: str, request: Request, parts: Parts) -> responses.ModelS
 
 
 def _experiments(catalog: Catalog, base: str) -> responses.ExperimentList:
-    found = catalog.found_experiments()
-    experiments = [_experiment(catalog, entry, base) for entry in found.entries]
+    entries = catalog.found_experiments()
+    experiments = [_experiment(catalog, entry, base) for entry in entries.entries]
     return responses.ExperimentList(
-        experiments=experiments, skipped=responses.skipped_files(found.skipped)
+        experiments=experiments, skipped=responses.skipped_files(entries.skipped)
     )
 
 
 def _experiment(catalog: Catalog, entry: ExperimentEntry, base: str) -> responses.ExperimentSummary:
     splits = []
     names = entry.experiment.splits
-    found = {split: catalog.found_images(entry, split) for split in names}
-    spelling = _spelling(found.values())
+    images = {split: catalog.found_images(entry, split) for split in names}
+    spelling = _spelling(images.values())
     for split in names:
-        counts = Counter(spelling.get(item.true_class or "", "") for item in found[split].items)
+        counts = Counter(spelling.get(item.true_class or "", "") for item in images[split].items)
         splits.append(
             responses.SplitSummary(
                 split=split,
                 images=counts.total(),
                 classes={name: count for name, count in sorted(counts.items()) if name},
-                skipped=responses.skipped_files(found[split].skipped),
+                skipped=responses.skipped_files(images[split].skipped),
             )
         )
     address = f"{base}/v1/experiments/{quote(entry.id)}"
-    skipped = sum((one.skipped for one in found.values()), entry.skipped)
+    skipped = sum((folder.skipped for folder in images.values()), entry.skipped)
     return responses.ExperimentSummary(
         path=entry.id,
         name=entry.experiment.name,
@@ -143,9 +143,9 @@ def _experiment(catalog: Catalog, entry: ExperimentEntry, base: str) -> response
     )
 
 
-def _spelling(found: Iterable[FoundImages]) -> dict[str, str]:
+def _spelling(splits: Iterable[FoundImages]) -> dict[str, str]:
     """The one name of all class folders of an experiment that are named alike."""
-    return one_spelling(item.true_class for one in found for item in one.items)
+    return one_spelling(item.true_class for folder in splits for item in folder.items)
 
 
 def _page(catalog: Catalog, path: str, query: ImageQuery, address: str) -> responses.ImagePage:
@@ -154,8 +154,8 @@ def _page(catalog: Catalog, path: str, query: ImageQuery, address: str) -> respo
     splits = {split: catalog.found_images(entry, split) for split in entry.experiment.splits}
     spelling = _spelling(splits.values())
     wanted = None if query.class_name is None else folded(query.class_name)
-    asked = {split: found for split, found in splits.items() if query.split in {None, split}}
-    found = [
+    asked = {split: there for split, there in splits.items() if query.split in {None, split}}
+    images = [
         responses.ImageSummary(
             path=catalog.data.id_of(item.path).removeprefix(prefix),
             name=item.name,
@@ -168,16 +168,18 @@ def _page(catalog: Catalog, path: str, query: ImageQuery, address: str) -> respo
     ]
     start, limit = query.offset, query.limit
     links = {}
-    if start + limit < len(found):
+    if start + limit < len(images):
         links["next"] = _page_address(address, query, start + limit)
     if start > 0:
         links["previous"] = _page_address(address, query, max(0, start - limit))
     return responses.ImagePage(
-        images=found[start : start + limit],
-        total=len(found),
+        images=images[start : start + limit],
+        total=len(images),
         offset=start,
         limit=limit,
-        skipped=responses.skipped_files(sum((one.skipped for one in asked.values()), NOTHING)),
+        skipped=responses.skipped_files(
+            sum((folder.skipped for folder in asked.values()), NOTHING)
+        ),
         links=links,
     )
 

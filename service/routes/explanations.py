@@ -86,7 +86,10 @@ _ANSWERS: Documented = {
             PNG: _BINARY,
             JSON: {
                 "schema": {
-                    "anyOf": [{"$ref": REFERENCE.format(model=one.__name__)} for one in _SCHEMAS]
+                    "anyOf": [
+                        {"$ref": REFERENCE.format(model=represented.__name__)}
+                        for represented in _SCHEMAS
+                    ]
                 }
             },
             NPY: _BINARY,
@@ -114,6 +117,7 @@ _COMPUTING = (
     "page-not-found",
     "layer-not-found",
     "layer-not-spatial",
+    "method-not-possible",
     "class-not-found",
     "too-many-images",
     "checkpoint-invalid",
@@ -136,13 +140,13 @@ def _upload_schema() -> dict[str, Any]:
         "format": "binary",
         "description": "JPEG, PNG, WebP, BMP, TIFF or GIF",
     }
-    fields = {name: _without_null(one) for name, one in schema["properties"].items()}
+    fields = {name: _without_null(field) for name, field in schema["properties"].items()}
     return {**schema, "properties": {"image": image, **fields}, "required": ["image"]}
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     """Forms have no null: a field is there or not."""
-    choices = [one for one in schema.get("anyOf", []) if one.get("type") != "null"]
+    choices = [choice for choice in schema.get("anyOf", []) if choice.get("type") != "null"]
     rest = {name: value for name, value in schema.items() if name != "anyOf"}
     match choices:
         case []:

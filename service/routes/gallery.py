@@ -143,7 +143,7 @@ def _correct(image: PredictedImage) -> bool | None:
 
 
 def _answer(page: PredictedPage, query: PredictionQuery) -> responses.PredictionPage:
-    found = [
+    predictions = [
         responses.ImagePrediction(
             image=image.path,
             true_class=image.true_class,
@@ -157,7 +157,7 @@ def _answer(page: PredictedPage, query: PredictionQuery) -> responses.Prediction
     ]
     return responses.PredictionPage(
         model=page.model,
-        predictions=found,
+        predictions=predictions,
         folders_of_no_class=dict(page.folders_of_no_class),
         total=page.total,
         offset=query.offset,

@@ -159,8 +159,8 @@ async def list_jobs(
     def work() -> answers.JobList:
         states, total = jobs.page(query.offset, query.limit)
         workers = bool(jobs.store.workers())
-        found = [answers.job(state, base_path(request), workers=workers) for state in states]
-        return answers.JobList(jobs=found, total=total, offset=query.offset, limit=query.limit)
+        listed = [answers.job(state, base_path(request), workers=workers) for state in states]
+        return answers.JobList(jobs=listed, total=total, offset=query.offset, limit=query.limit)
 
     return await jobs.threads.call(work)
 

@@ -67,10 +67,10 @@ def jobs(request: Request) -> HTMLResponse:
 @router.get("/static/{address:path}")
 async def static_file(address: str, request: Request) -> Response:
     """A script, style or picture of the pages; all are in memory."""
-    found = static_files().at(address)
-    if found is None:
+    named = static_files().at(address)
+    if named is None:
         raise ServiceError("not-found", "there is no such file of the pages")
-    file, is_forever = found
+    file, is_forever = named
     return _answer(file, request, FOREVER if is_forever else ASK)
 
 

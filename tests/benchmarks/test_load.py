@@ -67,9 +67,11 @@ def test_ratios_and_goodput_by_hand() -> None:
     assert turn.of_the_engine == pytest.approx(0.5)
     assert turn.of_unbatched == pytest.approx(4.0)
     assert turn.of_litserve(service) == pytest.approx(4.0)
-    one = report.OneClient((0.11, 0.25, 0.32), (0.1, 0.2, 0.3), 3, dict.fromkeys(report.STEPS, 1.0))
-    assert one.above_ms == pytest.approx(20.0)
-    measured = report.Measured("net", one, (turn, turn), overload_seconds=10.0)
+    client = report.OneClient(
+        (0.11, 0.25, 0.32), (0.1, 0.2, 0.3), 3, dict.fromkeys(report.STEPS, 1.0)
+    )
+    assert client.above_ms == pytest.approx(20.0)
+    measured = report.Measured("net", client, (turn, turn), overload_seconds=10.0)
     assert measured.goodput_per_second == pytest.approx(2 / 8)
     assert measured.peak_per_second == pytest.approx(1.0)
 

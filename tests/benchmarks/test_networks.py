@@ -15,7 +15,7 @@ from torch import nn
 from benchmarks import networks
 from benchmarks.networks_check import LayerFact, Outcome, _elsewhere, check, parameters_of
 from benchmarks.networks_report import report
-from cam_engine.models.tracing import _changes_in_place
+from cam_engine.models.tracing.places import changes_in_place
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -87,8 +87,8 @@ def test_cells_in_another_order_are_seen_both_ways() -> None:
     assert _elsewhere(sorted_anew, image) > 0.5
     changes = torch.zeros(16, 16)
     changes[3:7, 9:14] = torch.rand(4, 5) + 0.1
-    assert _changes_in_place(changes)
-    assert not _changes_in_place(changes.flatten()[order].reshape(16, 16))
+    assert changes_in_place(changes)
+    assert not changes_in_place(changes.flatten()[order].reshape(16, 16))
 
 
 def test_the_log_is_read_back_and_a_run_that_was_ended_goes_on(tmp_path: Path) -> None:

@@ -31,7 +31,10 @@ CLASSES = ("early_trophozoite", "Gametozyt ä", "Ring", "ring-2", "STRASSE")
 )
 def test_names_match_whatever_case_form_and_separators(said: str, name: str) -> None:
     assert resolve_class(said, CLASSES) == CLASSES.index(name)
-    assert resolve_class(name, [unicodedata.normalize("NFD", one) for one in CLASSES]) is not None
+    assert (
+        resolve_class(name, [unicodedata.normalize("NFD", class_name) for class_name in CLASSES])
+        is not None
+    )
 
 
 @pytest.mark.parametrize("said", ["earlytrophozoite", "trophozoite", "", "_", "ring2", "9"])

@@ -56,7 +56,7 @@ def test_each_is_there(name: str) -> None:
 
 def test_others_are_not() -> None:
     with pytest.raises(AttributeError, match="no attribute 'GradCam'"):
-        cam_engine.GradCam  # noqa: B018
+        cam_engine.GradCam  # noqa: B018 (reading it is what is refused)
 
 
 def test_importing_it_loads_nothing_heavy() -> None:
@@ -77,3 +77,11 @@ def test_the_examples_of_the_docstrings_run(
     result = doctest.testmod(importlib.import_module(module), optionflags=doctest.ELLIPSIS)
     assert result.attempted > 0
     assert result.failed == 0
+
+
+def test_paths_may_be_text(sample_run: Path) -> None:
+    experiment = sample_run / "experiments/experiment_synthetic_lifecycle"
+    checkpoint = experiment / "cls_mobilenet_v3_small_cb/best.pt"
+    image = experiment / "crops_gt_crops/crops/test/ring/cell_001.jpg"
+    assert cam_engine.load_classifier(str(checkpoint)).path == checkpoint
+    assert (cam_engine.read_image(str(image)) == cam_engine.read_image(image)).all()

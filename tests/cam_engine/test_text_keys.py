@@ -16,13 +16,13 @@ ALSO_OTHERS = {"Class", "Images", "Layer", "Method", "Model", "Preprocessing"}
 
 def words_in(file: Path) -> set[str]:
     """Constants in its code, those of bytes by their first word."""
-    found: set[str] = set()
+    words: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Constant):
             value = node.value
             text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
-            found.add(text.rstrip("\0"))
-    return found
+            words.add(text.rstrip("\0"))
+    return words
 
 
 def test_no_other_module_spells_a_key() -> None:

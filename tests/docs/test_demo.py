@@ -34,9 +34,9 @@ def _end(process: psutil.Popen) -> None:
     """It and all that it started, which is in sessions of its own."""
     if process.poll() is None:
         everybody = [process, *process.children(recursive=True)]
-        for one in everybody:
+        for child in everybody:
             with suppress(psutil.NoSuchProcess):
-                one.kill()
+                child.kill()
         process.communicate()
         _, alive = psutil.wait_procs(everybody, timeout=20)
         assert alive == []
@@ -70,7 +70,9 @@ def test_it_fails_loudly_where_there_is_nothing_to_show(tmp_path: Path) -> None:
 def test_nothing_of_it_is_left_when_its_time_is_over(tmp_path: Path) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         _demo(_ROOT / "sample/results", tmp_path, seconds=8)
-    left = [one for one in psutil.process_iter(["cmdline"]) if str(tmp_path) in _words(one)]
+    left = [
+        process for process in psutil.process_iter(["cmdline"]) if str(tmp_path) in _words(process)
+    ]
     assert left == []
 
 

@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,9 @@ class Block:
 
 def _blocks() -> list[Block]:
     page = _PAGE.read_text()
-    found = list(_BLOCK.finditer(page))
+    matches = list(_BLOCK.finditer(page))
     blocks = []
-    for block, following in zip(found, [*found[1:], None], strict=True):
+    for block, following in zip(matches, [*matches[1:], None], strict=True):
         directly = following and not page[block.end() : following.start()].strip()
         prints = following[2] if following and directly and following[1] == "text" else None
         if block[1] != "text":
@@ -63,11 +64,11 @@ def _blocks() -> list[Block]:
 
 @contextmanager
 def _service(block: Block, scratch: Path, **more: str) -> Iterator[str]:
-    found = block.starts_service
-    assert found, block.text
-    words = found[1].replace("\\\n", " ").split()
+    match = block.starts_service
+    assert match, block.text
+    words = match[1].replace("\\\n", " ").split()
     settings = dict(word.removeprefix("GRADCAM_").split("=", 1) for word in words)
-    with running(_ROOT / found[2], scratch, **{**settings, **more}) as server:
+    with running(_ROOT / match[2], scratch, **{**settings, **more}) as server:
         yield server.url
 
 
@@ -136,9 +137,9 @@ def test_page_blocks_show_the_overlay(folder: Path, lifecycle: Path) -> None:
     if browse is None:
         pytest.skip("neither chromium with playwright nor node is here")
     blocks = _blocks()
-    [start] = [one for one in blocks if one.starts_service and _PORTAL in one.text]
-    [page] = [one.text for one in blocks if one.language == "html"]
-    script = "\n".join(one.text for one in blocks if one.language == "js")
+    [start] = [block for block in blocks if block.starts_service and _PORTAL in block.text]
+    [page] = [block.text for block in blocks if block.language == "html"]
+    script = "\n".join(block.text for block in blocks if block.language == "js")
     cell = lifecycle.parent / "experiment_synthetic_species/crops_gt_crops/crops/test/vivax"
     port = _free_port()
     origin = f"http://127.0.0.1:{port}"
@@ -153,11 +154,7 @@ def test_page_blocks_show_the_overlay(folder: Path, lifecycle: Path) -> None:
 
 
 def _has_chromium() -> bool:
-    try:
-        import playwright.sync_api  # noqa: F401
-    except ImportError:
-        return False
-    return shutil.which("chromium") is not None
+    return find_spec("playwright") is not None and shutil.which("chromium") is not None
 
 
 def _node(_page: str, script: str, cell: Path, folder: Path, _port: int) -> dict[str, Any]:
@@ -237,7 +234,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
         return port

@@ -27,8 +27,8 @@ _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 @pytest.mark.parametrize("document", sorted({document for document, _ in TABLES}))
 def test_tables_are_what_the_code_says(document: str, tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
-    for one in {document for document, _ in TABLES}:
-        shutil.copy(ROOT / one, tmp_path / one)
+    for name in {document for document, _ in TABLES}:
+        shutil.copy(ROOT / name, tmp_path / name)
     write_tables(tmp_path)
     current = (tmp_path / document).read_text()
     assert (ROOT / document).read_text() == current, "run: python -m scripts.generate_docs"
@@ -48,7 +48,7 @@ def test_the_command_lines_page_has_all_values(option: str, values: Collection[s
     assert f"| `--{option} NAME` | {listed} |" in page
 
 
-@pytest.mark.parametrize("command", ["serve", "explain"])
+@pytest.mark.parametrize("command", ["serve", "explain", "report"])
 def test_every_option_of_the_services_commands_is_documented(command: str) -> None:
     page = (DOCS / "command-line.md").read_text()
     section = page.partition(f"## gradcam {command}\n")[2].partition("\n## ")[0]

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from processes.serving import Server, running
 
@@ -39,13 +39,13 @@ def browser() -> Iterator[Browser]:
 @contextmanager
 def launched(*arguments: str) -> Iterator[Browser]:
     """Chromium with more arguments."""
-    found = next((path for name in _NAMES if (path := shutil.which(name))), None)
-    if found is None:
+    program = next((path for name in _NAMES if (path := shutil.which(name))), None)
+    if program is None:
         needed = os.environ.get("CI") or os.environ.get("GRADCAM_REQUIRE_BROWSER") == "1"
         (pytest.fail if needed else pytest.skip)("no Chromium on the PATH (apt install chromium)")
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
-            executable_path=found, args=["--no-sandbox", *arguments]
+            executable_path=program, args=["--no-sandbox", *arguments]
         )
         yield chromium
         chromium.close()
@@ -61,11 +61,11 @@ def until(page: Page, condition: str, seconds: float = 20.0) -> None:
 
 def grave_violations(page: Page) -> list[tuple[str, list[str]]]:
     """What axe finds serious or critical: rules, with the elements that break them."""
-    found = Axe().run(page).response["violations"]
+    violations = Axe().run(page).response["violations"]
     return [
-        (one["id"], [node["html"] for node in one["nodes"]])
-        for one in found
-        if one["impact"] in {"serious", "critical"}
+        (error["id"], [node["html"] for node in error["nodes"]])
+        for error in violations
+        if error["impact"] in {"serious", "critical"}
     ]
 
 
@@ -79,7 +79,7 @@ def opened(browser: Browser, url: str, expected: tuple[str, ...], **options: Any
     wrong: list[str] = []
     context = browser.new_context(base_url=url, **options)
     page = context.new_page()
-    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    page.on("console", lambda said: wrong.extend(_errors_in(said)))
     page.on("pageerror", lambda error: wrong.append(str(error)))
     foreign: list[str] = []
 
@@ -91,15 +91,15 @@ def opened(browser: Browser, url: str, expected: tuple[str, ...], **options: Any
     page.on("request", lambda request: noticed(request.url))
     yield page
     context.close()
-    unexpected = [one for one in wrong if not any(part in one for part in expected)]
+    unexpected = [problem for problem in wrong if not any(part in problem for part in expected)]
     assert (unexpected, foreign) == ([], [])
 
 
 @pytest.fixture
 def page(browser: Browser, site: Server) -> Iterator[Page]:
     """A page on `site`, without console errors and foreign requests in the end."""
-    with opened(browser, site.url, ()) as found:
-        yield found
+    with opened(browser, site.url, ()) as opened_page:
+        yield opened_page
 
 
 @pytest.fixture
@@ -110,8 +110,13 @@ def open_page(browser: Browser, site: Server) -> Callable[..., Any]:
     def open_at(
         path: str = "/", url: str = site.url, expected: tuple[str, ...] = (), **options: Any
     ) -> Iterator[Page]:
-        with opened(browser, url, expected, **options) as found:
-            found.goto(url + path)
-            yield found
+        with opened(browser, url, expected, **options) as opened_page:
+            opened_page.goto(url + path)
+            yield opened_page
 
     return open_at
+
+
+def _errors_in(said: ConsoleMessage) -> list[str]:
+    """An error that the console shows, with its address."""
+    return [f"{said.text} ({said.location.get('url', '')})"] if said.type == "error" else []

@@ -16,7 +16,7 @@ from tests.pages.conftest import opened
 
 _MOST_DIFFERENCE = 2e-4  # of 1; a grey level is 4e-3
 _DRAWN = """async ([cells, grid, height, width]) => {
-  const { cellsOf, fullSizeMap } = await import('/static/viewer/maps.js');
+  const { cellsOf, fullSizeMap } = await import('/static/viewer/drawing/maps.js');
   const { buffer } = fullSizeMap(cellsOf(cells), grid, height, width);
   const bytes = new Uint8Array(buffer);
   let text = '';
@@ -71,17 +71,17 @@ def _cells(grid: tuple[int, int], seed: int = 0) -> FloatMap:
 def test_they_are_the_engines(bare: Page, grid: tuple[int, int], size: tuple[int, int]) -> None:
     cells = _cells(grid)
     wanted = full_size_map(LayerMap("late", "", "gradcam", cells, 1.0), size)
-    found = _in_browser(bare, cells, size)
-    assert np.abs(found - wanted).max() <= _MOST_DIFFERENCE
+    drawn_map = _in_browser(bare, cells, size)
+    assert np.abs(drawn_map - wanted).max() <= _MOST_DIFFERENCE
 
 
 def test_sharp_ones_stay_within_their_range(bare: Page) -> None:
     cells = np.full((7, 7), 0.25, np.float32)
     cells[3, 3] = 1.0
     wanted = full_size_map(LayerMap("late", "", "gradcam", cells, 1.0), (224, 224))
-    found = _in_browser(bare, cells, (224, 224))
-    assert np.abs(found - wanted).max() <= _MOST_DIFFERENCE
-    assert (found.min(), found.max() <= 1.0) == (0.25, True)
+    drawn_map = _in_browser(bare, cells, (224, 224))
+    assert np.abs(drawn_map - wanted).max() <= _MOST_DIFFERENCE
+    assert (drawn_map.min(), drawn_map.max() <= 1.0) == (0.25, True)
 
 
 def test_even_and_empty_ones(bare: Page) -> None:

@@ -75,7 +75,7 @@ def number(page: Page, name: str) -> float:
 
 
 def query(page: Page) -> dict[str, str]:
-    return {name: found[0] for name, found in parse_qs(urlsplit(page.url).query).items()}
+    return {name: texts[0] for name, texts in parse_qs(urlsplit(page.url).query).items()}
 
 
 def expect_in_address(page: Page, **wanted: str) -> None:
@@ -104,14 +104,14 @@ def test_agreement_of_numbers_worked_out_by_hand(
     expected: tuple[float | None, float | None],
 ) -> None:
     page.goto("/compare")
-    found = page.evaluate(_AGREEMENT, {"a": a, "b": b, "share": share})
-    assert found == [one if one is None else pytest.approx(one) for one in expected]
+    agreement = page.evaluate(_AGREEMENT, {"a": a, "b": b, "share": share})
+    assert agreement == [value if value is None else pytest.approx(value) for value in expected]
 
 
 def test_the_numbers_are_those_of_the_maps(compared: Page) -> None:
     a, b = values(compared, "a"), values(compared, "b")
     assert number(compared, "correlation") == pytest.approx(np.corrcoef(a, b)[0, 1], abs=0.006)
-    high = [(one > 0) & (one >= np.sort(one)[int(len(one) * 0.8)]) for one in (a, b)]
+    high = [(map_ > 0) & (map_ >= np.sort(map_)[int(len(map_) * 0.8)]) for map_ in (a, b)]
     overlap = (high[0] & high[1]).sum() / (high[0] | high[1]).sum()
     assert number(compared, "overlap") == pytest.approx(overlap, abs=0.006)
 
@@ -205,8 +205,8 @@ def test_the_link_of_either_side_is_that_of_the_comparison(compared: Page) -> No
     expect_in_address(compared, method_b="gradcam")
     links = [compared.evaluate(f"{viewer(side)}.linkTo()") for side in "ab"]
     assert links == [compared.url, compared.url]
-    found = parse_qs(urlsplit(links[0]).query)
-    assert {"a", "b", "image", "experiment", "method_b"} <= set(found)
+    query = parse_qs(urlsplit(links[0]).query)
+    assert {"a", "b", "image", "experiment", "method_b"} <= set(query)
 
 
 def test_methods_and_classes_have_one_menu_a_side(compared: Page) -> None:
@@ -214,7 +214,7 @@ def test_methods_and_classes_have_one_menu_a_side(compared: Page) -> None:
         offered = compared.locator(f"#method_{side} option").all_inner_texts()
         assert offered == ["default", *(facts.label for facts in METHOD_FACTS.values())]
         menus = compared.locator(f"#viewer-{side} select").all()
-        assert len([one for one in menus if one.is_visible()]) == 1  # colours
+        assert len([menu for menu in menus if menu.is_visible()]) == 1  # colours
 
 
 def test_an_image_that_one_side_cannot_have_is_said_there(open_page: Callable[..., Any]) -> None:

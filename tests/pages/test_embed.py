@@ -63,7 +63,7 @@ class Visit:
 
     def messages(self, name: str) -> list[dict[str, Any]]:
         got: list[dict[str, Any]] = self.page.evaluate("window.got")
-        return [one for one in got if one["type"] == f"gradcam:{name}"]
+        return [event for event in got if event["type"] == f"gradcam:{name}"]
 
 
 @contextmanager
@@ -96,16 +96,16 @@ def portal_of(data: Path, scratch: Path, allowed: Callable[[str], str]) -> Itera
 def portal(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
     """A portal that the service lets in."""
     scratch = tmp_path_factory.mktemp("portal")
-    with portal_of(sample_run.parent, scratch, lambda origin: origin) as found:
-        yield found
+    with portal_of(sample_run.parent, scratch, lambda origin: origin) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
 def stranger(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
     """A portal that is not on the service's lists."""
     scratch = tmp_path_factory.mktemp("stranger")
-    with portal_of(sample_run.parent, scratch, lambda _: "https://portal.example") as found:
-        yield found
+    with portal_of(sample_run.parent, scratch, lambda _: "https://portal.example") as portal:
+        yield portal
 
 
 @pytest.fixture
@@ -115,14 +115,14 @@ def visit(browser: Browser) -> Iterator[Callable[[str], Visit]]:
     context.add_init_script(LISTEN)
 
     def open_at(address: str) -> Visit:
-        one = Visit(context.new_page())
-        one.page.on("request", lambda request: one.addresses.append(request.url))
-        one.page.on(
+        visit = Visit(context.new_page())
+        visit.page.on("request", lambda request: visit.addresses.append(request.url))
+        visit.page.on(
             "console",
-            lambda said: one.errors.append(said.text) if said.type == "error" else None,
+            lambda said: visit.errors.append(said.text) if said.type == "error" else None,
         )
-        one.page.goto(address)
-        return one
+        visit.page.goto(address)
+        return visit
 
     yield open_at
     context.close()
@@ -130,13 +130,13 @@ def visit(browser: Browser) -> Iterator[Callable[[str], Visit]]:
 
 def colours_in(page: Page | Frame) -> int:
     """Of the viewer's canvas; an empty one has one, a picture thousands."""
-    found: int = page.locator("cam-viewer canvas").first.evaluate(
+    colours: int = page.locator("cam-viewer canvas").first.evaluate(
         """(one) => {
           const { data } = one.getContext("2d").getImageData(0, 0, one.width, one.height);
           return new Set(new Uint32Array(data.buffer)).size;
         }"""
     )
-    return found
+    return colours
 
 
 def told(visit: Visit, name: str) -> list[dict[str, Any]]:
@@ -166,13 +166,13 @@ def test_the_key_is_nowhere_and_the_token_in_no_address(
 ) -> None:
     seen = visit(portal.url)
     told(seen, "loaded")
-    assert any("/embed/viewer" in one for one in seen.addresses)
+    assert any("/embed/viewer" in address for address in seen.addresses)
     everything = [seen.page.content(), seen.frame().content(), *seen.addresses]
     everything += [frame.evaluate("location.href") for frame in seen.page.frames]
     everything += [frame.evaluate(STORED) for frame in seen.page.frames]
-    assert not any(KEY in one for one in everything)
-    sent = [one.partition("#")[0] for one in seen.addresses]
-    assert not any("gvt_" in one for one in sent)
+    assert not any(KEY in text for text in everything)
+    sent = [address.partition("#")[0] for address in seen.addresses]
+    assert not any("gvt_" in address for address in sent)
     assert "gvt_" not in seen.frame().evaluate("location.href")
     assert "gvt_" not in portal.service.log_file.read_text()
 
@@ -268,13 +268,13 @@ def test_a_page_of_another_origin_sees_no_frame_and_hears_nothing(
     seen = visit(stranger.url)
     until(seen.page, "document.querySelector('#view').src !== ''")
     end = time.monotonic() + 20
-    while not any("frame-ancestors" in one for one in seen.errors):
+    while not any("frame-ancestors" in error for error in seen.errors):
         assert time.monotonic() < end
         seen.page.wait_for_timeout(50)
     seen.page.wait_for_timeout(500)
     assert seen.frame().url.startswith("chrome-error:")
     assert seen.page.evaluate("window.got") == []
-    assert not any("pages/embed.js" in one for one in seen.addresses)
+    assert not any("pages/embed.js" in address for address in seen.addresses)
 
 
 def test_the_element_is_loaded_directly_from_another_origin(
@@ -284,7 +284,7 @@ def test_the_element_is_loaded_directly_from_another_origin(
     expect(seen.page.locator("#said")).to_have_text("ring", timeout=40_000)
     label = seen.page.locator("cam-viewer canvas").first.get_attribute("aria-label") or ""
     assert "ring" in label
-    assert not any(KEY in one or "gvt_" in one for one in [seen.page.content(), *seen.addresses])
+    assert not any(KEY in text or "gvt_" in text for text in [seen.page.content(), *seen.addresses])
     assert seen.errors == []
 
 
@@ -293,7 +293,7 @@ def test_the_element_is_refused_to_origins_that_are_not_on_the_list(
 ) -> None:
     seen = visit(f"{stranger.url}/direct.html")
     expect(seen.page.locator("#said")).to_contain_text("cam-viewer.js", timeout=20_000)
-    assert any("CORS" in one for one in seen.errors)
+    assert any("CORS" in error for error in seen.errors)
     assert not seen.page.evaluate("Boolean(customElements.get('cam-viewer'))")
 
 
@@ -372,13 +372,13 @@ def test_the_element_is_made_of_files_that_other_origins_may_load(
     seen = visit(f"{portal.url}/direct.html")
     expect(seen.page.locator("#said")).to_have_text("ring", timeout=40_000)
     assert colours_in(seen.page) > 1000
-    scripts = [one for one in seen.addresses if "/static/" in one]
-    loaded = sorted(one.partition("/static/")[2] for one in scripts)
+    scripts = [address for address in seen.addresses if "/static/" in address]
+    loaded = sorted(script.partition("/static/")[2] for script in scripts)
     files = static_files()
-    behind = [f"{files.version}/{one}" for one in files.modules(ELEMENT)]
+    behind = [f"{files.version}/{module}" for module in files.modules(ELEMENT)]
     assert loaded == sorted([ELEMENT, *behind])
-    for one in scripts:
-        answer = httpx.get(one, headers={"Origin": portal.url})
+    for script in scripts:
+        answer = httpx.get(script, headers={"Origin": portal.url})
         assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
         assert answer.headers["Access-Control-Allow-Origin"] == portal.url
     with seen.page.expect_download() as waiting:

@@ -45,9 +45,12 @@ Predicted = dict[str, dict[str, Any]]
 def predicted(site: Server) -> dict[str, Predicted]:
     """What the service says of each model's predictions, by image."""
     address = f"{site.url}/v1/experiments/{LIFECYCLE}/predictions"
-    answers = {one: httpx.get(address, params={"model": one}, timeout=60) for one in (CB, FOCAL)}
+    answers = {
+        model_id: httpx.get(address, params={"model": model_id}, timeout=60)
+        for model_id in (CB, FOCAL)
+    }
     return {
-        model: {one["image"]: one for one in answer.json()["predictions"]}
+        model: {prediction["image"]: prediction for prediction in answer.json()["predictions"]}
         for model, answer in answers.items()
     }
 
@@ -81,10 +84,11 @@ def test_what_stands_above_the_picture_stays_where_it_is_while_that_comes(page: 
 
 def shown(page: Page) -> list[str]:
     """The images in sight, in order."""
-    return page.evaluate(  # type: ignore[no-any-return]
+    paths: list[str] = page.evaluate(
         "[...document.querySelectorAll('.tile')]"
         ".sort((a, b) => a.dataset.index - b.dataset.index).map((one) => one.dataset.path)"
     )
+    return paths
 
 
 def expect_shown(page: Page, images: set[str]) -> None:
@@ -104,7 +108,7 @@ def test_experiments_are_listed_and_one_tells_how_its_models_do(
     page.get_by_role("link", name="experiment_synthetic_lifecycle").click()
     until(page, "document.querySelectorAll('.score').length == 2")
     for model in (CB, FOCAL):
-        right = sum(one["correct"] for one in predicted[model].values())
+        right = sum(prediction["correct"] for prediction in predicted[model].values())
         score = page.locator(f'tr[data-model="{model}"] .score')
         expect(score).to_have_text(
             f"{round(100 * right / IMAGES)} %, {right} of {IMAGES}", timeout=20_000
@@ -115,12 +119,14 @@ def test_filters_let_through_what_the_service_says_and_stand_in_the_address(
     page: Page, predicted: dict[str, Predicted]
 ) -> None:
     open_experiment(page)
-    wrong = {image for image, one in predicted[CB].items() if not one["correct"]}
-    ring = {image for image, one in predicted[CB].items() if one["true_class"] == "ring"}
+    wrong = {image for image, prediction in predicted[CB].items() if not prediction["correct"]}
+    ring = {
+        image for image, prediction in predicted[CB].items() if prediction["true_class"] == "ring"
+    }
     differing = {
         image
-        for image, one in predicted[CB].items()
-        if one["predicted"] != predicted[FOCAL][image]["predicted"]
+        for image, prediction in predicted[CB].items()
+        if prediction["predicted"] != predicted[FOCAL][image]["predicted"]
     }
     page.get_by_label("Class", exact=True).select_option("ring")
     expect_shown(page, ring)
@@ -146,9 +152,13 @@ def test_images_are_sorted_by_the_probability_of_the_model_shown(
     open_experiment(page, f"&model={FOCAL}")
     for order, sign in (("unsurest", 1), ("surest", -1)):
         page.get_by_label("Order").select_option(order)
-        best = sorted(predicted[FOCAL].values(), key=lambda one: sign * one["probability"])
+        best = sorted(
+            predicted[FOCAL].values(), key=lambda prediction: sign * prediction["probability"]
+        )
         extreme = best[0]["probability"]
-        candidates = [one["image"] for one in best if one["probability"] == extreme]
+        candidates = [
+            prediction["image"] for prediction in best if prediction["probability"] == extreme
+        ]
         first = "document.querySelector('.tile[data-index=\"0\"]').dataset.path"
         until(page, f"{candidates}.includes({first})")
 
@@ -240,7 +250,10 @@ def test_a_busy_service_is_asked_again(
         open_page("/docs", server.url, expected=("503",)) as page,
     ):
         refused: list[int] = []
-        page.on("response", lambda one: refused.append(one.status) if one.status == 503 else None)
+        page.on(
+            "response",
+            lambda response: refused.append(response.status) if response.status == 503 else None,
+        )
         page.goto(f"/experiment?path={LIFECYCLE}")
         pictures = "[...document.querySelectorAll('.tile img')]"
         until(page, f"{pictures}.length > 0 && {pictures}.every((one) => one.src)", seconds=60)

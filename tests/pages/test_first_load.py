@@ -66,14 +66,14 @@ def test_models_and_samples_do_not_wait_for_the_viewer(page: Page) -> None:
 
 @pytest.mark.parametrize(("path", "viewer"), [("/", "#viewer"), ("/compare", "#viewer-a")])
 def test_a_link_waits_for_the_viewer(page: Page, path: str, viewer: str) -> None:
-    found = f"document.querySelector('{viewer}')"
+    element = f"document.querySelector('{viewer}')"
     held = Holding(page, VIEWER)
     page.goto(f"{path}{QUERY}&layer=early", wait_until="commit")
     held.wait()
     page.wait_for_timeout(500)  # for the API's answers, which are to come first
     held.let_go()
-    until(page, f"{found}.facts?.image.name.includes('schizont')")
-    assert page.evaluate(f"{found}.state.layer") == "early"
+    until(page, f"{element}.facts?.image.name.includes('schizont')")
+    assert page.evaluate(f"{element}.state.layer") == "early"
 
 
 def test_a_dialog_that_opens_before_the_viewer_is_there_hands_the_keys_to_it(page: Page) -> None:

@@ -74,8 +74,8 @@ def jobs(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     """Where the stranger serves its page."""
-    with _stranger() as found:
-        yield found
+    with _stranger() as number:
+        yield number
 
 
 @pytest.fixture
@@ -139,5 +139,5 @@ def test_a_link_of_its_leads_to_the_page(jobs: Stack, foreign: Page) -> None:
 
 
 def _all_jobs(jobs: Stack) -> list[object]:
-    found: list[object] = httpx.get(f"{jobs.server.url}/v1/jobs").json()["jobs"]
-    return found
+    accepted: list[object] = httpx.get(f"{jobs.server.url}/v1/jobs").json()["jobs"]
+    return accepted

@@ -55,7 +55,7 @@ def test_a_slider_changes_the_address_rarely_and_ends_in_it(
     page: Page, path: str, selector: str
 ) -> None:
     icons: list[str] = []
-    page.on("request", lambda one: icons.append(one.url) if "icon" in one.url else None)
+    page.on("request", lambda request: icons.append(request.url) if "icon" in request.url else None)
     page.add_init_script(_COUNT)
     page.goto(path)
     if path == "/":
@@ -222,7 +222,7 @@ def test_numbers_are_so_far_until_all_predictions_are_there(
         page.get_by_label("Prediction", exact=True).select_option("")
         page.get_by_label("Order").select_option("unsurest")
         expect(page.locator("#count")).to_have_text(f"{IMAGES} images, in this order so far")
-        assert all("order=mixed" in one.request.url for one in held.routes)
+        assert all("order=mixed" in route.request.url for route in held.routes)
         held.let_go()
         expect(page.locator("#count")).to_have_text(f"{IMAGES} images")
 

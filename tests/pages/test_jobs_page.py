@@ -138,7 +138,7 @@ def test_the_form_says_what_will_run_and_a_job_without_workers_waits(
         job = jobs.job(start_job(page, everything=False))
         asked = job["request"]
         assert job["output"] == promised
-        assert [one["name"] for one in job["models"]] == ["cls_mobilenet_v3_small_cb"]
+        assert [model["name"] for model in job["models"]] == ["cls_mobilenet_v3_small_cb"]
         assert (asked["layers"], asked["method"], asked["max_images"]) == (
             ["early", "mid"],
             "layercam",
@@ -192,7 +192,7 @@ def test_a_job_runs_to_its_end_before_ones_eyes_with_errors_pictures_and_zip(
         id_ = start_job(page)
         expect(page.locator("#job-status")).to_have_text("Done, with errors", timeout=90_000)
         expect(page.locator("#job-count")).to_have_text(WHOLE)
-        seen = {one.split(" %")[0] for one in page.evaluate("window.states")} - {"0", "100"}
+        seen = {state.split(" %")[0] for state in page.evaluate("window.states")} - {"0", "100"}
         assert len(seen) >= 2
         failures = page.locator("#failures tr")
         expect(failures).to_have_count(2)
@@ -244,9 +244,10 @@ def test_a_lost_connection_is_taken_up_where_it_was(
         open_page("/jobs", f"http://127.0.0.1:{proxy.port}", expected=("ERR_",)) as page,
     ):
         resumed: list[str] = []
-        page.on("request", lambda one: resumed.append(one.headers.get("last-event-id", "")))
+        page.on("request", lambda request: resumed.append(request.headers.get("last-event-id", "")))
         start_job(page)
-        until(page, "document.querySelector('#job-status').textContent == 'Running'")
+        # What it is told at first has no number to go on from; an event has.
+        until(page, "document.querySelector('#job-progress').value > 0")
         assert not any(resumed)
         proxy.cut()
         expect(page.locator("#job-status")).to_have_text("Done, with errors", timeout=90_000)

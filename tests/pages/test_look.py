@@ -72,15 +72,17 @@ def test_what_was_read_of_the_model_is_said_with_where_it_is_from(sample: Page) 
 @pytest.mark.parametrize("name", ["lifecycle", "species"])
 def test_a_link_without_a_model_takes_one_of_its_experiment(page: Page, name: str) -> None:
     experiment = f"experiments/experiment_synthetic_{name}"
-    found = page.request.get("/v1/experiments/" + experiment + "/images").json()
-    page.goto("/?" + urlencode({"experiment": experiment, "image": found["images"][0]["path"]}))
+    listed = page.request.get("/v1/experiments/" + experiment + "/images").json()
+    page.goto("/?" + urlencode({"experiment": experiment, "image": listed["images"][0]["path"]}))
     loaded(page)
     assert page.evaluate(f"{LARGE}.facts.model.id").startswith(f"{experiment}/")
 
 
 def test_the_layers_beneath_cost_no_request(page: Page) -> None:
     posts: list[str] = []
-    page.on("request", lambda one: posts.append(one.url) if one.method == "POST" else None)
+    page.on(
+        "request", lambda request: posts.append(request.url) if request.method == "POST" else None
+    )
     page.goto("/")
     page.locator("#samples button").first.click()
     until(
@@ -221,7 +223,11 @@ def test_it_works_under_a_root_path(browser: Browser, sample_run: Path, tmp_path
         page.locator("#samples button").first.click()
         loaded(page)
         addresses = page.evaluate("performance.getEntriesByType('resource').map((one) => one.name)")
-        assert all(one.startswith(f"{server.url}/cam/") for one in addresses if "blob:" not in one)
+        assert all(
+            address.startswith(f"{server.url}/cam/")
+            for address in addresses
+            if "blob:" not in address
+        )
 
 
 @pytest.mark.parametrize("path", ["/", "/compare"])

@@ -101,7 +101,9 @@ def test_a_link_that_comes_before_the_models_says_what_it_waits_for(page: Page) 
 def test_the_latest_of_early_choices_wins(page: Page, cells: list[Path]) -> None:
     held = Holding(page, MODELS)
     posts: list[str] = []
-    page.on("request", lambda one: posts.append(one.url) if one.method == "POST" else None)
+    page.on(
+        "request", lambda request: posts.append(request.url) if request.method == "POST" else None
+    )
     page.goto("/")
     held.wait()
     choose(page, cells[0], "first.jpg")

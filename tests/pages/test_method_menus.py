@@ -20,7 +20,7 @@ from worker.jobs.contract import JobRequest
 ADDED: dict[str, MethodFacts] = dict(
     [*METHOD_FACTS.items(), ("newcam", MethodFacts("New-CAM", "as Grad-CAM, but newer", ""))]
 )
-FACTS = re.compile(r"/viewer/facts\.js$")
+FACTS = re.compile(r"/viewer/common/facts\.js$")
 JOBS = re.compile(r"/v1/jobs\?")
 QUERY = f"?experiment={LIFECYCLE}&image={CELL}"
 MENUS = {

@@ -45,24 +45,24 @@ def test_samples_are_images_that_can_be_read(
 @pytest.fixture(scope="module")
 def models(site: Server) -> list[dict[str, Any]]:
     """The models of an experiment, the best first."""
-    found = httpx.get(f"{site.url}/v1/models").json()["models"]
-    own = [one for one in found if one["experiment"] == LIFECYCLE]
-    return sorted(own, key=lambda one: (-one["val_acc"], one["name"]))
+    listed = httpx.get(f"{site.url}/v1/models").json()["models"]
+    own = [model for model in listed if model["experiment"] == LIFECYCLE]
+    return sorted(own, key=lambda model: (-model["val_acc"], model["name"]))
 
 
 def test_the_gallery_opens_the_model_with_the_best_validation_accuracy(
     open_page: Callable[..., Any], models: list[dict[str, Any]]
 ) -> None:
     worst_first = [
-        {**one, "val_acc": accuracy} for one, accuracy in zip(models, (0.5, 0.9), strict=True)
+        {**listed, "val_acc": accuracy} for listed, accuracy in zip(models, (0.5, 0.9), strict=True)
     ]
-    for changed in (worst_first, [{**one, "val_acc": 0.5} for one in models]):
-        best = min(changed, key=lambda one: (-one["val_acc"], one["name"]))
+    for changed in (worst_first, [{**model, "val_acc": 0.5} for model in models]):
+        best = min(changed, key=lambda model: (-model["val_acc"], model["name"]))
         with open_page("/docs") as page:
             page.route("**/v1/models", partial(Route.fulfill, json={"models": changed}))
             page.goto(f"/experiment?path={LIFECYCLE}")
             expect(page.get_by_role("radio", checked=True)).to_have_value(best["id"])
-            other = next(one for one in changed if one is not best)
+            other = next(model for model in changed if model is not best)
             page.goto(f"/experiment?path={LIFECYCLE}&model={other['id']}")
             expect(page.get_by_role("radio", checked=True)).to_have_value(other["id"])
 

@@ -31,8 +31,8 @@ ALL_PICTURES = (
 @pytest.fixture
 def proxy(site: Server) -> Iterator[Proxy]:
     """A way to the service that can be closed and opened."""
-    with Proxy(urlsplit(site.url).port or 80) as found:
-        yield found
+    with Proxy(urlsplit(site.url).port or 80) as opened:
+        yield opened
 
 
 @pytest.fixture

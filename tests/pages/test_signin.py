@@ -102,7 +102,10 @@ def test_not_now_is_asked_once_and_not_for_each_picture(
         until(page, "document.querySelector('.tile img[src]') !== null")
         page.evaluate("sessionStorage.clear()")
         refused: list[str] = []
-        page.on("response", lambda one: refused.append(one.url) if one.status == 401 else None)
+        page.on(
+            "response",
+            lambda response: refused.append(response.url) if response.status == 401 else None,
+        )
         gallery = "document.querySelector('#gallery')"
         page.evaluate(f"{gallery}.scrollTop = {gallery}.scrollHeight")
         page.get_by_role("button", name="Not now").click()

@@ -362,8 +362,8 @@ def test_it_is_for_everybody(open_page: Callable[..., Any], lifecycle: Path, sch
         page.wait_for_load_state("networkidle")
         show(page, experiment=experiment_of(lifecycle), image=CELL)
         assert page.evaluate("document.documentElement.scrollWidth") <= narrow["width"]
-        found = Axe().run(page, "cam-viewer").response["violations"]
-        assert [one["id"] for one in found] == []
+        violations = Axe().run(page, "cam-viewer").response["violations"]
+        assert [violation["id"] for violation in violations] == []
         page.evaluate("viewer.setAttribute('controls', 'none')")
         expect(page.get_by_role("button", name="Early")).to_be_hidden()
         expect(page.get_by_role("img")).to_be_visible()

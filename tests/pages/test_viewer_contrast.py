@@ -29,11 +29,11 @@ def test_pressed_buttons_and_bars_are_told_apart(
 ) -> None:
     with open_page("/docs", forced_colors="active", color_scheme=scheme) as page:
         show(page, experiment=experiment_of(lifecycle), image=CELL)
-        found = page.evaluate(_COLOURS)
-        assert found["pressed"] != found["plain"]
-        assert found["pressed"] != found["text"]
-        assert found["share"] != found["behind"]
-        assert found["border"] == "1px"
+        colours = page.evaluate(_COLOURS)
+        assert colours["pressed"] != colours["plain"]
+        assert colours["pressed"] != colours["text"]
+        assert colours["share"] != colours["behind"]
+        assert colours["border"] == "1px"
         bar = page.locator("cam-viewer .share").first
         shot = page.screenshot(clip=bar.bounding_box())
         assert len(np.unique(decoded(shot).reshape(-1, 3), axis=0)) > 2

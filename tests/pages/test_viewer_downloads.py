@@ -33,7 +33,7 @@ _TEXTS = """() => {
   };
 }"""
 _WITH_TEXT = """async ([png, text]) => {
-  const { withText } = await import('/static/viewer/png-text.js');
+  const { withText } = await import('/static/viewer/downloads/png-text.js');
   const bytes = Uint8Array.from(atob(png), (one) => one.charCodeAt(0));
   const written = await withText(new Blob([bytes]), text);
   return btoa(String.fromCharCode(...new Uint8Array(await written.arrayBuffer())));
@@ -117,7 +117,7 @@ def test_the_picture_has_the_screens_size_and_a_caption(view: Page) -> None:
         "True class: schizont",
         "Explained: schizont",
         "Fused: ",
-        "LayerCAM · 28 \N{MULTIPLICATION SIGN} 28 cells",
+        "class-aware · 28 \N{MULTIPLICATION SIGN} 28 cells",
         "cls_mobilenet_v3_small_cb",
         "s maximum",
         "100 %",
@@ -132,7 +132,7 @@ def test_contours_and_other_views_are_said(view: Page) -> None:
         "() => { viewer.state = { mode: 'contour', threshold: '0.3', zoom: '2,0.5,0.5' }; }"
     )
     name, png = _picture(view)
-    assert name.endswith("_layercam_fused.png")
+    assert name.endswith("_class-aware_fused.png")
     said = _texts(view)
     assert "Lines at 25, 50, 75 % of the maximum · below 30 % hidden · a part of the image" in said
     assert json.loads(read_png_text(png)["View"])["mode"] == "contour"
@@ -203,7 +203,7 @@ def test_an_array_that_was_forgotten_is_made_again(
 
 def test_names_are_made_of_what_files_may_be_called(bare: Page) -> None:
     made = bare.evaluate(
-        "async () => { const { fileName } = await import('/static/viewer/downloads.js');"
+        "async () => { const { fileName } = await import('/static/viewer/downloads/downloads.js');"
         " const parts = ['a b/c', '', '..x', 'Größe', 'gradcam++'];"
         " return [fileName(parts, '.png'), fileName([], '.npy')]; }"
     )

@@ -75,7 +75,7 @@ def test_a_change_that_fails_keeps_what_is_on_show(view: Page) -> None:
     expect(view.get_by_role("img")).to_be_visible()
     assert view.evaluate("viewer.facts") == facts
     assert view.get_by_label("Method").input_value() == ""
-    assert [one["code"] for one in _errors(view)] == ["internal-error"]
+    assert [error["code"] for error in _errors(view)] == ["internal-error"]
     assert [detail["kept"] for said, detail in view.evaluate("heard") if said == "error"] == [True]
     for name in _DOWNLOADS:
         expect(view.get_by_role("button", name=name)).to_be_enabled()
@@ -144,7 +144,7 @@ def test_it_tries_again_by_itself_after_growing_pauses(view: Page) -> None:
         assert _posts(asked) == number
         view.clock.fast_forward(1000 * pause + 1)
     until(view, f"window.pauses.length === {len(seconds) + 1}")
-    assert view.evaluate("window.pauses") == [1000 * one for one in [*seconds, 30]]
+    assert view.evaluate("window.pauses") == [1000 * wait for wait in [*seconds, 30]]
     assert len(_errors(view)) == 1
     view.unroute(POST)
     view.clock.fast_forward(31_000)
@@ -235,11 +235,11 @@ def test_the_image_that_is_there_ends_the_waiting_for_the_other(
 
 def test_nothing_is_offered_that_there_is_not(bare: Page, lifecycle: Path) -> None:
     def enabled() -> list[bool]:
-        found: list[bool] = bare.evaluate(
+        states: list[bool] = bare.evaluate(
             "[...viewer.shadowRoot.querySelectorAll('[aria-label=\"Downloads and help\"] button')]"
             ".map((one) => !one.disabled)"
         )
-        return found
+        return states
 
     insert(bare)
     nothing = [False, False, False, False, True]  # the help is there

@@ -59,8 +59,8 @@ def _saved(pixels: np.ndarray[Any, Any], form: str, **options: Any) -> bytes:
 def _shows(page: Page, size: tuple[int, int]) -> dict[str, Any]:
     condition = f"[...Object.values(({_PREVIEW})()?.size ?? [])].join() === '{size[0]},{size[1]}'"
     until(page, condition)
-    found: dict[str, Any] = page.evaluate(_PREVIEW)
-    return found
+    preview: dict[str, Any] = page.evaluate(_PREVIEW)
+    return preview
 
 
 def test_a_file_is_shown_while_it_is_explained(bare: Page) -> None:
@@ -68,9 +68,9 @@ def test_a_file_is_shown_while_it_is_explained(bare: Page) -> None:
     pixels = np.zeros((60, 90, 3), np.uint8)
     pixels[:, :45] = (200, 40, 40)
     _give(bare, _saved(pixels, "PNG"))
-    found = _shows(bare, (90, 60))
-    assert (found["first"], found["last"]) == ([200, 40, 40], [0, 0, 0])
-    assert float(found["opacity"]) < 0.6
+    preview = _shows(bare, (90, 60))
+    assert (preview["first"], preview["last"]) == ([200, 40, 40], [0, 0, 0])
+    assert float(preview["opacity"]) < 0.6
     expect(bare.get_by_text("Explaining …").first).to_be_visible()
     expect(bare.get_by_text("The model looks at the image.")).to_be_hidden()
     expect(bare.get_by_role("button", name="Zoom in")).to_be_hidden()
@@ -91,9 +91,9 @@ def test_it_is_shown_upright(bare: Page) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # stored on its side: to be turned to the right
     _give(bare, _saved(pixels, "JPEG", exif=exif), "cell.jpg")
-    found = _shows(bare, (40, 80))
-    assert min(found["first"]) > 200
-    assert max(found["last"]) < 50
+    preview = _shows(bare, (40, 80))
+    assert min(preview["first"]) > 200
+    assert max(preview["last"]) < 50
     held.let_go()
     bare.wait_for_function("() => viewer.facts !== null")
     assert bare.evaluate("[viewer.maps.width, viewer.maps.height]") == [40, 80]
@@ -173,7 +173,7 @@ def test_maps_are_made_for_the_layer_that_is_shown(bare: Page) -> None:
     assert bare.evaluate(made) == [True, False, False, True]
     digest = bare.evaluate("viewer.facts.digest")
     image = f"GET /v1/explanations/{digest}/image?enhanced="
-    assert sorted(one for one in asked if "models" not in one) == sorted(
+    assert sorted(address for address in asked if "models" not in address) == sorted(
         ["POST /v1/explanations", f"{image}false", f"{image}true"]
     )
 
@@ -194,7 +194,7 @@ def test_a_field_of_a_microscope(bare: Page, site: Server, tmp_path: Path) -> No
     held.let_go()
     bare.wait_for_function("() => viewer.facts !== null", timeout=90_000)
     bare.wait_for_load_state("networkidle")
-    assert len([one for one in asked if "models" not in one]) == 3
+    assert len([address for address in asked if "models" not in address]) == 3
     with site.client() as client:
         for layer in ("early", "mid", "late", "fused"):
             bare.evaluate("(layer) => { viewer.state = { layer }; }", layer)

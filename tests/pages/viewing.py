@@ -106,14 +106,14 @@ def noise(width: int, height: int) -> bytes:
 
 def requests_of(page: Page) -> list[str]:
     """A list that the method and path of each request to the API from now on is put into."""
-    found: list[str] = []
+    requests: list[str] = []
 
     def notice(method: str, address: str) -> None:
         if "/v1/" in address:
-            found.append(f"{method} /v1/{address.partition('/v1/')[2]}")
+            requests.append(f"{method} /v1/{address.partition('/v1/')[2]}")
 
     page.on("request", lambda request: notice(request.method, request.url))
-    return found
+    return requests
 
 
 class Held:

@@ -28,8 +28,8 @@ def server(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture
 def client(server: Server) -> Iterator[httpx.Client]:
     """A client of it."""
-    with server.client() as one:
-        yield one
+    with server.client() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")
@@ -48,8 +48,8 @@ def common(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture(scope="session")
 def http(common: Server) -> Iterator[httpx.Client]:
     """A client of it."""
-    with common.client() as one:
-        yield one
+    with common.client() as client:
+        yield client
 
 
 @pytest.fixture(scope="session")
@@ -70,8 +70,8 @@ def odd(odd_root: OddRoot, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         "max_upload_bytes": str(256 * 2**10),
         "max_pixels": "1000000",
     }
-    with running(odd_root.root, scratch, **settings) as started, started.client() as one:
-        yield one
+    with running(odd_root.root, scratch, **settings) as started, started.client() as client:
+        yield client
 
 
 @pytest.fixture(scope="session")
@@ -119,14 +119,17 @@ def hasty(odd_root: OddRoot, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A client of a service on an empty data root."""
     scratch = tmp_path_factory.mktemp("empty")
-    with running(tmp_path_factory.mktemp("nothing"), scratch) as started, started.client() as one:
-        yield one
+    with (
+        running(tmp_path_factory.mktemp("nothing"), scratch) as started,
+        started.client() as client,
+    ):
+        yield client
 
 
 @pytest.fixture(scope="session")
 def open_to_all(lifecycle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A service for everybody on all addresses, whose data root is an experiment itself."""
-    everywhere = ("--host", "0.0.0.0")  # noqa: S104
+    everywhere = ("--host", "0.0.0.0")
     scratch = tmp_path_factory.mktemp("open")
     with running(lifecycle, scratch, *everywhere, auth="off") as started:
         yield started
@@ -135,6 +138,6 @@ def open_to_all(lifecycle: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture(scope="session")
 def rooted(open_to_all: Server) -> Iterator[httpx.Client]:
     """A client of it over loopback."""
-    url = open_to_all.url.replace("0.0.0.0", "127.0.0.1")  # noqa: S104
-    with httpx.Client(base_url=url, timeout=60) as one:
-        yield one
+    url = open_to_all.url.replace("0.0.0.0", "127.0.0.1")
+    with httpx.Client(base_url=url, timeout=60) as client:
+        yield client

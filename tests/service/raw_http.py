@@ -27,16 +27,18 @@ def connected(url: str, seconds: float = 20.0) -> Iterator[socket.socket]:
     """A connection to the server."""
     parts = urlsplit(url)
     assert parts.hostname is not None
-    with socket.create_connection((parts.hostname, parts.port or 80), timeout=seconds) as one:
-        yield one
+    with socket.create_connection(
+        (parts.hostname, parts.port or 80), timeout=seconds
+    ) as connection:
+        yield connection
 
 
 def get(url: str, path: str) -> RawAnswer:
     """GET an address that is sent as it stands."""
-    with connected(url) as one:
+    with connected(url) as connection:
         request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        one.sendall(request.encode("latin-1"))
-        return read_answer(one)
+        connection.sendall(request.encode("latin-1"))
+        return read_answer(connection)
 
 
 def upload_head(length: int | None, *headers: str) -> bytes:
@@ -58,22 +60,22 @@ def upload_body(image: bytes) -> bytes:
     return head.encode() + image + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
-def read_answer(one: socket.socket) -> RawAnswer:
+def read_answer(connection: socket.socket) -> RawAnswer:
     """Read one answer with a Content-Length, or up to the connection's end."""
     data = b""
     while b"\r\n\r\n" not in data:
-        piece = one.recv(65536)
+        piece = connection.recv(65536)
         assert piece, f"the connection ended after {data!r}"
         data += piece
     head, _, body = data.partition(b"\r\n\r\n")
     status, *lines = head.decode("latin-1").split("\r\n")
     headers = {k.lower(): v for k, v in (re.split(r":\s*", line, maxsplit=1) for line in lines)}
     length = int(headers.get("content-length", "0"))
-    while len(body) < length and (piece := one.recv(65536)):
+    while len(body) < length and (piece := connection.recv(65536)):
         body += piece
     return RawAnswer(int(status.split()[1]), headers, body)
 
 
-def has_answered(one: socket.socket, seconds: float = 0.0) -> bool:
+def has_answered(connection: socket.socket, seconds: float = 0.0) -> bool:
     """Whether something can be read."""
-    return bool(select.select([one], [], [], seconds)[0])
+    return bool(select.select([connection], [], [], seconds)[0])

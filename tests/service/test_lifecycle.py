@@ -45,15 +45,19 @@ def test_from_warming_up_to_the_end_no_request_is_lost(
             sound(client.get("/healthz"))
             eventually("it is ready", lambda: client.get("/readyz").status_code == 200)
             models = facts(client.get("/v1/models"))["models"]
-            assert all(one["loaded"] for one in models)  # the default one is the fourth
+            assert all(model["loaded"] for model in models)  # the default one is the fourth
         finishes_what_it_has_begun(server, cell)
 
 
 def finishes_what_it_has_begun(server: Server, cell: Path) -> None:
     """Bodies that are half sent when SIGTERM comes are answered; then the process ends well."""
     body = upload_body(cell.read_bytes())
-    with connected(server.url) as one, connected(server.url) as two, connected(server.url) as three:
-        uploads = (one, two, three)
+    with (
+        connected(server.url) as first,
+        connected(server.url) as two,
+        connected(server.url) as three,
+    ):
+        uploads = (first, two, three)
         for upload in uploads:
             upload.sendall(upload_head(len(body)) + body[:-100])
         with server.client() as client:

@@ -74,7 +74,7 @@ def assert_refused(response: httpx.Response) -> None:
 
 def assert_silent(text: str) -> None:
     assert_tells_nothing(text)
-    assert not [one for one in SECRETS if one in text]
+    assert not [secret for secret in SECRETS if secret in text]
 
 
 @pytest.mark.parametrize("field", ["image", "experiment", "model"])

@@ -351,7 +351,7 @@ def _odd_address(chance: random.Random) -> Mangled:
     roots = (b"/v1/experiments/", b"/v1/models/", b"/v1/explanations/", b"/", b"/docs/", b"/v1/")
     tail = chance.choice(
         (
-            "".join(f"%{one:02x}" for one in _bytes(chance)).encode(),
+            "".join(f"%{byte:02x}" for byte in _bytes(chance)).encode(),
             b"%2e%2e/%2e%2e/etc/passwd",
             b"..%252f..%252fetc",
             b"x" * 5000,

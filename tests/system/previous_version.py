@@ -125,9 +125,9 @@ def _text(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("latin-1")
     if isinstance(value, dict):
-        return {_text(key): _text(one) for key, one in value.items()}
+        return {_text(key): _text(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_text(one) for one in value]
+        return [_text(part) for part in value]
     return value
 
 
@@ -135,19 +135,19 @@ def _bytes(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("latin-1")
     if isinstance(value, dict):
-        return {_bytes(key): _bytes(one) for key, one in value.items()}
+        return {_bytes(key): _bytes(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_bytes(one) for one in value]
+        return [_bytes(part) for part in value]
     return value
 
 
 def _files(data: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    contents: dict[str, Any] = {}
     for file in sorted(data.rglob(f"{OUTPUT}/**/*")):
         if file.is_file():
             path = file.relative_to(data).as_posix()
-            found[path] = read_png_text(file) if file.suffix == ".png" else file.read_text()
-    return found
+            contents[path] = read_png_text(file) if file.suffix == ".png" else file.read_text()
+    return contents
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ UNKNOWN = {
     "page-not-found",
     "layer-not-found",
     "layer-not-spatial",
+    "method-not-possible",
     "class-not-found",
     "too-many-images",
     "webhook-not-allowed",

@@ -51,8 +51,8 @@ def command(experiment: Path, count: int, *more: str) -> list[str]:
 def pictures(experiment: Path) -> list[Path]:
     """Those there are while the command goes on: folders of its locks come and go."""
     walked = os.walk(experiment / "gradcam_visualizations")
-    found = (Path(at) / name for at, _, names in walked for name in names)
-    return sorted(path for path in found if path.suffix == ".png")
+    files = (Path(at) / name for at, _, names in walked for name in names)
+    return sorted(path for path in files if path.suffix == ".png")
 
 
 def wait_for_pictures(experiment: Path, count: int, process: subprocess.Popen[bytes]) -> None:

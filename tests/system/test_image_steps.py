@@ -61,13 +61,13 @@ class Stage:
 def stages() -> list[Stage]:
     with (ROOT / "Dockerfile.gpu").open("rb") as file:
         structure = DockerfileParser(fileobj=file).structure
-    found: list[Stage] = []
+    built: list[Stage] = []
     for step in structure:
         if step["instruction"] == "FROM":
-            found.append(Stage())
+            built.append(Stage())
         elif step["instruction"] != "COMMENT":
-            found[-1].steps.append((step["instruction"], step["value"]))
-    return found
+            built[-1].steps.append((step["instruction"], step["value"]))
+    return built
 
 
 @dataclass(frozen=True)
@@ -175,11 +175,11 @@ def process(started: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes
 
 
 def installed_files(root: Path) -> dict[str, tuple[int, int]]:
-    found = {}
+    states = {}
     for path in (root / "opt").rglob("*"):
         status = path.lstat()
-        found[str(path)] = (status.st_mtime_ns, status.st_size)
-    return found
+        states[str(path)] = (status.st_mtime_ns, status.st_size)
+    return states
 
 
 def test_installed_and_started_as_the_image_says(image: Image, tmp_path: Path) -> None:

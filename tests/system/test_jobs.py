@@ -67,8 +67,8 @@ def test_a_job_makes_the_command_lines_pictures(jobs: Stack, tmp_path: Path) -> 
         assert (output / name).is_file()
     ours = json.loads((output / "summary.json").read_text())["models"]
     theirs = json.loads((tmp_path / "summary.json").read_text())["models"]
-    assert [[row["image"] for row in one["images"]] for one in ours] == [
-        [row["image"] for row in one["images"]] for one in theirs
+    assert [[row["image"] for row in summary["images"]] for summary in ours] == [
+        [row["image"] for row in summary["images"]] for summary in theirs
     ]
 
 
@@ -121,9 +121,9 @@ def test_fifty_submissions_with_one_key_are_one_job(jobs: Stack) -> None:
 
     with ThreadPoolExecutor(50) as pool:
         answers = list(pool.map(post, range(50)))
-    accepted = {one.json()["id"] for one in answers if one.status_code == 202}
+    accepted = {answer.json()["id"] for answer in answers if answer.status_code == 202}
     assert len(accepted) == 1
-    refused = {one.json()["code"] for one in answers if one.status_code != 202}
+    refused = {answer.json()["code"] for answer in answers if answer.status_code != 202}
     assert refused <= {"idempotency-conflict"}
     job = jobs.wait(accepted.pop())
     assert job["progress"]["succeeded"] == 2

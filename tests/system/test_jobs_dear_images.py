@@ -30,7 +30,9 @@ def test_a_dear_image_fails_alone(sample_run: Path, tmp_path: Path) -> None:
             assert item["error"]["code"] == "invalid-image"
             assert "decoding it took longer than" in item["error"]["detail"]
         decoders = [
-            one for one in worker.children() if "cam_engine.images.decoding_process" in words(one)
+            child
+            for child in worker.children()
+            if "cam_engine.images.decoding_process" in words(child)
         ]
         assert len(decoders) == 2
         worker.stop()
@@ -40,8 +42,8 @@ def test_a_dear_image_fails_alone(sample_run: Path, tmp_path: Path) -> None:
 
 def words(process: psutil.Process) -> list[str]:
     try:
-        found: list[str] = process.cmdline()
-        return found
+        command: list[str] = process.cmdline()
+        return command
     except psutil.NoSuchProcess:
         return []
 

@@ -46,7 +46,7 @@ def assert_whole(stack_: Stack, job: dict[str, object]) -> None:
     assert all(is_whole_png(figure) for figure in figures)
     assert list(output.rglob("*.part")) == []
     rows = json.loads((output / "summary.json").read_text())["models"]
-    assert sum(len(one["images"]) for one in rows) == progress["total"]
+    assert sum(len(row["images"]) for row in rows) == progress["total"]
 
 
 def test_a_killed_child_and_a_killed_worker(sample_run: Path, tmp_path: Path) -> None:
@@ -254,7 +254,11 @@ def clients_of(server: Server) -> list[object]:
     """Connections that the service has taken."""
     port = urlsplit(server.url).port
     held = psutil.Process(server.process.pid).net_connections("tcp")
-    return [one for one in held if one.laddr.port == port and one.status == "ESTABLISHED"]
+    return [
+        connection
+        for connection in held
+        if connection.laddr.port == port and connection.status == "ESTABLISHED"
+    ]
 
 
 def make_slow(images: list[Path]) -> None:
@@ -269,7 +273,7 @@ def kill_at_each_take(made: Stack, worker: Worker, chunk: Chunk) -> int:
     killed: list[int] = []
 
     def nobody_has_it() -> bool:
-        given = next((one for one in made.store.out(chunk.job) if one.chunk.key == chunk.key), None)
+        given = next((out for out in made.store.out(chunk.job) if out.chunk.key == chunk.key), None)
         if given and given.taken and given.leased and given.chunk.attempt > max(killed, default=0):
             worker.kill_child()
             killed.append(given.chunk.attempt)

@@ -73,14 +73,14 @@ def archive(jobs: Stack, job: dict[str, Any]) -> dict[str, bytes]:
 
 def items(jobs: Stack, job: dict[str, Any], **query: Any) -> list[dict[str, Any]]:
     words = "&".join(f"{name}={value}" for name, value in query.items())
-    found: list[dict[str, Any]] = get(jobs, f"{job['links']['items']}?{words}").json()["items"]
-    return found
+    listed: list[dict[str, Any]] = get(jobs, f"{job['links']['items']}?{words}").json()["items"]
+    return listed
 
 
 def methods(files: dict[str, bytes]) -> set[str]:
     pictures = [content for name, content in files.items() if name.endswith(".png")]
-    facts = [json.loads(read_png_text(one)["Recipe"])["facts"] for one in pictures]
-    return {one["options"]["method"] for one in facts}
+    facts = [json.loads(read_png_text(picture)["Recipe"])["facts"] for picture in pictures]
+    return {fact["options"]["method"] for fact in facts}
 
 
 def command(jobs: Stack, *words: str) -> str:
@@ -115,7 +115,7 @@ def test_a_later_job_with_another_recipe_changes_nothing_of_an_earlier_one(jobs:
     assert (manifest["options"]["method"], manifest["counts"]["images"]) == ("eigencam", 4)
     # What the documented place says is of what is in it.
     root = json.loads((output_of(jobs) / "manifest.json").read_text())
-    assert {one["options"]["method"] for one in root["models"]} == {"gradcam++"}
+    assert {model["options"]["method"] for model in root["models"]} == {"gradcam++"}
     # The same recipe goes to the same place, its pictures beside those that are there.
     third = done(jobs, **{**EIGEN, "max_images": 6, "resume": True})
     assert third["output"] == second["output"]
@@ -132,7 +132,7 @@ def test_pictures_that_a_command_replaced_are_said_to_be(jobs: Stack) -> None:
     assert f"{MODELS[1]}: {3 * PER_IMAGE - 2 * PER_IMAGE} pictures of another recipe" in said
     replaced = [item["replaced"] for item in items(jobs, job)]
     assert replaced[:3] == [None] * 3
-    assert all(one is not None for one in replaced[3:])
+    assert all(result is not None for result in replaced[3:])
     links = [item["links"].keys() for item in items(jobs, job)]
     assert links == [{"figure", "thumbnail"}] * 3 + [set()] * 3
     gone = get(jobs, f"{job['links']['self']}/files/{figure}")
@@ -151,10 +151,10 @@ def test_who_says_so_replaces_and_the_earlier_job_says_by_whom(jobs: Stack) -> N
     assert second["output"] == first["output"]
     pictures = sorted(output_of(jobs).rglob("*.png"))
     assert len(pictures) == 2 * PER_IMAGE
-    found = items(jobs, first)
-    assert {item["links"].get("replaced_by") for item in found} == {second["links"]["self"]}
-    assert found[0]["replaced"] == f"replaced by job {second['id']}"
-    assert found[2]["replaced"] == f"removed by job {second['id']}, which replaced the others"
+    listed = items(jobs, first)
+    assert {item["links"].get("replaced_by") for item in listed} == {second["links"]["self"]}
+    assert listed[0]["replaced"] == f"replaced by job {second['id']}"
+    assert listed[2]["replaced"] == f"removed by job {second['id']}, which replaced the others"
     again = done(jobs, max_images=3, models=["focal"])
     assert "/sets/gradcam++-" in again["output"]
 
@@ -234,10 +234,12 @@ def test_errors_are_picked_for_each_model_as_the_command_line_does(
 ) -> None:
     command(jobs, "--pick", "errors", "--max-images", "3", "--output-base", str(tmp_path / "out"))
     rows = json.loads((tmp_path / "out/summary.json").read_text())["models"]
-    expected = {one["model"]: [row["image"] for row in one["images"]] for one in rows}
+    expected = {result["model"]: [row["image"] for row in result["images"]] for result in rows}
     job = done(jobs, pick="errors", max_images=3)
     own = json.loads(archive(jobs, job)["summary.json"])["models"]
-    assert {one["model"]: [row["image"] for row in one["images"]] for one in own} == expected
+    assert {
+        result["model"]: [row["image"] for row in result["images"]] for result in own
+    } == expected
     assert [item["image"] for item in items(jobs, job)] == [
         image for model in MODELS for image in expected[model]
     ]

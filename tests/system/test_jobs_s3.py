@@ -58,8 +58,8 @@ def archive(made: Stack, job: dict[str, Any]) -> dict[str, bytes]:
 
 def figures(s3: S3Server, prefix: str) -> dict[str, datetime]:
     """When each main figure was put into the store."""
-    found = s3.objects().items()
-    return {key: when for key, when in found if key.startswith(prefix) and "improved_" in key}
+    objects = s3.objects().items()
+    return {key: when for key, when in objects if key.startswith(prefix) and "improved_" in key}
 
 
 def test_a_job_leaves_the_command_lines_pictures_in_the_store(
@@ -91,7 +91,7 @@ def test_a_job_leaves_the_command_lines_pictures_in_the_store(
         assert np.abs(pixels(made[name]) - pixels(expected / name)).max() <= 2, name
     assert made["summary.csv"].count(b"succeeded") == 24
     folders = {name.split("/")[0] for name in pictures}
-    assert {f"{one}/summary.csv" for one in folders} | {"summary.json", "manifest.json"} <= set(
+    assert {f"{place}/summary.csv" for place in folders} | {"summary.json", "manifest.json"} <= set(
         made
     )
     prefix = f"{tmp_path.name}/{jobs.experiment}/gradcam_visualizations"

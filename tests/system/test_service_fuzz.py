@@ -81,12 +81,12 @@ def test_mangled_requests_are_refused_and_leave_nothing_behind(server: Server) -
     seconds = time.perf_counter() - start
     outcomes = [*warm, *rest]
 
-    faults = [one for one in outcomes if one.fault]
+    faults = [result for result in outcomes if result.fault]
     assert not faults, (len(faults), faults[:5])
     assert server.process.poll() is None
     explain_well(server)
     growth = held_bytes(server) - before
-    codes = Counter(one.code or one.status for one in outcomes)
+    codes = Counter(result.code or result.status for result in outcomes)
     print(f"{len(outcomes)} in {seconds:.0f} s: {dict(codes)}; grown by {growth / 2**20:.1f} MiB")
     assert growth < MOST_GROWTH_BYTES
     assert open_files(server) <= files_before + CONNECTIONS
@@ -122,7 +122,7 @@ def test_dear_images_cost_little(server: Server) -> None:
         costs[f"{number}: {request.kind}"] = cpu_seconds(server) - before
         assert answer.fault is None, answer
         assert answer.code in {None, "invalid-image", "image-too-large"}, answer
-    dearest = sorted(costs.items(), key=lambda one: -one[1])[:5]
+    dearest = sorted(costs.items(), key=lambda item: -item[1])[:5]
     print(f"dearest, in seconds of a processor: {dearest}; {peak_bytes(server) / 2**20:.0f} MiB")
     assert dearest[0][1] < MOST_SECONDS, dearest
     assert peak_bytes(server) < MOST_DECODING_BYTES
@@ -136,16 +136,16 @@ def test_honest_requests_are_answered_meanwhile(server: Server) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         sent = [pool.submit(send, number) for number in range(2 * len(HOSTILE))]
-        while not all(one.done() for one in sent):
+        while not all(future.done() for future in sent):
             explain_well(server)
-    assert [one.result() for one in sent if one.result().fault] == []
+    assert [future.result() for future in sent if future.result().fault] == []
     assert len(decoders(server)) <= max(2, min(4, os.cpu_count() or 2))
 
 
 def decoders(server: Server) -> list[psutil.Process]:
     """The service's processes that decode images."""
     children = psutil.Process(server.process.pid).children()
-    return [one for one in children if "cam_engine.images.decoding_process" in one.cmdline()]
+    return [child for child in children if "cam_engine.images.decoding_process" in child.cmdline()]
 
 
 def cpu_seconds(server: Server) -> float:
@@ -153,15 +153,15 @@ def cpu_seconds(server: Server) -> float:
     service = psutil.Process(server.process.pid)
     times = service.cpu_times()
     own = float(times.user + times.system + times.children_user + times.children_system)
-    return own + sum(sum(one.cpu_times()[:2]) for one in decoders(server))
+    return own + sum(sum(decoder.cpu_times()[:2]) for decoder in decoders(server))
 
 
 def peak_bytes(server: Server) -> int:
     """The most memory that one of the decoding processes ever held."""
     return max(
         int(line.split()[1]) * 1024
-        for one in decoders(server)
-        for line in Path(f"/proc/{one.pid}/status").read_text().splitlines()
+        for decoder in decoders(server)
+        for line in Path(f"/proc/{decoder.pid}/status").read_text().splitlines()
         if line.startswith("VmHWM")
     )
 
@@ -176,7 +176,7 @@ def explain_well(server: Server) -> None:
 
 def open_files(server: Server) -> int:
     """Files and connections that the process holds."""
-    return len(os.listdir(f"/proc/{server.process.pid}/fd"))  # noqa: PTH208 (not a folder on disk)
+    return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
 
 
 def outcome(url: str, request: Mangled, number: int) -> Outcome:
@@ -199,16 +199,18 @@ def outcome(url: str, request: Mangled, number: int) -> Outcome:
 def exchange(url: str, request: Mangled) -> bytes:
     """All that comes back until the server ends the connection."""
     parts = urlsplit(url)
-    with socket.create_connection((parts.hostname or "", parts.port or 80), timeout=30) as one:
+    with socket.create_connection(
+        (parts.hostname or "", parts.port or 80), timeout=30
+    ) as connection:
         answer = b""
         try:
-            one.sendall(request.data)
+            connection.sendall(request.data)
             if request.abandoned:
-                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 return b""
             if not request.complete:
-                one.shutdown(socket.SHUT_WR)
-            while piece := one.recv(65536):
+                connection.shutdown(socket.SHUT_WR)
+            while piece := connection.recv(65536):
                 answer += piece
         except (ConnectionResetError, BrokenPipeError):
             pass  # refused before all of it was sent
@@ -220,7 +222,7 @@ def judged(request: Mangled, answer: bytes) -> Outcome:
     head, _, body = answer.partition(b"\r\n\r\n")
     line, *rest = head.decode("latin-1").split("\r\n")
     status = int(line.split(" ")[1])
-    headers = {name.lower(): value for name, value in (one.split(": ", 1) for one in rest)}
+    headers = {name.lower(): value for name, value in (header.split(": ", 1) for header in rest)}
     if body == b"Invalid HTTP request received.":
         assert not request.http, "answered by the server, not by the service"
         return Outcome(request.kind, status)

@@ -135,5 +135,5 @@ def test_json_has_the_types_that_the_document_says(
     with server.client(headers={"X-API-Key": KEY}) as client:
         answer = client.post("/v1/explanations", json={**sheet, field: refused})
         assert answer.status_code == 422
-        assert next(one["field"] for one in answer.json()["errors"]) == field
+        assert next(error["field"] for error in answer.json()["errors"]) == field
         assert client.post("/v1/explanations", json={**sheet, field: taken}).status_code == 200

@@ -117,13 +117,13 @@ def test_a_second_one_is_refused_and_the_first_goes_on(up: Up) -> None:
 
 def members(groups: set[int]) -> list[int]:
     """Processes that live in one of these process groups."""
-    found = []
+    living = []
     for process in psutil.process_iter():
         with suppress(ProcessLookupError, psutil.NoSuchProcess):
             alive = process.status() != psutil.STATUS_ZOMBIE
             if alive and os.getpgid(process.pid) in groups:
-                found.append(process.pid)
-    return found
+                living.append(process.pid)
+    return living
 
 
 def _wait_until_ready(up: Up) -> None:

@@ -86,6 +86,6 @@ def test_a_chunk_that_has_become_anothers_is_left(
     when_the_third_image_is_decoded(setting, monkeypatch, another_takes_it)
     setting.runner.run(chunk)
     state = setting.jobs.get(chunk.job)
-    assert (state.status, [one.chunk for one in store.out(chunk.job)]) == ("running", [chunk])
+    assert (state.status, [taken.chunk for taken in store.out(chunk.job)]) == ("running", [chunk])
     assert state.progress.succeeded < IMAGES
     assert len(figures(setting)) < IMAGES

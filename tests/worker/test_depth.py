@@ -36,8 +36,8 @@ def done(setting: Setting, **fields: Any) -> JobState:
     request = JobRequest(experiment=name, models=("mobilenet",), **fields)
     job = setting.jobs.accept(request, None).state.record.id
     while given := list(setting.jobs.store.out(job)):
-        for one in given:
-            setting.runner.run(one.chunk)
+        for image in given:
+            setting.runner.run(image.chunk)
     return setting.jobs.get(job)
 
 
@@ -54,6 +54,29 @@ def test_it_is_that_of_the_whole_split(setting: Setting, pick: Pick) -> None:
         assert recipe["decoding"]["scaled_bits"] == 12
     summary = json.loads((setting.output / MODEL / "summary.json").read_text())
     assert summary["notices"] == [f"2 images: {SAID}"]
+    only = job.record.models if pick == "errors" else [None]
+    said = [
+        {"text": SAID, "count": 2, "of": "images", "model": model and model.id} for model in only
+    ]
+    assert [notice.model_dump() for notice in job.notices] == said
+    (kept,) = setting.output.glob("runs/*/job.json")
+    assert json.loads(kept.read_text())["notices"] == said
+
+
+def test_a_job_that_finds_its_pictures_made_says_what_was_assumed_all_the_same(
+    setting: Setting,
+) -> None:
+    deep_crops(setting)
+    (model, *_) = sorted(setting.experiment.glob("cls_mobilenet*"))
+    (model / "best.pt").rename(model / "last.pt")
+    first, again = done(setting), done(setting, resume=True)
+    assert [(said.text, said.count, said.of) for said in first.notices] == [
+        (f"{model.name} has no best.pt: last.pt was read", 1, "models"),
+        (SAID, 4, "images"),
+    ]
+    assert again.record.output == first.record.output
+    assert again.notices == first.notices
+    assert first.notices[0].model == first.record.models[0].id
 
 
 def test_it_is_found_once(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,9 +84,9 @@ def test_it_is_found_once(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> 
     decoded: list[int] = []
     decode = DecodingPool.decode
 
-    def counted(pool: DecodingPool, data: bytes, *others: object) -> object:
+    def counted(pool: DecodingPool, data: bytes, *others: Any) -> object:
         decoded.append(len(data))
-        return decode(pool, data, *others)  # type: ignore[arg-type]
+        return decode(pool, data, *others)
 
     monkeypatch.setattr(DecodingPool, "decode", counted)
     job = done(setting, max_images=None)

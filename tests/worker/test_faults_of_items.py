@@ -20,8 +20,8 @@ def done(setting: Setting, *models: str, pick: Pick = "balanced") -> JobState:
     request = JobRequest(experiment=name, models=models, max_images=None, pick=pick)
     job = setting.jobs.accept(request, None).state.record.id
     while given := list(setting.jobs.store.out(job)):
-        for one in given:
-            setting.runner.run(one.chunk)
+        for image in given:
+            setting.runner.run(image.chunk)
     return setting.jobs.get(job)
 
 

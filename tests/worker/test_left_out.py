@@ -96,8 +96,8 @@ def test_rows_and_items_have_the_models_own_class(setting: Setting) -> None:
         ("Uninfected", None),
     ]
     assert [(row["image"].split("/")[-2], row["true_class"]) for row in rows] == expected
-    found = setting.jobs.results.items(done, None, 0, 10)
-    items = item_page(found, done.record.id, "", 0, 10).items
+    page = setting.jobs.results.items(done, None, 0, 10)
+    items = item_page(page, done.record.id, "", 0, 10).items
     assert [(item.folder, item.true_class) for item in items] == expected
 
 

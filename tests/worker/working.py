@@ -68,7 +68,7 @@ def setting_on(redis_server: RedisServer, sample_run: Path, tmp_path: Path) -> I
 
 def crops(setting: Setting) -> list[Path]:
     """The first few of the experiment's test crops; the others are removed."""
-    found = sorted(setting.experiment.glob("crops_gt_crops/crops/test/*/*.jpg"))
-    for crop in found[IMAGES:]:
+    images = sorted(setting.experiment.glob("crops_gt_crops/crops/test/*/*.jpg"))
+    for crop in images[IMAGES:]:
         crop.unlink()
-    return found[:IMAGES]
+    return images[:IMAGES]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cam_engine.method_facts import DEFAULT_METHOD, FUSED_METHOD, Method, methods_in_words
+from cam_engine.method_facts import DEFAULT_METHOD, FusionChoice, Method, Score, methods_in_words
 from cam_engine.options import (
     IN_WORDS,
     MOST_PAGES,
@@ -35,9 +35,11 @@ class CamFields(BaseModel):
 
     method: Method | None = Field(
         None,
-        description=f"CAM method; default {DEFAULT_METHOD}. The fused map always uses "
-        f"{FUSED_METHOD}. {methods_in_words()}",
+        description=f"CAM method of all but the fused map; default {DEFAULT_METHOD}. "
+        f"{methods_in_words()}",
     )
+    fusion: FusionChoice = Field(_OWN.fusion, description=IN_WORDS["fusion"])
+    score: Score = Field(_OWN.score, description=IN_WORDS["score"])
     target: ClassTarget | None = None
     taps: Taps = Field(_OWN.taps, description=IN_WORDS["taps"])
     clahe: bool = Field(_OWN.clahe, description=IN_WORDS["clahe"])
@@ -56,6 +58,8 @@ class CamFields(BaseModel):
             method=self.method or DEFAULT_METHOD,
             layers=layers,
             fused=fused,
+            fusion=self.fusion,
+            score=self.score,
             target=self.target,
             taps=self.taps,
             clahe=self.clahe,

@@ -132,6 +132,20 @@ class JobError(_Part):
     detail: str
 
 
+class JobNotice(_Part):
+    """What was assumed, and of how much."""
+
+    text: str
+    count: int = Field(description="how many of them it was said of")
+    of: Literal["images", "models", "notices"] = Field(
+        description="models: it is of their files; notices: so many more are not listed"
+    )
+    model: str | None = Field(
+        description="the only model that it is of; null for several, and for images that all of "
+        "the job's models explain, of which each counts once"
+    )
+
+
 class JobImage(_Part):
     """One image of a job: its path below the experiment, the name of its pictures."""
 
@@ -165,7 +179,10 @@ class JobRecord(_Part):
 
 
 class JobState(_Part):
-    """A job as it stands; activity: what a worker does for it at the moment, in words."""
+    """A job as it stands; activity: what a worker does for it at the moment, in words.
+
+    notices: what was assumed until now; none of jobs that older versions did.
+    """
 
     record: JobRecord
     status: JobStatus
@@ -175,6 +192,7 @@ class JobState(_Part):
     progress: Progress
     error: JobError | None
     activity: str | None = None
+    notices: tuple[JobNotice, ...] = ()
 
     @property
     def finished(self) -> bool:

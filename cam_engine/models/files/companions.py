@@ -2,18 +2,22 @@
 
 `best.json` beside `best.pt` is a sidecar: what a person corrects, which overrules the file.
 `config.json` and `preprocessor_config.json` are read beside `*.safetensors` and `*.bin`. All of
-them are part of the classifier's digest. Nothing here needs torch.
+them are part of the classifier's digest. Where the checkpoint is a link, they are looked for beside
+it first, then beside what it links to, as Hugging Face's cache has them. Nothing here needs torch.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cam_engine.errors import CheckpointInvalid
+from cam_engine.links import steps_of
+from cam_engine.models.files.shards import is_index, parts_of_index, stem_of
 from cam_engine.short_names import printable
 
 SIDECAR_KEYS = (
@@ -21,24 +25,90 @@ SIDECAR_KEYS = (
     *("val_acc", "epoch"),
 )
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+_SIDECAR = "sidecar"
 _WITH_CONFIG = frozenset({".safetensors", ".bin"})
 _MOST_BYTES = 1 << 22
 _PER_BYTE = 1 / 255
 
 
 def sidecar_of(checkpoint: Path) -> Path:
-    """Where a checkpoint's sidecar is, if it has one: `best.pt` -> `best.json`."""
-    return checkpoint.with_suffix(".json")
+    """Where a checkpoint's sidecar is, if it has one: `best.pt` -> `best.json`.
+
+    That of an index is named as that of its weights: `model.safetensors.index.json` ->
+    `model.json`.
+    """
+    named = stem_of(checkpoint) if is_index(checkpoint) else checkpoint
+    return named.with_suffix(".json")
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What the files say that belong to a checkpoint.
+
+    said: those of a library. overruling: the sidecar. sidecar: its name.
+    """
+
+    said: Mapping[str, Any] = field(default_factory=dict)
+    overruling: Mapping[str, Any] = field(default_factory=dict)
+    sidecar: str = ""
 
 
 def companions(checkpoint: Path) -> tuple[Path, ...]:
     """The files beside a checkpoint that are there and belong to it, in the order they are read.
 
-    Links are followed only within the folder of the checkpoint, or of what it links to.
+    Those that are links count where they lead into the folder of the checkpoint, or of what it
+    links to.
     """
-    names = [checkpoint.parent / name for name in (CONFIG, PREPROCESSOR)]
-    wanted = [*(names if checkpoint.suffix.lower() in _WITH_CONFIG else ()), sidecar_of(checkpoint)]
-    return tuple(dict.fromkeys(path for path in wanted if _belongs(path, checkpoint)))
+    try:
+        return companions_along(checkpoint, steps_of(checkpoint))
+    except OSError:
+        return ()
+
+
+def companions_along(checkpoint: Path, steps: Sequence[Path]) -> tuple[Path, ...]:
+    """As `companions`, of a checkpoint whose `steps_of` are known."""
+    parts = parts_beside(checkpoint).values() if is_index(checkpoint) else ()
+    return tuple(dict.fromkeys([*_along(steps).values(), *(part for part in parts if part)]))
+
+
+def parts_beside(index: Path) -> dict[str, Path | None]:
+    """Where the parts of an index are, by their names; None for those that are not there.
+
+    {} for an index that is damaged.
+    """
+    try:
+        steps = steps_of(index)
+        names = parts_of_index(index)
+    except (OSError, CheckpointInvalid):
+        return {}
+    folders = {step.parent for step in steps}
+    return {
+        name: next((at for s in steps if _belongs(at := s.parent / name, folders)), None)
+        for name in names
+    }
+
+
+def _companions(checkpoint: Path) -> dict[str, Path]:
+    try:
+        return _along(steps_of(checkpoint))
+    except OSError:
+        return {}
+
+
+def _along(steps: Sequence[Path]) -> dict[str, Path]:
+    """By what they are: the names of the library's files, and "sidecar"."""
+    folders = {step.parent for step in steps}
+    wanted = {
+        name: [step.parent / name for step in steps]
+        for name in (CONFIG, PREPROCESSOR)
+        if any(step.suffix.lower() in _WITH_CONFIG or is_index(step) for step in steps)
+    }
+    wanted[_SIDECAR] = [sidecar_of(step) for step in steps]
+    there = {
+        what: next((path for path in paths if _belongs(path, folders)), None)
+        for what, paths in wanted.items()
+    }
+    return {what: path for what, path in there.items() if path is not None}
 
 
 def digest_with(sha256: str, checkpoint: Path) -> str:
@@ -48,27 +118,26 @@ def digest_with(sha256: str, checkpoint: Path) -> str:
         return sha256
     words = [
         sha256,
-        *(f"{path.name} {hashlib.sha256(_content(path)).hexdigest()}" for path in there),
+        *(f"{path.name} {_digest(path)}" for path in there),
     ]
     return hashlib.sha256("\n".join(words).encode()).hexdigest()
 
 
-def beside(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(what the library's files say, what the sidecar says), {} where there are none.
-
-    Raises CheckpointInvalid for files that are damaged.
-    """
+def beside(checkpoint: Path) -> Beside:
+    """What they say. Raises CheckpointInvalid for files that are damaged."""
     said: dict[str, Any] = {}
     overruling: dict[str, Any] = {}
-    for path in companions(checkpoint):
+    there = _companions(checkpoint)
+    for what, path in there.items():
         values = _read(path)
-        if path == sidecar_of(checkpoint):
+        if what == _SIDECAR:
             overruling = {key: values[key] for key in SIDECAR_KEYS if values.get(key) is not None}
-        elif path.name == PREPROCESSOR:
+        elif what == PREPROCESSOR:
             said |= _preprocessor(values)
         else:
             said |= _config(values)
-    return said, overruling
+    sidecar = there.get(_SIDECAR, sidecar_of(checkpoint))
+    return Beside(said, overruling, sidecar.name)
 
 
 def _config(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,8 +185,10 @@ def _normalisation(values: Mapping[str, Any]) -> dict[str, Any]:
     scale *= 255
     others = others * len(deviations) if len(others) == 1 else others
     return {
-        "mean": [(one + offset) / scale for one in means],
-        "std": [one * other / scale for one, other in zip(deviations, others, strict=False)],
+        "mean": [(mean_ + offset) / scale for mean_ in means],
+        "std": [
+            deviation * other / scale for deviation, other in zip(deviations, others, strict=False)
+        ],
     }
 
 
@@ -138,6 +209,16 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
+def _digest(path: Path) -> str:
+    if path.suffix.lower() == ".json":  # as much as is read of it; weights may be large
+        return hashlib.sha256(_content(path)).hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointInvalid(f"{path} cannot be read ({error.strerror})") from error
+
+
 def _content(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
@@ -149,13 +230,8 @@ def _content(path: Path) -> bytes:
     return data
 
 
-def _belongs(path: Path, checkpoint: Path) -> bool:
+def _belongs(path: Path, folders: set[Path]) -> bool:
     try:
-        if not path.is_file():
-            return False
-        return path.resolve().parent in {
-            checkpoint.parent.resolve(),
-            checkpoint.resolve().parent,
-        }
+        return path.is_file() and path.resolve().parent in folders
     except (OSError, RuntimeError):
         return False

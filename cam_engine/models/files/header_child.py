@@ -1,7 +1,7 @@
 """A process that looks into checkpoints for another one, within limits that it cannot leave.
 
 It answers a line of JSON on standard input, {"path", "wanted", "nested"}, with one on standard
-output: {"found"} or {"code", "detail"}; see `files.scan`. It imports no torch.
+output: {"said"} or {"code", "detail"}; see `files.scan`. It imports no torch.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def serve(requests: TextIO, answers: TextIO) -> None:
 def _answer(request: dict[str, list[str] | str]) -> str:
     path = Path(str(request["path"]))
     try:
-        found = scan(path, frozenset(request["wanted"]), frozenset(request["nested"]))
-        text = json.dumps({"found": found})
+        said = scan(path, frozenset(request["wanted"]), frozenset(request["nested"]))
+        text = json.dumps({"said": said})
         if len(text) > MOST_ANSWER_CHARACTERS:
             raise CheckpointInvalid(f"{path} says too much beside its weights")
     except CamError as error:

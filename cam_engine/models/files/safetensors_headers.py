@@ -9,11 +9,29 @@ from __future__ import annotations
 import json
 import struct
 from io import BufferedReader
+from pathlib import Path
 from typing import Any
 
-SUFFIX = ".safetensors"
+_SUFFIX = ".safetensors"
 _MOST_HEADER_BYTES = 1 << 25
+_OF_TORCH = (b"PK\3\4", b"\x80\2")  # a zip, a pickle
 _LENGTH = struct.Struct("<Q")
+
+
+def is_safetensors(file: BufferedReader, path: Path) -> bool:
+    """By its name; else, as of links and files named by their digests, by how it begins."""
+    file.seek(0)
+    start = file.read(_LENGTH.size + 1)
+    file.seek(0)
+    named = path.suffix.lower() == _SUFFIX and not start.startswith(_OF_TORCH)
+    return named or begins_as_safetensors(start)
+
+
+def begins_as_safetensors(start: bytes) -> bool:
+    """Whether a file with these first bytes, nine or more, may be one."""
+    if start[_LENGTH.size : _LENGTH.size + 1] != b"{":
+        return False
+    return bool(0 < _LENGTH.unpack(start[: _LENGTH.size])[0] <= _MOST_HEADER_BYTES)
 
 
 def read_said(file: BufferedReader) -> dict[str, Any]:

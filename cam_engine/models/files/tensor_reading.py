@@ -13,8 +13,8 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from cam_engine.models.files.pickle_reading import Call, Global, Items, Stored, Value
-from cam_engine.models.files.pickle_values import TensorNote
+from cam_engine.models.files.pickles.reading import Call, Global, Items, Stored, Value
+from cam_engine.models.files.pickles.values import TensorNote
 
 # A storage's numbers as they are in the file, little-endian. Raises ValueError or OSError.
 ReadNumbers = Callable[[Stored], bytes]

@@ -72,7 +72,7 @@ def _bodies(whole: nn.Module) -> Iterator[nn.Module]:
 
 def _head(weights: Mapping[str, Tensor], features: int) -> nn.Module | None:
     """By its numbers: norms and linear layers in turn, dropout before each of the latter."""
-    numbers = sorted({int(found[1]) for key in weights if (found := _NUMBERED.match(key))})
+    numbers = sorted({int(numbered[1]) for key in weights if (numbered := _NUMBERED.match(key))})
     norms = [number for number in numbers if f"{_HEAD}{number}.running_mean" in weights]
     linear = [number for number in numbers if number not in norms]
     expected = list(range(_FIRST, _FIRST + 4 * len(norms), 4))

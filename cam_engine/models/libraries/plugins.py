@@ -62,13 +62,15 @@ def find_factory(name: str) -> Factory | None:
     named = _registered.get(name)
     if named is not None:
         return named_factory(named)
-    found = next(iter(entry_points(group=GROUP, name=name)), None)
-    if found is None:
+    installed = next(iter(entry_points(group=GROUP, name=name)), None)
+    if installed is None:
         return None
     try:
-        factory: Factory = found.load()
+        factory: Factory = installed.load()
     except Exception as error:  # the operator's own code
-        raise InvalidOption(f"network {name}: {found.value} cannot be loaded ({error})") from error
+        raise InvalidOption(
+            f"network {name}: {installed.value} cannot be loaded ({error})"
+        ) from error
     return factory
 
 

@@ -9,11 +9,11 @@ names code, is not read.
 from __future__ import annotations
 
 import importlib
+import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
@@ -25,22 +25,29 @@ from torch.nn.modules.module import (
 
 from cam_engine.errors import ArchitectureUnknown, CheckpointInvalid, WeightsMismatch
 from cam_engine.models.architectures import Layout, Sign, Stage, Tap
+from cam_engine.models.libraries.transformers_configs import (
+    KEY,
+    check_numbers,
+    class_name,
+    classes_of,
+    config_of,
+    image_size_of,
+    named_in_config,
+    said_of,
+)
 from cam_engine.short_names import first, printable
 
-KEY = "transformers"  # of what `config.json` says, in a checkpoint's metadata
-_OF_TIMM = "timm_wrapper"  # its weights have timm's names, and its config names timm's network
+_log = logging.getLogger(__name__)
+
 _TAKING_OTHER_THAN_IMAGES = frozenset({"siglip2"})  # patches, beside those that say so themselves
 _MOST_NUMBERS = 1_500_000_000
 _MOST_MODULES = 10_000
-_LARGEST_SETTING = 1 << 20
-_MOST_LABELS = 100_000
-_MOST_CHARACTERS = 300
-_LABELS = ("id2label", "problem_type")
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601-2, as PIL's convert("L")
 _GREY, _RGB = 1, 3
 # Where the last block of a stage is, for those whose other modules with the stage's grid are the
 # first of it, which make that grid. "{}": the stage, -1: its last block.
 _LAST_BLOCKS = {
+    "cvt": "encoder.stages.{}.layers.-1.layernorm_before",  # as of pvt
     "donut-swin": "encoder.layers.{}.blocks.-1",
     "focalnet": "encoder.stages.{}.layers.-1",
     "poolformer": "encoder.block.{}.-1",
@@ -49,6 +56,7 @@ _LAST_BLOCKS = {
     "swin": "encoder.layers.{}.blocks.-1",
     "swinv2": "encoder.layers.{}.blocks.-1",
 }
+_WITHIN = "model."  # where a `TransformersClassifier` keeps the library's network
 _STAGES = 3  # early, mid and late: the last of them
 _building = threading.Lock()  # the library sets torch's defaults while it builds
 
@@ -84,7 +92,9 @@ class TransformersNetwork:
     """A network with its weights.
 
     name: of its class. image_size: (height, width) in pixels that it was made for, where that is
-    recorded. layout: where tracing would find less. notices, remarks: as in `Classifier`.
+    recorded. layout: where tracing would find less. notices, remarks: as in `Classifier`. head:
+    dotted name of its last layer. unfitting: keys of the file's weights at the head's place, with
+    their tensors, where those are not of the network's own head, whose weights then are of no use.
     """
 
     network: TransformersClassifier
@@ -93,19 +103,8 @@ class TransformersNetwork:
     layout: Layout | None
     notices: tuple[str, ...]
     remarks: tuple[str, ...]
-
-
-def is_of_transformers(metadata: Mapping[str, object]) -> bool:
-    """Whether a `config.json` of transformers was beside the file."""
-    config = metadata.get(KEY)
-    return isinstance(config, Mapping) and config.get("model_type") != _OF_TIMM
-
-
-def named_in_config(metadata: Mapping[str, object]) -> tuple[str, ...]:
-    """The classes that such a `config.json` names, as text."""
-    config = metadata.get(KEY)
-    named = config.get("architectures") if isinstance(config, Mapping) else None
-    return tuple(one for one in named if isinstance(one, str)) if isinstance(named, list) else ()
+    head: str
+    unfitting: Mapping[str, Tensor]
 
 
 def transformers_network(
@@ -121,12 +120,12 @@ def transformers_network(
     if not isinstance(said, Mapping):
         raise CheckpointInvalid(f"{place}: config.json holds no settings")
     _library(place)
-    names = _classes(said, place)
-    name = _class_name(named_in_config(metadata), names, said["model_type"], place)
-    _check_numbers(said, place)
+    names = classes_of(said, place)
+    name = class_name(named_in_config(metadata), names, said["model_type"], place)
+    check_numbers(said, place)
     with _building, _quiet():
-        config = _config(said, place)
-        made = _made(name, config, weights, place)
+        config = config_of(said, place)
+        made, head, unfitting = _made(name, config, weights, place)
     channels = getattr(config, "num_channels", _RGB)
     if channels not in {_GREY, _RGB}:
         raise ArchitectureUnknown(f"{place}: {name} takes {channels} channels, not 1 or 3")
@@ -135,10 +134,12 @@ def transformers_network(
     return TransformersNetwork(
         network.eval(),
         name,
-        _image_size(config),
+        image_size_of(config),
         _layout(network, config.model_type),
         _notices(network, config),
         _remarks(said),
+        f"{_WITHIN}{head}",
+        {f"{_WITHIN}{key}": weights[key] for key in unfitting},
     )
 
 
@@ -153,91 +154,10 @@ def _library(place: str) -> Any:
         ) from error
 
 
-def _classes(said: Mapping[str, Any], place: str) -> tuple[str, ...]:
-    """Names of the classes that classify images, of the config's model_type."""
-    auto = importlib.import_module("transformers.models.auto.modeling_auto")
-    known = auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
-    kind = said.get("model_type")
-    names = known.get(kind) if isinstance(kind, str) else None
-    if names is None:
-        raise ArchitectureUnknown(
-            f"{place}: model_type {_shown(kind)} in config.json is none of the image classifiers "
-            f"that transformers has: {', '.join(sorted(known))}"
-        )
-    return (names,) if isinstance(names, str) else tuple(names)
-
-
-def _class_name(said: Sequence[str], names: Sequence[str], kind: str, place: str) -> str:
-    if not said:
-        return names[0]
-    name = next((one for one in said if one in names), None)
-    if name is None:
-        raise ArchitectureUnknown(
-            f"{place}: architectures in config.json says {_shown(said[0])}, which does not "
-            f"classify images; of {kind}, {' or '.join(names)} does"
-        )
-    return name
-
-
-def _check_numbers(said: object, place: str) -> None:
-    """No setting may cost more than the file that has it: some become lists of that length."""
-    waiting: list[tuple[str, object]] = [("config.json", said)]
-    while waiting:
-        name, value = waiting.pop()
-        if isinstance(value, Mapping):
-            waiting += value.items()
-        elif isinstance(value, list):
-            waiting += [(name, item) for item in value]
-        elif isinstance(value, int) and abs(value) > _LARGEST_SETTING:
-            raise CheckpointInvalid(
-                f"{place}: {_shown(name)} in config.json is larger than {_LARGEST_SETTING:,}"
-            )
-    labels = said.get("num_labels") if isinstance(said, Mapping) else None
-    if isinstance(labels, int) and labels > _MOST_LABELS:
-        raise CheckpointInvalid(
-            f"{place}: num_labels in config.json is larger than {_MOST_LABELS:,}"
-        )
-
-
-def _config(said: Mapping[str, Any], place: str) -> Any:
-    """The library's config of the settings that it declares for that kind."""
-    auto = importlib.import_module("transformers.models.auto.configuration_auto")
-    kind = said["model_type"]
-    try:
-        config_class = auto.CONFIG_MAPPING[kind]
-        settings = _declared(config_class, said)
-        settings |= {name: said[name] for name in _LABELS if said.get(name) is not None}
-        if "id2label" not in settings and "num_labels" in said:
-            settings["num_labels"] = said["num_labels"]
-        return config_class(**settings)
-    except Exception as error:  # the library's own code, with a file's settings
-        raise CheckpointInvalid(
-            f"{place}: transformers refuses config.json of {kind} ({_said(error)})"
-        ) from error
-
-
-def _declared(config_class: Any, said: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what any config may have, among it where code, kernels and weights are from."""
-    names = _settings_of(config_class)
-    nested = getattr(config_class, "sub_configs", {})
-    settings = {}
-    for name, value in said.items():
-        if name in nested:
-            if isinstance(value, Mapping) and hasattr(nested[name], "model_type"):
-                settings[name] = _declared(nested[name], value)
-        elif name in names:
-            settings[name] = value
-    return settings
-
-
-@cache
-def _settings_of(config_class: Any) -> frozenset[str]:
-    base = importlib.import_module("transformers").PreTrainedConfig
-    declared = {*config_class().to_dict(), *getattr(config_class, "attribute_map", {})}
-    return frozenset(declared - base().to_dict().keys() - {"model_type"})
-
-
-def _made(name: str, config: Any, weights: Mapping[str, Tensor], place: str) -> nn.Module:
+def _made(
+    name: str, config: Any, weights: Mapping[str, Tensor], place: str
+) -> tuple[nn.Module, str, tuple[str, ...]]:
+    """(network, name of its last layer, keys at its head's place that are another head's)."""
     model_class = getattr(importlib.import_module("transformers"), name)
     takes = getattr(model_class, "main_input_name", "pixel_values")
     if takes != "pixel_values" or config.model_type in _TAKING_OTHER_THAN_IMAGES:
@@ -250,7 +170,7 @@ def _made(name: str, config: Any, weights: Mapping[str, Tensor], place: str) -> 
         raise CheckpointInvalid(f"{place}: there are more than {_MOST_NUMBERS:,} numbers in it")
     try:
         with _bounded(), torch.device("meta"):
-            model_class(config)
+            skeleton = model_class(config)
         network, loading = model_class.from_pretrained(
             None,
             config=config,
@@ -264,28 +184,48 @@ def _made(name: str, config: Any, weights: Mapping[str, Tensor], place: str) -> 
         raise CheckpointInvalid(f"{place}: config.json describes a network {error}") from error
     except Exception as error:  # the library's own code, with a file's settings
         raise CheckpointInvalid(
-            f"{place}: transformers cannot build {name} from config.json ({_said(error)})"
+            f"{place}: transformers cannot build {name} from config.json ({said_of(error)})"
         ) from error
-    _check_loaded(loading, name, place)
-    made: nn.Module = network
-    return made
+    head = _last_layer(skeleton)
+    unfitting = _check_loaded(loading, head.partition(".")[0], weights, name, place)
+    return network, head, unfitting
 
 
-def _check_loaded(loading: Mapping[str, Any], name: str, place: str) -> None:
-    """What the library would have filled with random numbers. Raises WeightsMismatch."""
+def _last_layer(network: nn.Module) -> str:
+    """Dotted name of the last linear layer, or convolution; "" without one."""
+    layers = [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d)
+    ]
+    return layers[-1] if layers else ""
+
+
+def _check_loaded(
+    loading: Mapping[str, Any], region: str, weights: Mapping[str, Tensor], name: str, place: str
+) -> tuple[str, ...]:
+    """The keys at the head's place, where another head stood there and all else fits.
+
+    Raises WeightsMismatch for whatever else the library would have filled with random numbers.
+    """
     misshapen = {str(entry[0]) for entry in loading["mismatched_keys"]}
     different = {
         "missing": set(loading["missing_keys"]) - misshapen,
         "unexpected": set(loading["unexpected_keys"]),
         "wrong shape": misshapen,
     }
+    keys = set().union(*different.values())
+    there = tuple(key for key in weights if key.startswith(f"{region}."))
+    if keys and there and all(key.startswith(f"{region}.") for key in keys):
+        return there
     said = [f"{what}: {first(sorted(keys))}" for what, keys in different.items() if keys]
-    said += [_said(error) for error in loading.get("error_msgs", ())]
+    said += [said_of(error) for error in loading.get("error_msgs", ())]
     if said:
         raise WeightsMismatch(
             f"{place}: the weights do not fit {name} (from architectures in config.json): "
             f"{printable('; '.join(said))}"
         )
+    return ()
 
 
 class _TooLarge(Exception):
@@ -326,32 +266,23 @@ def _bounded() -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the library's progress bars and reports; what matters of them is an error here."""
-    logging = importlib.import_module("transformers.utils.logging")
-    verbosity, shows_progress = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
+    terminal = importlib.import_module("transformers.utils.logging")
+    verbosity, shows_progress = terminal.get_verbosity(), terminal.is_progress_bar_enabled()
+    terminal.set_verbosity(terminal.CRITICAL)
+    terminal.disable_progress_bar()
     try:
         yield
     finally:
-        logging.set_verbosity(verbosity)
+        terminal.set_verbosity(verbosity)
         if shows_progress:
-            logging.enable_progress_bar()
-
-
-def _image_size(config: Any) -> tuple[int, int] | None:
-    vision = getattr(config, "vision_config", config)
-    size = getattr(vision, "image_size", None)
-    sides = [size, size] if isinstance(size, int) else size
-    if isinstance(sides, list | tuple) and len(sides) == 2:
-        return int(sides[0]), int(sides[1])
-    return None
+            terminal.enable_progress_bar()
 
 
 def _layout(network: TransformersClassifier, kind: str) -> Layout | None:
     pattern = _LAST_BLOCKS.get(kind)
     if pattern is None:
         return None
-    prefix = f"model.{getattr(network.model, 'base_model_prefix', '')}."
+    prefix = f"{_WITHIN}{getattr(network.model, 'base_model_prefix', '')}."
     names = [name for name, _ in network.named_modules()]
     last: list[str] = []
     for stage in range(len(names)):
@@ -385,12 +316,3 @@ def _remarks(said: Mapping[str, Any]) -> tuple[str, ...]:
     if "auto_map" not in said:
         return ()
     return ("auto_map in config.json names code, which was not read: transformers' own is used",)
-
-
-def _shown(value: object) -> str:
-    return printable(repr(value))[:_MOST_CHARACTERS]
-
-
-def _said(error: object) -> str:
-    words = " ".join(printable(str(error)).split())[:_MOST_CHARACTERS]
-    return f"{type(error).__name__}: {words}" if isinstance(error, Exception) else words

@@ -1,8 +1,8 @@
 /** What stands beside the picture: prediction, layer, notices, and the most probable classes. */
 
-import { make } from "./dom.js";
-import { labelOf } from "./methods.js";
-import { NO_EVIDENCE, percent, title } from "./words.js";
+import { make } from "./common/dom.js";
+import { labelOf } from "./common/methods.js";
+import { NO_EVIDENCE, percent, title } from "./common/words.js";
 
 export class Caption {
   #lines = make("div", { class: "caption", part: "caption" });

@@ -7,23 +7,23 @@
  * page's color-scheme; `::part()` reaches toolbar, stage, caption, bar, classes, method, target.
  */
 
-import { ColourBar } from "./bar.js";
+import { ColourBar } from "./controls/bar.js";
 import { Caption } from "./caption.js";
-import { captionedPng } from "./captioned.js";
-import { Controls } from "./controls.js";
-import { make } from "./dom.js";
-import { Downloads } from "./downloads.js";
-import { Gestures } from "./gestures.js";
-import { Keys } from "./keys.js";
+import { captionedPng } from "./downloads/captioned.js";
+import { Controls } from "./controls/controls.js";
+import { make } from "./common/dom.js";
+import { Downloads } from "./downloads/downloads.js";
+import { Gestures } from "./controls/gestures.js";
+import { Keys } from "./controls/keys.js";
 import { Loading } from "./loading.js";
 import { Message } from "./message.js";
-import { clamp } from "./numbers.js";
-import { COMPUTED, LAYERS, Options, VIEW } from "./options.js";
-import { Picture } from "./picture.js";
-import { MOST_SIDE, pngOf } from "./pixels.js";
+import { clamp } from "./common/numbers.js";
+import { COMPUTED, LAYERS, Options, VIEW } from "./common/options.js";
+import { Picture } from "./drawing/picture.js";
+import { MOST_SIDE, pngOf } from "./drawing/pixels.js";
 import { sheet } from "./style.js";
-import { Viewport, zoomText } from "./viewport.js";
-import { sentenceOf } from "./words.js";
+import { Viewport, zoomText } from "./controls/viewport.js";
+import { sentenceOf } from "./common/words.js";
 
 const MOST_TOP = 5; // so many most probable classes at most are in an answer
 const SMALL_SIDE = 1024; // px; pictures below that are drawn larger where they have lines

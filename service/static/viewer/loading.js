@@ -1,9 +1,9 @@
 /** What is wanted, what is on show, and why the two may differ. */
 
-import { atHand, explanationOf, numberOf } from "./explaining.js";
-import { COMPUTED } from "./options.js";
-import { dropPreview, previewOf } from "./pixels.js";
-import { OWN_SERVICE, Problem, Service, isGone } from "./service.js";
+import { atHand, explanationOf, numberOf } from "./asking/explaining.js";
+import { COMPUTED } from "./common/options.js";
+import { dropPreview, previewOf } from "./drawing/pixels.js";
+import { OWN_SERVICE, Problem, Service, isGone } from "./asking/service.js";
 
 const FIRST_PAUSE = 2; // s before another try, and twice as long each time
 const LONGEST_PAUSE = 30;

@@ -1,7 +1,7 @@
 /** What is said over the picture, or where it will be. */
 
-import { make, makeButton } from "./dom.js";
-import { labelOf } from "./methods.js";
+import { make, makeButton } from "./common/dom.js";
+import { labelOf } from "./common/methods.js";
 
 const NOTICE_MILLISECONDS = 6000;
 

@@ -15,7 +15,7 @@ from PIL import Image
 from cam_engine.commands.arguments import experiment_main
 from cam_engine.commands.checks import verify
 from cam_engine.images.png import encode_png, read_png_text
-from cam_engine.pictures.measures import blockiness, focus, local_contrast, stained_tissue
+from cam_engine.pictures.measures import blockiness
 from service.commands.arguments import main as gradcam
 
 
@@ -150,34 +150,6 @@ def test_json(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert gradcam(["verify", str(output), "--json"]) == 0
     checks = json.loads(capsys.readouterr().out)["checks"]
     assert [check["passed"] for check in checks] == [True] * 6
-
-
-def test_focus_by_hand() -> None:
-    tissue = np.zeros((10, 10), bool)
-    tissue[:2] = True
-    on_tissue = tissue.astype(np.float32)
-    assert focus(on_tissue, tissue) == pytest.approx(5.0)
-    assert focus(np.ones((10, 10), np.float32), tissue) == pytest.approx(1.0)
-    assert focus(np.zeros((10, 10), np.float32), tissue) is None
-
-
-def test_stained_tissue_is_the_parasite_of_a_drawn_cell(lifecycle: Path) -> None:
-    crops = lifecycle / "crops_gt_crops"
-    shares = []
-    for mask_path in sorted((crops / "masks/test").rglob("*.png")):
-        relative = mask_path.relative_to(crops / "masks").with_suffix(".jpg")
-        image = np.asarray(Image.open(crops / "crops" / relative).convert("RGB"))
-        mask = np.asarray(Image.open(mask_path).convert("L")) > 0
-        shares.append(float(stained_tissue(image)[mask].mean()))
-    assert np.median(shares) > 0.8
-
-
-def test_local_contrast_by_hand() -> None:
-    flat = np.full((64, 64, 3), 120, np.uint8)
-    stripes = flat.copy()
-    stripes[:, ::2] = 200
-    assert local_contrast(flat) == 0.0
-    assert local_contrast(stripes) > 10
 
 
 def test_links_below_the_folder_are_not_followed(output: Path, tmp_path: Path) -> None:

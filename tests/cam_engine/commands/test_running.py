@@ -200,7 +200,7 @@ def test_every_png_carries_its_recipe(lifecycle: Path, tmp_path: Path) -> None:
         recipe = json.loads(text["Recipe"])
         assert recipe["run"] == manifest["run"]
         fused = "_fused_" in picture.name
-        assert text["Method"] == ("layercam" if fused else "gradcam++")
+        assert text["Method"] == ("class-aware" if fused else "gradcam++")
         if "components" in picture.parts:
             assert text["Layer"].endswith("x".join(str(side) for side in recipe["grid"]))
 
@@ -536,9 +536,9 @@ def test_names_that_are_not_utf8_are_escaped(
     assert experiment_main(["--exp-folder", str(experiment), "--models", "focal"]) == 0
     (row, other) = rows_of(experiment / "gradcam_visualizations")
     assert row["model"] == f"{model.name}%E9"
-    assert {Path(one["image"]).name for one in (row, other)} == {"cellul%E9.jpg", "plain.jpg"}
+    assert {Path(entry["image"]).name for entry in (row, other)} == {"cellul%E9.jpg", "plain.jpg"}
     figures = experiment / "gradcam_visualizations" / row["model"]
-    assert all((figures / one["figure"]).is_file() for one in (row, other))
+    assert all((figures / entry["figure"]).is_file() for entry in (row, other))
     json.loads((figures / "summary.json").read_bytes())
     arguments = ["--model", str(next(experiment.glob("cls_*focal*/best.pt")))]
     arguments += ["--images", str(crops_of(experiment)), "--output", str(tmp_path / "out")]

@@ -92,19 +92,19 @@ def found_or_refused(root: Path, path: str) -> Path | str:
 
 @pytest.mark.parametrize("path", ESCAPES, ids=lambda path: ascii(path)[:30])
 def test_no_escape_escapes(root: Path, path: str) -> None:
-    found = found_or_refused(root, path)
-    if isinstance(found, Path):
-        assert found.is_relative_to(root.resolve())
-        assert not found.exists() or found == root.resolve()
+    answer = found_or_refused(root, path)
+    if isinstance(answer, Path):
+        assert answer.is_relative_to(root.resolve())
+        assert not answer.exists() or answer == root.resolve()
     else:
-        assert found == "path-outside-root"
+        assert answer == "path-outside-root"
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join) | st.text(max_size=40))
 def test_whatever_is_had_is_below_the_root(root: Path, path: str) -> None:
-    found = found_or_refused(root, path)
-    if isinstance(found, Path):
-        assert found.is_relative_to(root.resolve())
-        found.is_file()  # whatever is let through can be looked at
+    answer = found_or_refused(root, path)
+    if isinstance(answer, Path):
+        assert answer.is_relative_to(root.resolve())
+        answer.is_file()  # whatever is let through can be looked at
     else:
-        assert found == "path-outside-root"
+        assert answer == "path-outside-root"

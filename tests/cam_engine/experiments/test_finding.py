@@ -73,9 +73,9 @@ def test_what_is_left_out_of_one_layout_is_said_beside_the_images_of_the_other(
     make(tmp_path, f"{newer}/ring/a.svs", f"{older}/b.svs", f"{older}/notes.txt")
     assert Experiment(tmp_path).look_for_images().skipped.total == 3
     make(tmp_path, f"{older}/c.jpg")
-    found = Experiment(tmp_path).look_for_images()
-    assert [item.name for item in found.items] == ["c"]
-    assert [kind.count for kind in found.skipped.kinds] == [2, 1]
+    images = Experiment(tmp_path).look_for_images()
+    assert [item.name for item in images.items] == ["c"]
+    assert [kind.count for kind in images.skipped.kinds] == [2, 1]
 
 
 def test_older_layout_without_class_folders_has_no_true_class(tmp_path: Path) -> None:
@@ -100,8 +100,8 @@ def test_a_results_folder_means_the_newest_run_by_the_date_in_its_name(tmp_path:
     run = tmp_path / "optA_20251005_182645"
     for folder in (tmp_path, run, run / "experiments"):
         assert [e.name for e in find_experiments(folder)] == ["experiment_a", "experiment_b"]
-    one = run / "experiments" / "experiment_b"
-    assert [e.folder for e in find_experiments(one)] == [one]
+    experiment = run / "experiments" / "experiment_b"
+    assert [e.folder for e in find_experiments(experiment)] == [experiment]
 
 
 def test_folders_that_are_not_there(tmp_path: Path) -> None:

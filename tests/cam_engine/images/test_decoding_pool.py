@@ -55,6 +55,29 @@ def test_pictures_are_those_of_this_process(pool: DecodingPool, name: str) -> No
     np.testing.assert_array_equal(pool.decode(hostile(name)).pixels, decode_image(hostile(name)))
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="page faults are Linux's to tell")
+@pytest.mark.parametrize("side", [224, 1000])
+def test_decoding_once_more_needs_no_new_memory(side: int) -> None:
+    """What is given back after each image is cleared by the kernel for the next one."""
+    pixels = np.random.default_rng(3).integers(0, 256, (side, side, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG")
+    with closing(DecodingPool(1)) as pool:
+        for _ in range(10):
+            pool.decode(file.getvalue())
+        before = page_faults(pool.pids[0])
+        for _ in range(20):
+            pool.decode(file.getvalue())
+        # The file in memory is written to anew: the pages of one picture.
+        pages = -(-pixels.nbytes // os.sysconf("SC_PAGE_SIZE"))
+        assert (page_faults(pool.pids[0]) - before) / 20 < pages + 20
+
+
+def page_faults(pid: int) -> int:
+    """Pages that the process was given so far (proc(5): minflt)."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[7])
+
+
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (1500, 1100)])
 def test_pictures_of_any_size(pool: DecodingPool, size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(3).integers(0, 256, (*size, 3), np.uint8)
@@ -235,6 +258,6 @@ def test_none_outlives_the_process_that_made_it() -> None:
         [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=120
     )
     assert ended.returncode == -signal.SIGKILL, ended.stderr
-    pids = [int(one) for one in ended.stdout.split()]
+    pids = [int(pid) for pid in ended.stdout.split()]
     assert len(pids) == 2
     assert are_gone(pids)

@@ -21,9 +21,9 @@ from cam_engine.images.decoding import DEFAULT_LIMITS, decode_image, read_image_
 from cam_engine.maps.explainer import Explainer
 from cam_engine.method_facts import Method
 from cam_engine.models.loading import Classifier, load_classifier
-from cam_engine.options import METHODS, CamOptions
+from cam_engine.options import CamOptions
 from cam_engine.results import Explanation, RgbImage
-from tests.networks import SIDE, classifier_of, small_network
+from tests.networks import OF_ANY_NETWORK, SIDE, classifier_of, small_network
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -42,7 +42,7 @@ def whole_memory() -> Iterator[None]:
 @pytest.fixture
 def exact() -> Iterator[None]:
     """float32 products without TF32, as a CPU multiplies."""
-    convolutions: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    convolutions: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]  # torch leaves it untyped
     before = convolutions.fp32_precision
     convolutions.fp32_precision = "ieee"
     yield
@@ -70,7 +70,7 @@ def furthest(some: list[Explanation], others: list[Explanation]) -> float:
 
 
 @pytest.mark.usefixtures("exact")
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", OF_ANY_NETWORK)
 def test_maps_are_those_of_the_cpu(
     classifier: Classifier, images: list[RgbImage], method: Method
 ) -> None:

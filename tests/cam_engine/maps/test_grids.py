@@ -36,7 +36,7 @@ def test_a_network_of_timm_without_a_row_has_its_reductions() -> None:
 
 
 def test_height_comes_before_width() -> None:
-    assert [one.grid for one in layer_grids("resnet18", 3, (96, 160))] == [
+    assert [grid.grid for grid in layer_grids("resnet18", 3, (96, 160))] == [
         (12, 20),
         (6, 10),
         (3, 5),

@@ -182,10 +182,10 @@ def test_fuse_interpolates_between_the_centres_of_cells() -> None:
     """As OpenCV does by INTER_LINEAR; the finest grid is the one of most cells."""
     generator = np.random.default_rng(6)
     arrays = [generator.random(shape, dtype=np.float32) for shape in ((3, 4), (6, 8), (2, 9))]
-    fine = [cv2.resize(one, (8, 6), interpolation=cv2.INTER_LINEAR) for one in arrays[:2]]
+    fine = [cv2.resize(array, (8, 6), interpolation=cv2.INTER_LINEAR) for array in arrays[:2]]
     fine.append(bilinear(arrays[2], (6, 8)))
     expected = np.cbrt(fine[0] * fine[1] * fine[2])
-    answer = cam.fuse([torch.from_numpy(one)[None] for one in arrays])
+    answer = cam.fuse([torch.from_numpy(array)[None] for array in arrays])
     np.testing.assert_allclose(answer[0].numpy(), expected, atol=1e-5)
 
 

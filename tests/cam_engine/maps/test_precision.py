@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from cam_engine.maps.precision import (
-    PrecisionName,
     choose_precision,
     multiplies_bfloat16,
     prepare,
 )
+from cam_engine.options import PrecisionName
 from tests.networks import small_network
 
-CONVOLUTIONS: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+CONVOLUTIONS: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]  # torch leaves it untyped
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 DENSE = {"depthwise": False, "transformer": False}
 DEPTHWISE = {"depthwise": True, "transformer": False}
@@ -90,9 +91,40 @@ def test_weights_are_held_in_the_precision_but_for_the_head(
     network = small_network()
     precision = choose_precision(depthwise=False, transformer=False, device=CPU, wanted=name)
     prepared = prepare(network, precision, CPU, head="head")
-    kinds = {type(one): one.weight.dtype for one in prepared.modules() if hasattr(one, "weight")}
+    kinds = {
+        type(module): module.weight.dtype
+        for module in prepared.modules()
+        if hasattr(module, "weight")
+    }
     assert kinds == {torch.nn.Conv2d: dtype or torch.float32, torch.nn.Linear: torch.float32}
     assert not any(parameter.requires_grad for parameter in prepared.parameters())
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
     weight = prepared.get_parameter("early.0.weight")
     assert weight.is_contiguous(memory_format=torch.channels_last)
+
+
+class WithDepth(nn.Module):
+    """A 3-D convolution inside, as lambda layers have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flat = nn.Conv2d(3, 4, 3)
+        self.deep = nn.Conv3d(1, 2, (1, 3, 3))
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        volume = self.deep(self.flat(batch)[:, None])
+        logits: Tensor = self.head(volume.mean((3, 4)).flatten(1))
+        return logits
+
+
+def test_weights_of_three_dimensions_stay_as_they_are() -> None:
+    network = WithDepth().eval()
+    batch = torch.rand(2, 3, 12, 12)
+    expected = network(batch)
+    rule = choose_precision(depthwise=False, transformer=False, device=CPU, wanted="float32")
+    prepared = prepare(network, rule, CPU, head="head")
+    torch.testing.assert_close(prepared(batch), expected, atol=1e-5, rtol=1e-5)
+    flat = prepared.get_submodule("flat").weight
+    assert isinstance(flat, Tensor)
+    assert flat.is_contiguous(memory_format=torch.channels_last)

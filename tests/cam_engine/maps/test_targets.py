@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from cam_engine.errors import ClassNotFound, LayerNotFound, LayerNotSpatial
-from cam_engine.maps.targets import plan_layers, rectified, resolve_class, spatial
+from cam_engine.maps.targets import plan_layers, rectified, resolve_class, score_of, spatial
 from cam_engine.method_facts import Method
-from cam_engine.models.architectures import Layout, Sign, Stage, Tap
+from cam_engine.models.architectures import Layout, Sign, Stage, Tap, transformer_layout
 from cam_engine.options import METHODS
 from tests.networks import classifier_of, small_network
 
@@ -56,6 +57,25 @@ def test_a_name_that_may_mean_several_classes_is_said() -> None:
     assert str(refused.value) == (
         "class 'RING' may mean Ring or ring; give it exactly, or by its index"
     )
+
+
+def test_the_logit_is_the_classs_own() -> None:
+    logits = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    assert score_of(logits, torch.tensor([1, 2]), "logit").tolist() == [2.0, 6.0]
+
+
+def test_the_margin_is_over_the_others_by_their_softmax() -> None:
+    """By hand: 2 - (1 e^1 + 3 e^3) / (e^1 + e^3), whose weights count as constants."""
+    logits = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64, requires_grad=True)
+    (margin,) = score_of(logits, torch.tensor([1]), "margin")
+    low, high = 1 / (1 + torch.e**2), 1 / (1 + torch.e**-2)
+    assert margin.item() == pytest.approx(2 - (low + 3 * high))
+    margin.backward()
+    torch.testing.assert_close(logits.grad, logits.new_tensor([[-low, 1.0, -high]]))
+
+
+def test_of_a_single_class_the_margin_is_the_logit() -> None:
+    assert score_of(torch.tensor([[1.5]]), torch.tensor([0]), "margin").tolist() == [1.5]
 
 
 LAYOUT = classifier_of(small_network()).layout
@@ -114,10 +134,7 @@ def test_channels_that_come_last_are_brought_forward() -> None:
     output = torch.arange(2.0 * 3 * 4 * 5).reshape(2, 3, 4, 5)
     last = spatial(output, Tap("stage", Sign.SIGNED, channels=5))
     torch.testing.assert_close(last, output.permute(0, 3, 1, 2))
-    assert spatial(output, Tap("stage", Sign.SIGNED, channels=3)) is output
     assert spatial(output, Tap("stage", Sign.SIGNED)) is output
-    square = torch.zeros(1, 5, 5, 5)
-    assert spatial(square, Tap("stage", Sign.SIGNED, channels=5)) is square
 
 
 @pytest.mark.parametrize("shape", [(1, 4), (1, 4, 1, 1), (1, 4, 7), (4,)])
@@ -140,3 +157,34 @@ def test_a_raw_tap_is_read_as_the_stages_own() -> None:
     assert planned.tap == Tap("block.raw", Sign.NONNEGATIVE, tokens=1, channels=6)
     (planned,) = plan_layers(["late"], layout, network, "rectified")
     assert planned.tap == tap
+
+
+CHANNELS_LAST = Layout(
+    tuple(
+        Stage(f"layers.{n}", f"layers.{n}", Tap(f"layers.{n}", Sign.SIGNED, channels=8 * 2**n))
+        for n in range(3)
+    ),
+    *("layers.0", "layers.1", "layers.2"),
+)
+
+
+@pytest.mark.parametrize(("channels", "inside"), [(32, "norm1"), (128, "mlp.act")])
+def test_a_module_is_laid_out_as_the_stage_that_it_is_in(channels: int, inside: str) -> None:
+    network = nn.Module()
+    network.layers = nn.ModuleList(nn.Module() for _ in range(3))
+    parent: nn.Module = network.layers[2]
+    for name in inside.split("."):
+        parent.add_module(name, nn.Module())
+        parent = parent.get_submodule(name)
+    [layer] = plan_layers([f"layers.2.{inside}"], CHANNELS_LAST, network, "rectified")
+    output = torch.rand(2, 5, 5, channels)
+    torch.testing.assert_close(spatial(output, layer.tap), output.permute(0, 3, 1, 2))
+
+
+def test_a_module_of_a_transformer_is_folded_as_its_blocks_are() -> None:
+    network = nn.Module()
+    network.blocks = nn.ModuleList([nn.ModuleDict({"norm1": nn.Identity(), "mlp": nn.Identity()})])
+    layout = transformer_layout(1, "blocks.{}.norm1", tokens=1, grid=(2, 3))
+    [layer] = plan_layers(["blocks.0.mlp"], layout, network, "rectified")
+    output = torch.rand(1, 7, 4)
+    assert torch.equal(spatial(output, layer.tap)[0, :, 1, 2], output[0, 6])

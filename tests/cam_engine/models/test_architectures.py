@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import socket
 from functools import cache
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from cam_engine.errors import ArchitectureUnknown
 from cam_engine.models.architectures import (
     ARCHITECTURES,
     NAMINGS,
@@ -22,13 +20,8 @@ from cam_engine.models.architectures import (
     find_architecture,
     supported,
 )
-from cam_engine.models.networks import (
-    build,
-    find_timm_model,
-    is_depthwise,
-    recorded_layout,
-    timm_config,
-)
+from cam_engine.models.networks import build, recorded_layout
+from cam_engine.models.tracing.layouts import traced_layout
 
 GRIDS = {  # (early, mid, late) at 224 x 224 px
     "vgg": (56, 28, 14),
@@ -228,51 +221,6 @@ def test_what_is_not_in_the_table_is_not_found(name: str) -> None:
     assert find_architecture(name) is None
 
 
-def test_timm_names_are_found_with_a_tag_that_timm_knows() -> None:
-    assert find_timm_model("tf_efficientnet_b0") == "tf_efficientnet_b0"
-    assert find_timm_model("timm/regnety_002.pycls_in1k") == "regnety_002.pycls_in1k"
-    assert find_timm_model("RegNetY-002.my_own_tag") == "regnety_002"
-    assert find_timm_model("no_such_network") is None
-    assert find_timm_model("") is None
-
-
-@pytest.mark.parametrize("naming", NAMINGS)
-def test_an_unknown_network_is_not_built(naming: Naming) -> None:
-    with pytest.raises(ArchitectureUnknown, match=r"no_such_network.*densenet121.*vit_b_16"):
-        build("no_such_network", naming, 3)
-    with pytest.raises(ArchitectureUnknown, match="torchvision network 'regnety_002'"):
-        build("regnety_002", "torchvision", 3)
-
-
-@pytest.mark.parametrize("naming", NAMINGS)
-def test_no_pretrained_weights_are_asked_for(
-    naming: Naming, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("a network was asked for")
-
-    monkeypatch.setattr(socket, "socket", refuse)
-    for name in ("densenet121", "mobilenet_v3_small", "vit_b_16"):
-        with torch.device("meta"):
-            build(name, naming, 3)
-
-
-@pytest.mark.parametrize(
-    ("name", "depthwise"),
-    [
-        ("efficientnet_b0", True),
-        ("mobilenet_v2", True),
-        ("convnext_tiny", True),
-        ("densenet121", False),
-        ("resnet50", False),
-        ("vgg16", False),
-        ("vit_b_16", False),
-    ],
-)
-def test_depthwise_networks_are_told(name: str, depthwise: bool) -> None:
-    assert [is_depthwise(skeleton(name, naming)) for naming in NAMINGS] == [depthwise] * 2
-
-
 @pytest.mark.parametrize(
     ("name", "positions", "sides"),
     [
@@ -297,27 +245,16 @@ def test_layout_of_a_timm_network_without_a_row(
 
 def test_layout_knows_the_channels_of_outputs_with_channels_last() -> None:
     network = skeleton("swin_tiny_patch4_window7_224", "timm")
-    layout = recorded_layout(network)
-    assert layout is not None
-    stages = chosen(layout)
+    recorded = recorded_layout(network)
+    assert recorded is not None
+    network.eval().requires_grad_(requires_grad=False)
+    stages = chosen(traced_layout(network, (224, 224), recorded))
+    assert [s.tap.module for s in stages] == [s.tap.module for s in chosen(recorded)]
     modules = [stage.tap.module for stage in stages]
     kept = outputs(network, modules, torch.zeros(1, 3, 224, 224, device="meta"))
     shapes = [kept[module].shape for module in modules]
     assert [tuple(shape[1:3]) for shape in shapes] == [(28, 28), (14, 14), (7, 7)]
     assert [stage.tap.channels for stage in stages] == [shape[3] for shape in shapes]
-
-
-@pytest.mark.parametrize("name", ["twins_pcpvt_small", "coat_tiny"])
-def test_of_a_timm_network_without_three_feature_maps_nothing_is_recorded(name: str) -> None:
-    assert recorded_layout(skeleton(name, "timm")) is None
-
-
-def test_timms_own_preprocessing_is_known() -> None:
-    config = timm_config("deit3_small_patch16_384")
-    assert config.input_size == (384, 384)
-    assert config.fixed_size
-    assert config.head == "head"
-    assert not timm_config("regnety_002").fixed_size
 
 
 def test_supported_names_every_row() -> None:

@@ -19,7 +19,8 @@ from cam_engine.errors import (
     InvalidOption,
 )
 from cam_engine.images.preparing import Preprocessing
-from cam_engine.models.loading import load_classifier, read_header
+from cam_engine.models.header_reading import read_header
+from cam_engine.models.loading import load_classifier
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -2,195 +2,43 @@
 
 from __future__ import annotations
 
-import argparse
-import collections
-import datetime
 import json
-import types
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.torch
-import timm
+import sklearn.preprocessing
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from cam_engine.errors import CamError, WeightsMismatch
-from cam_engine.models.loading import Classifier, load_classifier, read_header
+from cam_engine.models.header_reading import read_header
+from cam_engine.models.loading import Classifier, load_classifier
+from tests.cam_engine.models.kinds import (
+    CLASSES,
+    KINDS,
+    ODD_METADATA,
+    TOLERANCE,
+    Configuration,
+    averaged,
+    by_torch,
+    custom_head,
+    lightning,
+    of_children,
+    of_two_attributes,
+    of_two_layers,
+    own,
+    plain,
+    pruned,
+    save,
+    settled,
+    state,
+    timms,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-CLASSES = ("gametocyte", "ring", "schizont")
-TOLERANCE = 1e-4
-
-
-def own(name: str, classes: int = 3, **options: object) -> nn.Module:
-    torch.manual_seed(0)
-    network: nn.Module = torchvision.models.get_model(
-        name, weights=None, num_classes=classes, **options
-    )
-    return network.eval()
-
-
-def timms(name: str, classes: int = 3, **options: Any) -> nn.Module:
-    torch.manual_seed(0)
-    network: nn.Module = timm.create_model(name, num_classes=classes, **options)
-    return network.eval()
-
-
-def with_head(name: str, site: str, *layers: nn.Module) -> nn.Module:
-    network = own(name)
-    network.set_submodule(site, nn.Sequential(*layers))
-    return settled(network)
-
-
-def settled(network: nn.Module, side: int = 64) -> nn.Module:
-    """Its norms have seen data, so that a wrong epsilon or order is seen."""
-    with torch.no_grad():
-        network.train()(torch.randn(4, 3, side, side))
-    return network.eval()
-
-
-class Lightning(nn.Module):
-    """As PyTorch Lightning keeps a network: an attribute beside losses and metrics."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.classifier_net = own("resnet18")
-        self.criterion = nn.CrossEntropyLoss(weight=torch.ones(3))
-        self.val_auroc = nn.ModuleDict({"thresholds": nn.BatchNorm1d(2)})
-
-
-class Configuration:
-    """A config object of a training script, of a class that nobody else has."""
-
-    def __init__(self, **values: object) -> None:
-        self.__dict__.update(values)
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What is saved, which network it is of, and how it is loaded."""
-
-    saved: Callable[[], object]
-    network: Callable[[], nn.Module]
-    side: int = 64
-    head: str | None = None
-
-
-@cache
-def lightning() -> Lightning:
-    torch.manual_seed(0)
-    return Lightning().eval()
-
-
-@cache
-def custom_head() -> nn.Module:
-    return with_head(
-        "densenet121",
-        "classifier",
-        nn.Linear(1024, 32),
-        nn.BatchNorm1d(32),
-        nn.LeakyReLU(0.2),
-        nn.Dropout(0.5),
-        nn.Linear(32, 3),
-    )
-
-
-@cache
-def part_of_a_head() -> nn.Module:
-    return with_head("vgg11", "classifier.6", nn.Linear(4096, 8), nn.Tanh(), nn.Linear(8, 3))
-
-
-@cache
-def changed() -> nn.Module:
-    """Settings that no state dict holds."""
-    network = own("resnet50", replace_stride_with_dilation=[False, False, True])
-    network.get_submodule("layer1.0").relu = nn.SiLU()
-    norm = network.get_submodule("bn1")
-    assert isinstance(norm, nn.BatchNorm2d)
-    norm.eps = 1e-2
-    return settled(network)
-
-
-@cache
-def plain(name: str = "resnet18") -> nn.Module:
-    return own(name)
-
-
-def whole(network: nn.Module) -> Callable[[], object]:
-    return lambda: network
-
-
-def state(network: nn.Module, **others: object) -> dict[str, object]:
-    return {"model_state_dict": network.state_dict(), **others}
-
-
-ODD_METADATA = {
-    "when": datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC),
-    "data": Path("crops"),
-    "history": collections.defaultdict(list, loss=[0.5]),
-    "config": Configuration(arch="resnet18", classes=list(CLASSES), lr=0.1),
-    "args": argparse.Namespace(seed=1, inner=Configuration(a=1)),
-    "space": types.SimpleNamespace(b=2),
-    "metrics": np.array([1.0, 2.0]),
-    "counter": collections.Counter(a=2),
-}
-
-KINDS = {
-    "whole network": Kind(plain, plain),
-    "whole network in a dict": Kind(lambda: {"model": plain(), "epoch": 3}, plain),
-    "whole network in parallel": Kind(lambda: nn.DataParallel(plain()), plain),
-    "whole network, own head": Kind(custom_head, custom_head),
-    "whole network, part of a head": Kind(part_of_a_head, part_of_a_head, side=224),
-    "whole network, other settings": Kind(changed, changed),
-    "whole network of timm": Kind(
-        lambda: {"model": timms("resnet26"), "arch": "resnet26"}, lambda: timms("resnet26")
-    ),
-    "metadata of any class": Kind(lambda: state(plain(), **ODD_METADATA), plain),
-    "Lightning": Kind(
-        lambda: {"state_dict": lightning().state_dict(), "hyper_parameters": {"arch": "resnet18"}},
-        lambda: lightning().classifier_net,
-    ),
-    "Lightning without a name": Kind(
-        lambda: {"state_dict": lightning().state_dict()}, lambda: lightning().classifier_net
-    ),
-    "compiled": Kind(
-        lambda: state(nn.ModuleDict({"_orig_mod": plain()}), model_name="resnet18"), plain
-    ),
-    "own head in words": Kind(
-        lambda: state(custom_head(), model_name="densenet121"),
-        custom_head,
-        head="linear batchnorm leakyrelu dropout linear",
-    ),
-    "part of a head in words": Kind(
-        lambda: state(part_of_a_head(), model_name="vgg11"),
-        part_of_a_head,
-        side=224,
-        head="linear tanh linear",
-    ),
-    "averaged weights beside": Kind(
-        lambda: state(plain(), state_dict_ema=own("resnet18").state_dict(), arch="resnet18"), plain
-    ),
-    "a vision transformer of another size": Kind(
-        lambda: {"model": timms("vit_tiny_patch16_224", img_size=96).state_dict(),
-                 "arch": "vit_tiny_patch16_224"},
-        lambda: timms("vit_tiny_patch16_224", img_size=96),
-        side=96,
-    ),
-}  # fmt: skip
-
-
-def save(folder: Path, saved: object, name: str = "best.pt", **options: Any) -> Path:
-    folder.mkdir(exist_ok=True)
-    torch.save(saved, folder / name, **options)
-    return folder / name
 
 
 def difference(classifier: Classifier, network: Callable[[Tensor], Tensor], side: int) -> float:
@@ -199,13 +47,20 @@ def difference(classifier: Classifier, network: Callable[[Tensor], Tensor], side
         return float((classifier.network(images) - network(images)).abs().max())
 
 
-@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "older format"])
-@pytest.mark.parametrize("name", KINDS)
+BY_TORCH = [name for name, kind in KINDS.items() if kind.write is by_torch]
+
+
+@pytest.mark.parametrize(
+    ("name", "zipped"), [*((n, True) for n in KINDS), *((n, False) for n in BY_TORCH)]
+)
 def test_each_kind_has_the_logits_of_who_saved_it(tmp_path: Path, name: str, zipped: bool) -> None:
     kind = KINDS[name]
-    path = save(tmp_path, kind.saved(), _use_new_zipfile_serialization=zipped)
-    # LeakyReLU's slope is no part of the words: its own default is 0.01.
-    tolerance = TOLERANCE if name != "own head in words" else 1.0
+    path = (
+        kind.written(tmp_path)
+        if zipped
+        else save(tmp_path, kind.saved(), _use_new_zipfile_serialization=False)
+    )
+    tolerance = TOLERANCE if kind.exact else 1.0
     assert difference(load_classifier(path, head=kind.head), kind.network(), kind.side) < tolerance
     read_header(path)
 
@@ -216,6 +71,113 @@ def test_pickles_of_all_protocols_are_read(tmp_path: Path, protocol: int) -> Non
     classifier = load_classifier(path)
     assert difference(classifier, plain(), 64) == 0
     assert read_header(path).class_names == classifier.class_names == CLASSES
+
+
+def encoder() -> object:
+    return sklearn.preprocessing.LabelEncoder().fit([*CLASSES, *CLASSES])
+
+
+def column_encoder() -> object:
+    return sklearn.preprocessing.OrdinalEncoder().fit([[name] for name in CLASSES])
+
+
+NAMES: dict[str, Callable[[], dict[str, object]]] = {
+    "an array of text": lambda: {"classes": np.array(CLASSES)},
+    "an array of objects": lambda: {"classes": np.array(CLASSES, dtype=object)},
+    "indices as text": lambda: {"class_names": {str(i): name for i, name in enumerate(CLASSES)}},
+    "indices of NumPy": lambda: {"class_to_idx": {n: np.int64(i) for i, n in enumerate(CLASSES)}},
+    "labels": lambda: {"labels": list(CLASSES)},
+    "target names": lambda: {"target_names": np.array(CLASSES)},
+    "to indices as text": lambda: {"label2id": {name: str(i) for i, name in enumerate(CLASSES)}},
+    "a vocabulary": lambda: {"vocab": list(CLASSES)},
+    "classes of an encoder": lambda: {"classes_": np.array(CLASSES)},
+    "a map of labels": lambda: {"label_map": dict(enumerate(CLASSES))},
+    "a map of classes": lambda: {"class_map": {str(i): name for i, name in enumerate(CLASSES)}},
+    "from an index": lambda: {"index_to_class": dict(enumerate(CLASSES))},
+    "to a label": lambda: {"idx2label": dict(enumerate(CLASSES))},
+    "to an index": lambda: {"label_to_idx": {name: i for i, name in enumerate(CLASSES)}},
+    "an encoder": lambda: {"label_encoder": encoder()},
+    "an encoder of a column": lambda: {"label_encoder": column_encoder()},
+    "an encoder as classes": lambda: {"classes": encoder()},
+    "an encoder in a config": lambda: {"config": {"le": encoder()}},
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_classes_are_found_wherever_people_put_them(tmp_path: Path, name: str) -> None:
+    path = save(tmp_path, state(plain(), **NAMES[name]()))
+    assert load_classifier(path).class_names == read_header(path).class_names == CLASSES
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[0, 1, 2, 1], ["ring"] * 2, [], {"a": [1]}, {"a": 0, "b": 0}, "ring", [0] * 1_500_000],
+    ids=["indices", "repeated", "none", "a dict", "merged", "text", "very many"],
+)
+def test_labels_that_are_no_names_of_classes_are_passed_over(
+    tmp_path: Path, labels: object
+) -> None:
+    path = save(tmp_path, state(plain(), labels=labels))
+    assert load_classifier(path).class_names == ("Class_0", "Class_1", "Class_2")
+
+
+def test_names_of_a_kind_that_is_not_read_are_no_silence(tmp_path: Path) -> None:
+    path = save(tmp_path, state(plain(), class_names=Configuration(a=1)))
+    (notice,) = load_classifier(path).notices
+    assert "class_names in the file" in notice
+    assert load_classifier(path, class_names=CLASSES).notices == ()
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("names", [set(CLASSES), frozenset(CLASSES), "ring, schizont"])
+def test_names_without_an_order_are_no_silence_either(
+    tmp_path: Path, names: object, protocol: int
+) -> None:
+    path = save(tmp_path, state(plain(), classes=names), pickle_protocol=protocol)
+    classifier = load_classifier(path)
+    assert classifier.class_names == ("Class_0", "Class_1", "Class_2")
+    (notice,) = classifier.notices
+    assert "classes in the file" in notice
+
+
+class FocalLoss(nn.Module):
+    """As people write it, its weights of classes as a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gamma = 2.0
+        self.register_buffer("alpha", torch.ones(3))
+
+
+class NetWithLoss(nn.Module):
+    """A network, and what is minimised, in one module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = plain()
+        self.loss = FocalLoss()
+
+
+def test_a_network_with_its_loss_in_one_module_is_read(tmp_path: Path) -> None:
+    path = save(tmp_path, {"model": NetWithLoss().eval(), "arch": "resnet18"})
+    assert difference(load_classifier(path), plain(), 64) == 0
+
+
+@pytest.mark.parametrize("key", ["model", "classifier"])
+@pytest.mark.parametrize(
+    "loss",
+    [nn.CrossEntropyLoss, lambda: nn.CrossEntropyLoss(torch.ones(3)), FocalLoss],
+    ids=["plain", "weighted", "own"],
+)
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_loss_beside_a_network_is_no_network(
+    tmp_path: Path, key: str, loss: Callable[[], nn.Module], *, whole: bool
+) -> None:
+    network = plain() if whole else plain().state_dict()
+    path = save(tmp_path, {"criterion": loss(), key: network, "arch": "resnet18"})
+    classifier = load_classifier(path)
+    assert difference(classifier, plain(), 64) == 0
+    assert classifier.remarks == ()
 
 
 def test_what_is_left_aside_is_named(tmp_path: Path) -> None:
@@ -262,6 +224,20 @@ def test_a_head_in_words_is_never_passed_over_silently(tmp_path: Path) -> None:
     assert "records its own head" in notice
     with pytest.raises(CamError, match="a head of its own"):
         load_classifier(path, head="linear", network=f"{__name__}:plain")
+
+
+def test_layers_of_a_head_in_safetensors_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    layers: list[nn.Module] = [nn.Identity() for _ in range(12)]
+    layers[2], layers[10] = nn.Linear(512, 512), nn.Linear(512, 3)
+    layers[4] = nn.Linear(512, 512)
+    network = own("resnet18")
+    network.fc = nn.Sequential(*layers)
+    path = tmp_path / "best.safetensors"
+    weights = network.state_dict()
+    safetensors.torch.save_file(weights, path, metadata={"model_name": "resnet18"})
+    words = ["linear" if isinstance(layer, nn.Linear) else "identity" for layer in layers]
+    classifier = load_classifier(path, head=" ".join(words))
+    assert difference(classifier, network.eval(), 64) < TOLERANCE
 
 
 def test_safetensors_have_no_averaged_weights(tmp_path: Path) -> None:
@@ -368,6 +344,99 @@ def test_a_layer_beside_a_network_is_taken_for_its_head_and_said(
     assert notice.startswith("head.fc.weight stands beside the network")
 
 
+def test_layers_beside_a_network_are_refused_with_the_line_to_give(tmp_path: Path) -> None:
+    path = save(tmp_path, {"state_dict": of_two_layers().state_dict(), "arch": "resnet26"})
+    with pytest.raises(WeightsMismatch, match='--head "linear relu dropout linear"'):
+        load_classifier(path)
+    path = save(tmp_path, of_two_attributes().state_dict())
+    with pytest.raises(CamError, match='--head "linear relu linear"'):
+        load_classifier(path)
+
+
+def test_what_is_assumed_of_children_of_a_network_is_said(tmp_path: Path) -> None:
+    (notice,) = load_classifier(save(tmp_path, of_children().state_dict())).notices
+    assert "a mean over all cells" in notice
+    (remark,) = load_classifier(save(tmp_path, pruned().state_dict())).remarks
+    assert "pruned" in remark
+
+
+def test_several_networks_in_a_list_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CamError, match="2 networks in a list"):
+        load_classifier(save(tmp_path, [plain().state_dict(), plain()]))
+
+
+class Doubling(nn.Module):
+    """Does more than to call the network in it, which no file says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = plain()
+
+    def forward(self, images: Tensor) -> Tensor:
+        answer: Tensor = self.model(images * 2)
+        return answer
+
+
+@pytest.mark.parametrize("inner", ["model", "cells"])
+def test_a_class_of_ones_own_around_a_network_is_a_notice(tmp_path: Path, inner: str) -> None:
+    network = Doubling()
+    if inner != "model":
+        network.add_module(inner, network._modules.pop("model"))
+    (notice,) = load_classifier(save(tmp_path, network.eval())).notices
+    assert "Doubling, whose code is not in the file" in notice
+
+
+@pytest.mark.parametrize(
+    "around", [nn.DataParallel, averaged, torch.compile, nn.Sequential, lambda network: network]
+)
+def test_what_only_calls_the_network_is_no_notice(
+    tmp_path: Path, around: Callable[[nn.Module], nn.Module]
+) -> None:
+    classifier = load_classifier(save(tmp_path, around(plain())))
+    assert classifier.notices == ()
+    assert difference(classifier, plain(), 64) == 0
+
+
+def test_several_networks_in_a_dict_are_refused(tmp_path: Path) -> None:
+    folds = {"fold0": plain().state_dict(), "fold1": own("resnet18").state_dict()}
+    for reader in (load_classifier, read_header):
+        with pytest.raises(CamError, match="several networks, fold0, fold1: save each"):
+            reader(save(tmp_path, folds))
+
+
+def test_parts_of_a_network_in_a_dict_are_put_together(tmp_path: Path) -> None:
+    network = Backbone("resnet18", "fc", 512).eval()
+    head = network.head["fc"].state_dict()
+    saved = {"encoder": network.backbone.state_dict(), "classifier": head, "epoch": 3}
+    classifier = load_classifier(save(tmp_path, saved))
+    assert difference(classifier, network, 64) == 0
+    assert classifier.epoch == 3
+    (notice,) = classifier.notices
+    assert notice.startswith("classifier.weight stands beside the network")
+
+
+def test_other_networks_beside_the_one_that_is_read_are_named(tmp_path: Path) -> None:
+    saved = {"model": plain(), "ema": own("resnet18"), "teacher": own("resnet18").state_dict()}
+    averages, others = load_classifier(save(tmp_path, saved)).remarks
+    assert averages.endswith("not used: ema")
+    assert others.endswith("not used: teacher")
+
+
+@pytest.mark.parametrize("name", ["best.safetensors", "weights", "best.pt"])
+def test_files_are_read_as_what_they_are_whatever_their_names(tmp_path: Path, name: str) -> None:
+    path = save(tmp_path, plain().state_dict(), name)
+    assert difference(load_classifier(path), plain(), 64) == 0
+    safetensors.torch.save_file(plain().state_dict(), path)
+    assert difference(load_classifier(path), plain(), 64) == 0
+
+
+def test_a_list_in_itself_is_refused(tmp_path: Path) -> None:
+    endless: list[object] = []
+    endless.append(endless)
+    with pytest.raises(CamError, match="a list"):
+        load_classifier(save(tmp_path, endless))
+
+
 def test_two_layers_beside_a_network_are_refused(tmp_path: Path) -> None:
     network = Backbone("resnet18", "fc", 512)
     network.head["other"] = nn.Linear(512, 3)
@@ -396,14 +465,6 @@ def test_googlenets_input_is_as_a_whole_network_says(tmp_path: Path, transforms:
     assert (difference(bare, network, 64) == 0) is not transforms
     (notice,) = bare.notices
     assert "transform_input" in notice
-
-
-def test_timms_naming_brings_timms_own_input(tmp_path: Path) -> None:
-    path = save(tmp_path, state(timms("efficientnet_b1"), model_name="efficientnet_b1"))
-    seen = load_classifier(path).preprocessing
-    assert seen.input_size == (240, 240)
-    path = save(tmp_path, state(own("efficientnet_b1"), model_name="efficientnet_b1"))
-    assert load_classifier(path).preprocessing.input_size == (224, 224)
 
 
 HUB = {

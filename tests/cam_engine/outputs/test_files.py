@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +17,7 @@ def test_writing_replaces_whole_files_and_leaves_nothing_else(tmp_path: Path) ->
     write_atomically(path, b"one")
     write_atomically(path, b"two")
     assert path.read_bytes() == b"two"
-    assert os.listdir(tmp_path) == ["a.png"]  # noqa: PTH208 (hidden files too)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
 def test_a_write_that_fails_in_its_middle_keeps_the_old_file(tmp_path: Path) -> None:
@@ -40,14 +39,14 @@ def test_a_write_that_fails_in_its_middle_keeps_the_old_file(tmp_path: Path) -> 
     )
     assert "cannot write" in ended.stdout, ended.stderr
     assert path.read_bytes() == b"old" * 100
-    assert os.listdir(tmp_path) == ["a.png"]  # noqa: PTH208
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
 def test_what_cannot_be_written_is_said_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "a.png").mkdir()
     with pytest.raises(OutputNotWritable, match=r"cannot write .*a.png.*choose another"):
         write_atomically(tmp_path / "a.png", b"data")
-    assert os.listdir(tmp_path) == ["a.png"]  # noqa: PTH208
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputNotWritable, match="file"):
         make_folder(tmp_path / "file" / "below")

@@ -146,5 +146,5 @@ def test_scales_that_fit_stay_or_are_divided() -> None:
     assert (kept.mean, kept.std, kept.divided_by_255) == ((0.5,) * 3, (1.0,) * 3, False)
     caffe = Preprocessing(mean=(104.0, 117.0, 123.0), std=(1.0, 1.0, 1.0))
     assert caffe.divided_by_255
-    assert caffe.mean == pytest.approx([one / 255 for one in (104.0, 117.0, 123.0)])
+    assert caffe.mean == pytest.approx([value / 255 for value in (104.0, 117.0, 123.0)])
     assert Preprocessing(mean=(0.0,) * 3, std=(255.0,) * 3).std == (1.0, 1.0, 1.0)

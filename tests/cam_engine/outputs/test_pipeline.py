@@ -29,15 +29,15 @@ def _threads(one_thread: None) -> None:
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Images of each pass so far."""
-    found: list[int] = []
+    counts: list[int] = []
     explain_each = Explainer.explain_each
 
     def counted(self: Explainer, images: Sequence[Any], options: CamOptions) -> Any:
-        found.append(len(images))
+        counts.append(len(images))
         return explain_each(self, images, options)
 
     monkeypatch.setattr(Explainer, "explain_each", counted)
-    return found
+    return counts
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def drawn(
     image = picture() if image is None else image
     height, width = image.shape[:2]
     enhanced = picture(height, width, seed=1) if clahe else None
-    maps = {one.name: full_size_map(one, output_size(image)) for one in answer.layers}
+    maps = {shown.name: full_size_map(shown, output_size(image)) for shown in answer.layers}
     return render_panel(image, enhanced, answer, maps, options or CamOptions(), facts)
 
 
@@ -104,8 +104,8 @@ def test_cells_show_what_they_should() -> None:
     enhanced = cv2.resize(picture(seed=1), size, interpolation=cv2.INTER_CUBIC)
     np.testing.assert_array_equal(cell_of(panel, answer, 0, 0), original)
     np.testing.assert_array_equal(cell_of(panel, answer, 1, 0), enhanced)
-    for column, one in enumerate(LAYERS, 1):
-        full = full_size_map(one, (224, 224))
+    for column, layer in enumerate(LAYERS, 1):
+        full = full_size_map(layer, (224, 224))
         values = cv2.resize(full, size, interpolation=cv2.INTER_CUBIC).clip(0, 1)
         shown = cell_of(panel, answer, 0, column)
         np.testing.assert_array_equal(shown, heatmap(values, "viridis"))
@@ -201,7 +201,9 @@ def test_right_and_wrong_differ_in_words_and_not_only_in_colour() -> None:
         drawn(explanation(), facts=FigureFacts("a", "b", "schizont")),
     )
     unknown = drawn(explanation(), facts=FigureFacts("a", "b", None))
-    grey = [cv2.cvtColor(one[:100], cv2.COLOR_RGB2GRAY) < 128 for one in (right, wrong, unknown)]
+    grey = [
+        cv2.cvtColor(picture[:100], cv2.COLOR_RGB2GRAY) < 128 for picture in (right, wrong, unknown)
+    ]
     assert grey[0].sum() != grey[1].sum()
     assert grey[2].sum() < min(grey[0].sum(), grey[1].sum())
     assert verdict(explanation(), FACTS) == Verdict(True, "\u2714 correct")
@@ -258,7 +260,7 @@ def test_equal_inputs_give_equal_pixels_in_any_order() -> None:
 
 def test_a_finer_composition_is_the_same_figure() -> None:
     answer = explanation((*LAYERS[:2], layer("late", "denseblock4", 7, empty=True)), target=2)
-    maps = {one.name: full_size_map(one, (224, 224)) for one in answer.layers}
+    maps = {shown.name: full_size_map(shown, (224, 224)) for shown in answer.layers}
     inputs = picture(), picture(seed=1), answer, maps, CamOptions(), FACTS
     fine = compose_panel(*inputs, figure_width=2100).to_pixels()
     panel = render_panel(*inputs)

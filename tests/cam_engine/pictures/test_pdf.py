@@ -59,9 +59,9 @@ def test_a_pdf_is_seven_inches_wide_and_says_how_it_was_made(inputs: Inputs) -> 
 
 def information(data: bytes, name: str) -> str:
     """A text of a PDF's information dictionary, in which brackets are escaped."""
-    found = re.search(rb"/%s \((.*?)(?<!\\)\)" % name.encode(), data, re.DOTALL)
-    assert found is not None
-    text = re.sub(rb"\\(.)", rb"\1", found[1], flags=re.DOTALL)
+    match = re.search(rb"/%s \((.*?)(?<!\\)\)" % name.encode(), data, re.DOTALL)
+    assert match is not None
+    text = re.sub(rb"\\(.)", rb"\1", match[1], flags=re.DOTALL)
     return text.decode("utf-16" if text.startswith(b"\xfe\xff") else "latin-1")
 
 

@@ -8,24 +8,15 @@ import numpy as np
 import pytest
 
 from cam_engine.options import CamOptions, DecodingOptions, FigureStyle
-from cam_engine.pictures.recipes import (
-    RunFacts,
-    border_energy,
-    run_facts_from_json,
-    to_json,
-)
+from cam_engine.pictures.recipes import border_energy, run_facts_from_json, to_json
+from tests.run_facts import run_facts
 
-FACTS = RunFacts(
+FACTS = run_facts(
     model="cls_größe",
-    model_sha256="0" * 64,
-    architecture="resnet18",
-    naming="torchvision",
     class_names=("ring", "кольцо"),
     input_size=(224, 192),
     mean=(0.1, 0.2, 0.3),
     std=(1.0, 1.1, 1.2),
-    precision="float32",
-    device="cpu",
     options=CamOptions(
         method="layercam",
         layers=("early", "features.3"),
@@ -34,7 +25,6 @@ FACTS = RunFacts(
         decoding=DecodingOptions("type", "white", 3, 12),
     ),
     figures=FigureStyle(save_maps=True, paper_format="pdf", paper_dpi=300),
-    versions={"gradcam-service": "1"},
     divided_by_255=True,
 )
 

@@ -107,10 +107,10 @@ def test_every_item_has_its_tile_in_order_row_by_row(count: int, columns: int) -
     assert places == sorted(set(places))
     assert len({left for _, left in places}) == columns
     assert len({top for top, _ in places}) == -(-count // columns)
-    for tile, one in zip(layout.tiles, items, strict=True):
+    for tile, tile_item in zip(layout.tiles, items, strict=True):
         assert tile.original.width == tile.original.height >= 224
         size = tile.original.width, tile.original.height
-        original = cv2.resize(one.original, size, interpolation=cv2.INTER_CUBIC)
+        original = cv2.resize(tile_item.original, size, interpolation=cv2.INTER_CUBIC)
         np.testing.assert_array_equal(cut(sheet, tile.original), original)
     for edge in (sheet[:10], sheet[-10:], sheet[:, :10], sheet[:, -10:]):
         assert (edge == 255).all()
@@ -120,22 +120,22 @@ def test_every_item_has_its_tile_in_order_row_by_row(count: int, columns: int) -
 def test_the_second_picture_is_the_overlay_of_the_first(options: CamOptions) -> None:
     items = [item(1), item(2)]
     layout, sheet = sheet_layout(items), drawn(*items, options=options)
-    for tile, one in zip(layout.tiles, items, strict=True):
+    for tile, tile_item in zip(layout.tiles, items, strict=True):
         size = tile.overlay.width, tile.overlay.height
         original = np.asarray(
-            cv2.resize(one.original, size, interpolation=cv2.INTER_CUBIC), np.uint8
+            cv2.resize(tile_item.original, size, interpolation=cv2.INTER_CUBIC), np.uint8
         )
-        values = cv2.resize(one.values, size, interpolation=cv2.INTER_CUBIC).clip(0, 1)
+        values = cv2.resize(tile_item.values, size, interpolation=cv2.INTER_CUBIC).clip(0, 1)
         expected = overlay(original, values, options)
         np.testing.assert_array_equal(cut(sheet, tile.overlay), expected)
         assert np.abs(expected.astype(int) - original).max() > 50
 
 
 def test_a_map_may_be_of_another_size_than_its_image() -> None:
-    one = item(3)
-    larger = replace(one, values=full_size_map(one.explanation.layer("late"), (600, 600)))
-    tile = sheet_layout([one]).tiles[0]
-    first, second = (cut(drawn(x), tile.overlay).astype(int) for x in (one, larger))
+    small = item(3)
+    larger = replace(small, values=full_size_map(small.explanation.layer("late"), (600, 600)))
+    tile = sheet_layout([small]).tiles[0]
+    first, second = (cut(drawn(x), tile.overlay).astype(int) for x in (small, larger))
     assert np.abs(first - second).mean() < 1.5
 
 
@@ -207,10 +207,10 @@ def test_the_header_says_which_map_it_is_and_its_colours_mean() -> None:
 
 
 def test_the_fused_map_is_named_by_the_method_really_used() -> None:
-    one = item()
+    early = item()
     fused = LayerMap("fused", "a x b x c", "layercam", layer_map(0).values, 1.0)
-    answer = replace(one.explanation, layers=(*one.explanation.layers, fused))
-    items = [replace(one, explanation=answer)]
+    answer = replace(early.explanation, layers=(*early.explanation.layers, fused))
+    items = [replace(early, explanation=answer)]
     sheet = render_sheet(items, "fused", CamOptions(fused=True), "cls_resnet50", "stages")
     source = "LayerCAM, 9\u00d77 \u00b7 cls_resnet50"
     assert shows(sheet[:105], source, Style(16, colour=GREY))

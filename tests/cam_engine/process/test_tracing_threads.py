@@ -29,8 +29,8 @@ def test_a_pass_beside_a_trace_is_undisturbed(classifier: Classifier, one_thread
     def passes() -> None:
         while not ended.is_set():
             try:
-                [one] = explainer.explain([image], CamOptions(fused=True))
-                probabilities.append(one.predicted.probability)
+                [explanation] = explainer.explain([image], CamOptions(fused=True))
+                probabilities.append(explanation.predicted.probability)
             except Exception as error:
                 errors.append(error)
 

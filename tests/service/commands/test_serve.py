@@ -24,10 +24,10 @@ LIMIT_BYTES = 256 * 2**10
 
 
 def test_an_upload_that_says_it_is_too_large_is_refused_before_it_comes(odd: httpx.Client) -> None:
-    with connected(str(odd.base_url)) as one:
-        one.sendall(upload_head(10 * LIMIT_BYTES))
-        assert has_answered(one, 5)
-        assert read_answer(one).status == 413
+    with connected(str(odd.base_url)) as connection:
+        connection.sendall(upload_head(10 * LIMIT_BYTES))
+        assert has_answered(connection, 5)
+        assert read_answer(connection).status == 413
 
 
 def test_an_upload_without_length_is_refused_while_it_comes(odd: httpx.Client) -> None:
@@ -36,13 +36,13 @@ def test_an_upload_without_length_is_refused_while_it_comes(odd: httpx.Client) -
         b'--eight-and-twenty\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
     )
     sent = 0
-    with connected(str(odd.base_url)) as one:
-        one.sendall(upload_head(None) + b"%x\r\n%b\r\n" % (len(part), part))
-        while not has_answered(one, 0.02):
-            one.sendall(piece)
+    with connected(str(odd.base_url)) as connection:
+        connection.sendall(upload_head(None) + b"%x\r\n%b\r\n" % (len(part), part))
+        while not has_answered(connection, 0.02):
+            connection.sendall(piece)
             sent += 65536
             assert sent < 100 * LIMIT_BYTES, "the body is read on and on"
-        answer = read_answer(one)
+        answer = read_answer(connection)
     assert answer.status == 413
     assert b'"image-too-large"' in answer.body
     assert sent < 12 * LIMIT_BYTES  # what the sockets' buffers hold, and no more
@@ -62,7 +62,7 @@ def serve_command(root: Path, *arguments: str, **settings: str) -> subprocess.Co
 
 
 def test_serving_to_everybody_without_keys_is_refused(sample_run: Path) -> None:
-    done = serve_command(sample_run, "--host", "0.0.0.0")  # noqa: S104
+    done = serve_command(sample_run, "--host", "0.0.0.0")
     assert done.returncode == 2
     assert "GRADCAM_API_KEYS" in done.stderr
     assert "GRADCAM_AUTH=off" in done.stderr
@@ -71,12 +71,12 @@ def test_serving_to_everybody_without_keys_is_refused(sample_run: Path) -> None:
 
 def own_address() -> str:
     """An address of this machine that is not its loopback."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         try:
-            one.connect(("192.0.2.1", 9))  # nothing is sent: only the route is looked up
+            sender.connect(("192.0.2.1", 9))  # nothing is sent: only the route is looked up
         except OSError:
             pytest.skip("this machine has no network")
-        address = str(one.getsockname()[0])
+        address = str(sender.getsockname()[0])
     if address.startswith("127."):
         pytest.skip("this machine has no address but its loopback")
     return address
@@ -92,7 +92,7 @@ def factory(root: Path, scratch: Path) -> Iterator[int]:
     command = [sys.executable, "-m", "uvicorn", "--factory", "service.app:create_app"]
     with (scratch / "uvicorn.log").open("wb") as log:
         process = subprocess.Popen(
-            [*command, "--host", "0.0.0.0", "--port", str(port)],  # noqa: S104
+            [*command, "--host", "0.0.0.0", "--port", str(port)],
             env=environment,
             stderr=log,
             stdout=log,

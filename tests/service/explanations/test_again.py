@@ -70,7 +70,7 @@ def test_another_representation_has_another_tag(http: httpx.Client, cell: Path) 
     numbers = http.get(place, headers=JSON)
     assert facts(numbers)["model"]["id"] == CB
     archive = sound(http.get(place, headers=ZIP))
-    tags = {one.headers["etag"] for one in (posted, numbers, archive)}
+    tags = {response.headers["etag"] for response in (posted, numbers, archive)}
     assert len(tags) == 3
     assert_problem(http.get(place, headers={"Accept": "text/html"}), "not-acceptable")
 

@@ -104,7 +104,7 @@ def test_what_comes_during_a_pass_shares_the_next_ones_up_to_the_batch_size() ->
         network.gate.set()
         answers = await asyncio.gather(first, *rest)
         assert network.passes == [[0], [1, 2, 3, 4], [5, 6]]
-        assert [one.batch_size for one in answers] == [1, 4, 4, 4, 4, 2, 2]
+        assert [answer.batch_size for answer in answers] == [1, 4, 4, 4, 4, 2, 2]
         assert depth(metrics) == 0
 
     run(test)
@@ -199,8 +199,8 @@ def test_who_goes_away_while_waiting_is_never_computed_nor_counted() -> None:
         gone = [ask(batcher, model(network), target=f"gone {number}") for number in range(3)]
         stays = ask(batcher, model(network), target="stays")
         await asyncio.sleep(0)
-        for one in gone:
-            one.cancel()
+        for client in gone:
+            client.cancel()
         network.gate.set()
         await asyncio.gather(busy, stays, *gone, return_exceptions=True)
         assert network.passes == [["busy"], ["stays"]]
@@ -217,8 +217,8 @@ def test_the_queues_depth_is_none_once_all_that_waited_have_gone() -> None:
         await begun(network)
         gone = [busy, *(ask(batcher, model(network)) for _ in range(3))]
         await asyncio.sleep(0)
-        for one in gone:
-            one.cancel()
+        for client in gone:
+            client.cancel()
         await asyncio.gather(*gone, return_exceptions=True)
         network.gate.set()
         await asyncio.sleep(0.05)

@@ -64,7 +64,9 @@ def test_a_thumbnail(asked: httpx.Client) -> None:
 
 def test_a_prediction(asked: httpx.Client) -> None:
     answer = sound(asked.get(f"/v1/experiments/{LIFECYCLE}/predictions", params={"model": CB}))
-    told = {one["image"]: one["problem"] for one in answer.json()["predictions"]}
+    told = {
+        prediction["image"]: prediction["problem"] for prediction in answer.json()["predictions"]
+    }
     assert told.pop(DEAR) == "invalid-image"
     assert set(told.values()) == {None}
 
@@ -78,8 +80,8 @@ def test_others_are_answered_after_it(asked: httpx.Client, dear: bytes, sample_r
 def test_decoding_ends_with_the_service(sample_run: Path) -> None:
     before = decoders()
     app = create_app(Settings(data=sample_run, auth="off", decoding_processes=3))
-    with TestClient(app, base_url="http://localhost") as one:
-        sound(post_image(as_client(one), sample_run / LIFECYCLE / RING, model=CB))
+    with TestClient(app, base_url="http://localhost") as client:
+        sound(post_image(as_client(client), sample_run / LIFECYCLE / RING, model=CB))
         assert len(decoders() - before) == 3
     assert decoders() <= before
 
@@ -87,4 +89,6 @@ def test_decoding_ends_with_the_service(sample_run: Path) -> None:
 def decoders() -> set[int]:
     """Ids of the processes of this one that decode images."""
     children = psutil.Process().children()
-    return {one.pid for one in children if "cam_engine.images.decoding_process" in one.cmdline()}
+    return {
+        child.pid for child in children if "cam_engine.images.decoding_process" in child.cmdline()
+    }

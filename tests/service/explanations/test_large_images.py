@@ -67,18 +67,18 @@ def asked(sample_run: Path) -> Iterator[httpx.Client]:
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Bytes of each file that is decoded from now on."""
-    found: list[int] = []
+    sizes: list[int] = []
 
     decode = DecodingPool.decode
 
     def counted(
         pool: DecodingPool, data: bytes, limits: ImageLimits, options: DecodingOptions
     ) -> DecodedImage:
-        found.append(len(data))
+        sizes.append(len(data))
         return decode(pool, data, limits, options)
 
     monkeypatch.setattr(DecodingPool, "decode", counted)
-    return found
+    return sizes
 
 
 def test_it_is_decoded_once(asked: httpx.Client, large: bytes, decoded: list[int]) -> None:
@@ -133,8 +133,8 @@ def test_it_is_forgotten_with_the_last_answer(sample_run: Path, decoded: list[in
     """The cache is bounded by bytes; what no answer holds any more is decoded again."""
     images = [_noise(1500 + step, 1000) for step in range(4)]
     settings = Settings(data=sample_run, auth="off", answers_bytes=5_000_000)
-    with TestClient(create_app(settings), base_url="http://localhost") as one:
-        client = as_client(one)
+    with TestClient(create_app(settings), base_url="http://localhost") as opened:
+        client = as_client(opened)
         places = [
             sound(post_image(client, image, model=CB)).headers["content-location"]
             for image in images
@@ -177,7 +177,7 @@ def test_native_maps_are_those_that_pictures_are_drawn_from(
 ) -> None:
     answer = facts(post_image(asked, cell, model=CB, view="native"))
     plain = facts(post_image(asked, cell, model=CB, headers=JSON))
-    assert [one["name"] for one in answer["layers"]] == ["early", "mid", "late", "fused"]
+    assert [shown["name"] for shown in answer["layers"]] == ["early", "mid", "late", "fused"]
     assert array(asked.get(f"/v1/explanations/{answer['digest']}", headers=NPY)).shape[0] == 4
     for native, other in zip(answer["layers"], plain["layers"], strict=True):
         assert "values" not in other

@@ -98,8 +98,8 @@ def deep(sample_run: Path, tmp_path: Path) -> Iterator[httpx.Client]:
     source = sample_run / LIFECYCLE
     target = tmp_path / "data" / LIFECYCLE
     shutil.copytree(source, target)
-    found = sorted((target / "crops_gt_crops/crops/test").glob("*/*.jpg"))
-    for number, crop in enumerate(found):
+    crops = sorted((target / "crops_gt_crops/crops/test").glob("*/*.jpg"))
+    for number, crop in enumerate(crops):
         if number < 3:
             grey = np.asarray(Image.open(crop).convert("L")).astype(int)
             samples = (grey * (4000 if number else 900) // 255).astype(np.uint16)
@@ -126,6 +126,6 @@ def test_images_of_an_experiment_are_read_by_its_depth(deep: httpx.Client) -> No
         assert answer["notices"] == [said]
     asked = {"model": answer["model"]["id"], "limit": "3"}
     page = sound(deep.get(f"/v1/experiments/{LIFECYCLE}/predictions", params=asked)).json()
-    [predicted] = [one for one in page["predictions"] if one["image"] == dim]
+    [predicted] = [prediction for prediction in page["predictions"] if prediction["image"] == dim]
     assert predicted["predicted"] == answer["prediction"]["name"]
     assert predicted["probability"] == pytest.approx(answer["prediction"]["probability"], abs=1e-3)

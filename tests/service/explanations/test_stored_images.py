@@ -77,18 +77,18 @@ def test_an_experiment_alone_is_a_contact_sheet_of_its_best_model(
     assert sheet.headers["x-gradcam-images"] == "4"
     assert pixels(sheet.content).ndim == 3
     shown = read_png_text(sheet.content)["Images"].split(", ")
-    classes = [Path(one).parent.name for one in shown]
+    classes = [Path(path).parent.name for path in shown]
     assert classes == ["gametocyte", "ring", "schizont", "trophozoite"]
 
 
 def test_a_contact_sheet_in_numbers(http: httpx.Client) -> None:
     body = facts(ask(http, JSON, experiment=LIFECYCLE, pictures=["overlay"], layer="late"))
     assert (body["experiment"], body["model"]["id"], body["layer"]) == (LIFECYCLE, CB, "late")
-    classes = [one["image"]["true_class"] for one in body["images"]]
+    classes = [image["image"]["true_class"] for image in body["images"]]
     assert classes == ["gametocyte", "ring", "schizont", "trophozoite"]
-    for one in body["images"]:
-        assert one["image"]["name"].startswith(f"{LIFECYCLE}/")
-        assert set(one["pictures"]) == {"overlay"}
+    for image in body["images"]:
+        assert image["image"]["name"].startswith(f"{LIFECYCLE}/")
+        assert set(image["pictures"]) == {"overlay"}
 
 
 def test_a_contact_sheet_as_a_zip_holds_every_images_tree(http: httpx.Client) -> None:
@@ -102,7 +102,7 @@ def test_a_contact_sheet_as_a_zip_holds_every_images_tree(http: httpx.Client) ->
 
 def test_classes_take_turns_on_a_contact_sheet(http: httpx.Client) -> None:
     body = facts(ask(http, JSON, experiment=LIFECYCLE, max_images=6))
-    names = [Path(one["image"]["name"]).name for one in body["images"]]
+    names = [Path(image["image"]["name"]).name for image in body["images"]]
     assert names == ["cell_001.jpg"] * 4 + ["cell_002.jpg"] * 2
 
 
@@ -156,7 +156,7 @@ def test_an_unknown_field_is_refused_by_name(http: httpx.Client) -> None:
     problem = assert_problem(
         ask(http, experiment=LIFECYCLE, colour="red", alpha="much"), "invalid-request"
     )
-    wrong = {one["field"]: one["detail"] for one in problem["errors"]}
+    wrong = {error["field"]: error["detail"] for error in problem["errors"]}
     assert set(wrong) == {"colour", "alpha"}
     assert "unknown" in wrong["colour"]
 
@@ -167,4 +167,4 @@ def test_an_unknown_field_of_an_upload_is_refused_by_name(
 ) -> None:
     unknown: dict[str, Any] = {name: "1"}
     problem = assert_problem(post_image(http, cell, **unknown), "invalid-request")
-    assert [one["field"] for one in problem["errors"]] == [name]
+    assert [error["field"] for error in problem["errors"]] == [name]

@@ -106,7 +106,7 @@ def test_four_mistakes_are_said_and_all_are_listed() -> None:
     twice = [field(name, "1") for name in "abcde" for _ in range(2)]
     refused = refusal(whole(image(), *twice))
     assert refused.detail == "; ".join(f"{name}: given twice" for name in "abcd")
-    assert [one.field for one in refused.errors] == list("abcde")
+    assert [error.field for error in refused.errors] == list("abcde")
 
 
 @pytest.mark.parametrize(

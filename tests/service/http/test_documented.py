@@ -17,15 +17,15 @@ def test_a_header_is_text_unless_more_is_said() -> None:
 
 
 def test_codes_of_one_status_stand_together_with_their_headers() -> None:
-    found = problems("api-key-required", "invalid-request", "api-key-invalid", "queue-full")
-    assert list(found) == [401, PROBLEMS["invalid-request"].status, 503]
+    answers = problems("api-key-required", "invalid-request", "api-key-invalid", "queue-full")
+    assert list(answers) == [401, PROBLEMS["invalid-request"].status, 503]
     titles = [PROBLEMS[code].title for code in ("api-key-required", "api-key-invalid")]
-    assert found[401]["description"] == (
+    assert answers[401]["description"] == (
         f"`api-key-required`: {titles[0]}, `api-key-invalid`: {titles[1]}"
     )
-    assert set(found[401]["headers"]) == {"WWW-Authenticate"}
-    assert found[503]["headers"]["Retry-After"]["schema"]["pattern"] == "^[1-9][0-9]*$"
-    assert found[401]["content"] == {
+    assert set(answers[401]["headers"]) == {"WWW-Authenticate"}
+    assert answers[503]["headers"]["Retry-After"]["schema"]["pattern"] == "^[1-9][0-9]*$"
+    assert answers[401]["content"] == {
         "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
     }
     assert problems() == {}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
 from processes.jobs import Stack, stack
 from processes.serving import Server
+from service.http.heads import Heads
 from tests.service.asking import (
     CB,
     LIFECYCLE,
@@ -72,14 +75,14 @@ def test_head_of_an_explanation(http: httpx.Client, cell: Path, accept: str) -> 
 
 
 def test_a_connection_goes_on_after_a_head(http: httpx.Client) -> None:
-    with connected(str(http.base_url)) as one:
+    with connected(str(http.base_url)) as connection:
         for line in (b"HEAD /v1/models", b"HEAD /static/app.css", b"GET /healthz"):
-            one.sendall(line + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            connection.sendall(line + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
         data = b""
-        while data.count(b"HTTP/1.1 200") < 3 and (piece := one.recv(65536)):
+        while data.count(b"HTTP/1.1 200") < 3 and (piece := connection.recv(65536)):
             data += piece
     heads = data.split(b"HTTP/1.1 200 OK\r\n")
-    assert [one.partition(b"\r\n\r\n")[2] for one in heads[1:3]] == [b"", b""]
+    assert [head.partition(b"\r\n\r\n")[2] for head in heads[1:3]] == [b"", b""]
 
 
 def test_the_allow_header_names_head(http: httpx.Client) -> None:
@@ -128,3 +131,44 @@ def test_head_of_a_job_its_files_and_what_streams(waiting: Stack) -> None:
         waiting.wait(job["id"])
         for path in (own, f"{own}/events", f"{own}/archive", f"{own}/files/summary.csv"):
             assert same_headers(client, path) == 200
+
+
+def answered(method: str, kind: str = "http") -> tuple[list[Scope], list[Message], Scope]:
+    """What an application round which HEAD is answered was asked, what it sent, and the scope."""
+    asked: list[Scope] = []
+    sent: list[Message] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.append(scope)
+        scope["route"] = "a route"
+        assert await receive() == {"type": "http.request"}
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"a", b"b")]})
+        for piece in (b"some", b"more"):
+            await send({"type": "http.response.body", "body": piece, "more_body": piece == b"some"})
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope: Scope = {"type": kind, "method": method, "path": "/x"}
+    asyncio.run(Heads(app)(scope, receive, send))
+    return asked, sent, scope
+
+
+def test_head_is_asked_as_get_and_its_body_is_left_out() -> None:
+    (asked,), sent, scope = answered("HEAD")
+    assert (asked["method"], asked["path"]) == ("GET", "/x")
+    assert sent == [
+        {"type": "http.response.start", "status": 200, "headers": [(b"a", b"b")]},
+        {"type": "http.response.body", "body": b""},
+    ]
+    assert (scope["method"], scope["route"]) == ("HEAD", "a route")  # for logs and metrics
+
+
+@pytest.mark.parametrize(("method", "kind"), [("GET", "http"), ("HEAD", "websocket")])
+def test_all_else_is_as_it_was(method: str, kind: str) -> None:
+    (asked,), sent, scope = answered(method, kind)
+    assert asked is scope
+    assert [message.get("body") for message in sent] == [None, b"some", b"more"]

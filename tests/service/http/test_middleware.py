@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
@@ -11,7 +12,7 @@ from fastapi.testclient import TestClient
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, Router
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.testing import CapturingLogger
 
 from service.http.admission import Admission
@@ -84,7 +85,7 @@ def test_another_gets_a_new_one(given: str) -> None:
     headers = {b"X-Request-ID": given.encode()}
     first, second = (client(app()).get("/v1/echo/x", headers=headers) for _ in range(2))
     ids = [answer.headers["x-request-id"] for answer in (first, second)]
-    assert all(re.fullmatch("[0-9a-f]{32}", one) for one in ids)
+    assert all(re.fullmatch("[0-9a-f]{32}", id_) for id_ in ids)
     assert ids[0] != ids[1]
 
 
@@ -103,10 +104,10 @@ def test_the_base_path_is_that_of_the_settings() -> None:
 
 def test_requests_are_counted_by_route_not_by_address() -> None:
     metrics = Metrics()
-    one = client(app(), metrics)
+    limited = client(app(), metrics)
     for path in ("/v1/echo/a", "/v1/echo/b", "/nowhere"):
-        one.get(path)
-    one.request("BREW", "/v1/echo/a")
+        limited.get(path)
+    limited.request("BREW", "/v1/echo/a")
     name, times = "gradcam_http_requests_total", "gradcam_http_request_seconds_count"
     echo_route = "/v1/echo/{name}"
     assert count(metrics, name, method="GET", route=echo_route, status="200") == 2
@@ -186,12 +187,12 @@ def full(metrics: Metrics) -> tuple[httpx.Client, Admission]:
 
 def test_under_overload_explanations_alone_are_refused(log: CapturingLogger) -> None:
     metrics = Metrics()
-    one, admission = full(metrics)
-    assert one.post("/v1/explanations").status_code == 200
+    full_client, admission = full(metrics)
+    assert full_client.post("/v1/explanations").status_code == 200
     with admission.place():
-        refused = one.post("/v1/explanations", headers={"X-Request-ID": "r2"})
-        assert one.get("/v1/explanations").status_code == 200
-        assert one.post("/v1/echo/x").status_code == 200
+        refused = full_client.post("/v1/explanations", headers={"X-Request-ID": "r2"})
+        assert full_client.get("/v1/explanations").status_code == 200
+        assert full_client.post("/v1/echo/x").status_code == 200
     assert refused.status_code == 503
     assert refused.headers["retry-after"] == "1"
     body: dict[str, Any] = refused.json()
@@ -230,3 +231,21 @@ def test_a_preflight_that_is_refused_says_why() -> None:
         "for methods and headers"
     )
     assert preflight(PORTAL, "DELETE").json()["detail"].startswith("Disallowed CORS method: ")
+
+
+def test_what_is_no_request_is_handed_on_as_it_is() -> None:
+    came: list[tuple[Scope, Receive, Send]] = []
+
+    async def inside(scope: Scope, receive: Receive, send: Send) -> None:
+        came.append((scope, receive, send))
+
+    async def receive() -> Message:
+        return {}
+
+    async def send(message: Message) -> None:
+        assert message
+
+    scope: Scope = {"type": "lifespan"}
+    asyncio.run(RequestContext(inside, Metrics(), "/tools")(scope, receive, send))
+    assert came == [(scope, receive, send)]
+    assert scope == {"type": "lifespan"}

@@ -9,7 +9,6 @@ import pytest
 from starlette.requests import Request
 
 from service.http.requested import base_path, has_already
-from service.settings import Settings
 
 SERVICE = Path(__file__).parents[3] / "service"
 
@@ -37,16 +36,11 @@ def test_the_base_is_the_path_before_ours() -> None:
     assert base_path(request()) == ""
 
 
-@pytest.mark.parametrize("given", ["/tools/gradcam", "/tools/gradcam/"])
-def test_the_setting_holds_no_slash_at_the_end(tmp_path: Path, given: str) -> None:
-    assert Settings(data=tmp_path, root_path=given).root_path == "/tools/gradcam"
-
-
 def test_only_one_module_hands_work_to_threads() -> None:
-    found = {
+    users = {
         file.relative_to(SERVICE).as_posix()
         for file in SERVICE.rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Attribute) and node.attr == "run_in_executor"
     }
-    assert found == {"executors.py"}
+    assert users == {"executors.py"}

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cam_engine.errors import PathOutsideRoot
+from cam_engine.experiments.data_root import DataRoot
+from cam_engine.experiments.finding import Experiment
+from cam_engine.images.png import encode_png
 from service.http.problems import ServiceError
 from service.models import catalog as catalog_module
 from service.models.catalog import Catalog, Unreadable
@@ -69,6 +74,16 @@ def test_the_best_model_is_the_one_of_highest_accuracy(results: Path) -> None:
     assert isinstance(catalog.facts(catalog.model(NAMES[1], catalog.experiments()[0])), Unreadable)
 
 
+def test_one_that_cannot_be_read_is_the_best_only_where_all_cannot(results: Path) -> None:
+    catalog = Catalog(results, 0)
+    folder = results / catalog.experiments()[0].id
+    rewrite(folder / NAMES[0] / "best.pt", val_acc=None)
+    (folder / NAMES[1] / "best.pt").write_bytes(b"broken")
+    assert NAMES[1] > NAMES[0] == catalog.best_model().name
+    (folder / NAMES[0] / "best.pt").write_bytes(b"broken")
+    assert catalog.best_model().name == NAMES[1]
+
+
 def test_a_look_holds_for_as_long_as_it_is_told(results: Path) -> None:
     patient, eager = Catalog(results, 3600), Catalog(results, 0)
     assert len(patient.models()) == len(eager.models()) == 4
@@ -89,7 +104,7 @@ def test_beside_an_experiment_that_is_the_root_nothing_is_reached(results: Path)
     root = results / "optB_20260101_000000/experiments/experiment_x"
     shutil.copytree(root, root.parent / "experiment_y")
     catalog = Catalog(root, 0)
-    assert [one.id for one in catalog.experiments()] == ["experiment_x"]
+    assert [experiment.id for experiment in catalog.experiments()] == ["experiment_x"]
     for path in (
         "experiment_y",
         f"experiment_y/{NAMES[0]}/best.pt",
@@ -133,3 +148,39 @@ def test_a_model_whose_grids_cannot_be_found_is_listed_with_its_error(
     assert (first.code, str(results) in first.detail) == ("internal-error", False)
     assert not isinstance(second, Unreadable)
     assert catalog.best_model().name == NAMES[1]
+
+
+def experiment_of_one_image(root: Path, name: str) -> str:
+    """An experiment of one test image; its id."""
+    folder = root / "run" / "experiments" / f"experiment_{name}"
+    images = folder / "crops_gt_crops" / "crops" / "test" / "ring"
+    images.mkdir(parents=True)
+    (images / "x.png").write_bytes(encode_png(np.zeros((8, 8, 3), np.uint8)))
+    (folder / "cls_a").mkdir()
+    return folder.relative_to(root).as_posix()
+
+
+@pytest.fixture
+def looked_for(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of experiments whose images are really looked for."""
+    looked: list[str] = []
+    look: Callable[..., object] = DataRoot.look_for_images
+
+    def counting(self: DataRoot, wanted: Experiment, split: str) -> object:
+        looked.append(wanted.folder.name.removeprefix("experiment_"))
+        return look(self, wanted, split)
+
+    monkeypatch.setattr(DataRoot, "look_for_images", counting)
+    return looked
+
+
+def test_the_lists_of_images_asked_for_last_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looked_for: list[str]
+) -> None:
+    monkeypatch.setattr(catalog_module, "_MOST_LISTS", 2)
+    ids = {name: experiment_of_one_image(tmp_path, name) for name in "abc"}
+    root = Catalog(tmp_path, refresh_seconds=3600.0)
+    for name in "abacab":
+        entry = root.experiment(ids[name])
+        assert [item.name for item in root.images(entry, "test")] == ["x"]
+    assert "".join(looked_for) == "abcb"

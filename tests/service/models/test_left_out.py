@@ -52,8 +52,8 @@ def spelled_root(lifecycle: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.fixture(scope="module")
 def spelled(spelled_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     scratch = tmp_path_factory.mktemp("service")
-    with running(spelled_root, scratch) as server, server.client() as one:
-        yield one
+    with running(spelled_root, scratch) as server, server.client() as client:
+        yield client
 
 
 def reasons(answer: dict[str, Any]) -> dict[str, int]:
@@ -65,7 +65,7 @@ def test_an_experiment_says_what_is_left_out_of_it(spelled: httpx.Client) -> Non
     assert experiment["images"] == 4
     images = {"format-not-read": 1, "other-program": 1, "link-loop": 1}
     assert reasons(experiment) == images | {"no-checkpoint": 1}
-    splits = {one["split"]: reasons(one) for one in experiment["splits"]}
+    splits = {split["split"]: reasons(split) for split in experiment["splits"]}
     assert splits == {"test": images, "val": {}}
     page = facts(spelled.get(f"{ADDRESS}/images?split=test"))
     assert reasons(page) == images
@@ -79,7 +79,7 @@ def test_folders_that_are_spelled_differently_are_one_class(spelled: httpx.Clien
     assert experiment["classes"] == ["Ring", "SCHIZONT", "Uninfected"]
     for name in ("ring", "Ring", " RING "):
         page = facts(spelled.get(f"{ADDRESS}/images", params={"class": name}))
-        assert [(one["split"], one["true_class"]) for one in page["images"]] == [
+        assert [(image["split"], image["true_class"]) for image in page["images"]] == [
             ("test", "Ring"),
             ("val", "Ring"),
         ]
@@ -87,8 +87,8 @@ def test_folders_that_are_spelled_differently_are_one_class(spelled: httpx.Clien
 
 def test_predictions_are_judged_by_the_models_classes(spelled: httpx.Client) -> None:
     page = facts(spelled.get(f"{ADDRESS}/predictions", params={"model": MODEL}))
-    judged = {one["image"].split("/")[-2]: one for one in page["predictions"]}
-    assert {name: (one["true_class"], one["correct"]) for name, one in judged.items()} == {
+    judged = {prediction["image"].split("/")[-2]: prediction for prediction in page["predictions"]}
+    assert {name: (shown["true_class"], shown["correct"]) for name, shown in judged.items()} == {
         "Ring": ("ring", True),
         "SCHIZONT": ("schizont", True),
         "Uninfected": (None, None),
@@ -111,14 +111,14 @@ def test_an_explanation_says_the_models_own_class(
 
 def test_a_contact_sheet_has_one_image_a_class(spelled: httpx.Client) -> None:
     sheet = facts(spelled.post(EXPLANATIONS, json={"experiment": EXPERIMENT}, headers=JSON))
-    classes = [one["image"]["true_class"] for one in sheet["images"]]
+    classes = [image["image"]["true_class"] for image in sheet["images"]]
     assert classes == ["ring", "schizont", None]
 
 
 def test_links_out_and_names_that_are_not_utf8_are_counted(
     odd: httpx.Client, odd_root: OddRoot
 ) -> None:
-    experiments = {one["path"]: one for one in facts(odd.get("/v1/experiments"))["experiments"]}
+    experiments = {fact["path"]: fact for fact in facts(odd.get("/v1/experiments"))["experiments"]}
     unspeakable = experiments[odd_root.unspeakable]
     assert reasons(unspeakable) == {"name-not-utf8": 1}
     page = facts(odd.get(f"/v1/experiments/{odd_root.odd}/images"))
@@ -145,8 +145,8 @@ def test_a_change_deep_in_a_folder_or_behind_a_link_is_seen(
         return [item.path.name for item in catalog.images(entry, "test")]
 
     assert names() == ["a.jpg", "d.jpg"]
-    found = catalog.found_images(entry, "test")
-    assert catalog.found_images(entry, "test") is found
+    images = catalog.found_images(entry, "test")
+    assert catalog.found_images(entry, "test") is images
     put(lifecycle, experiment, "test/a/b/ring/b.jpg")
     (pool / "d.jpg").rename(pool / "e.jpg")
     assert names() == ["a.jpg", "b.jpg", "e.jpg"]

@@ -16,7 +16,7 @@ import pytest
 from cam_engine.errors import CheckpointInvalid
 from processes.eventually import eventually
 from service.http.problems import ServiceError
-from service.models.catalog import FileStamp, ModelEntry, stamp_of
+from service.models.catalog import FileStamp, ModelEntry, model_stamp_of
 from service.models.model_cache import LoadedModel, ModelCache, fresh_stamp
 from service.watching.metrics import Metrics
 
@@ -34,14 +34,14 @@ class Disk:
     held: dict[str, threading.Event] = field(default_factory=dict)
     damaged: set[str] = field(default_factory=set)
 
-    def __call__(self, one: ModelEntry, stamp: FileStamp) -> LoadedModel:
-        self.loads.append(one.id)
-        held = self.held.get(one.id)
-        self.reading.add(one.id)
+    def __call__(self, entry: ModelEntry, stamp: FileStamp) -> LoadedModel:
+        self.loads.append(entry.id)
+        held = self.held.get(entry.id)
+        self.reading.add(entry.id)
         assert held is None or held.wait(10)
-        if one.id in self.damaged:
-            raise CheckpointInvalid(f"{one.id} is damaged")
-        return cast("LoadedModel", SimpleNamespace(id=one.id, stamp=stamp, bytes_used=10))
+        if entry.id in self.damaged:
+            raise CheckpointInvalid(f"{entry.id} is damaged")
+        return cast("LoadedModel", SimpleNamespace(id=entry.id, stamp=stamp, bytes_used=10))
 
 
 Test = Callable[[ModelCache, Disk, Metrics], Coroutine[Any, Any, None]]
@@ -60,8 +60,8 @@ async def begun(disk: Disk, id_: str) -> None:
 
 
 async def get(cache: ModelCache, id_: str, version: int = 0) -> LoadedModel:
-    one = entry(id_, version)
-    return await cache.get(one, one.stamp)
+    wanted = entry(id_, version)
+    return await cache.get(wanted, wanted.stamp)
 
 
 def test_all_who_wait_for_a_model_share_one_loading() -> None:
@@ -133,7 +133,7 @@ def test_a_failed_loading_is_told_to_all_and_tried_again() -> None:
     async def test(cache: ModelCache, disk: Disk, metrics: Metrics) -> None:
         disk.damaged.add("a")
         failed = await asyncio.gather(*[get(cache, "a")] * 3, return_exceptions=True)
-        assert all(isinstance(one, CheckpointInvalid) for one in failed)
+        assert all(isinstance(error, CheckpointInvalid) for error in failed)
         labels = {"model": "a", "outcome": "failed"}
         assert metrics.registry.get_sample_value("gradcam_model_loads_total", labels) == 1
         disk.damaged.clear()
@@ -174,15 +174,15 @@ def test_an_old_file_that_finishes_late_does_not_push_out_the_new_one() -> None:
 def test_a_files_stamp_changes_with_the_file(tmp_path: Path) -> None:
     file = tmp_path / "best.pt"
     file.write_bytes(b"one")
-    first = stamp_of(file)
-    assert stamp_of(file) == first
+    first = model_stamp_of(file)
+    assert model_stamp_of(file) == first
     other = tmp_path / "new.pt"
     other.write_bytes(b"two")
     other.replace(file)
-    assert stamp_of(file) != first
-    one = ModelEntry("id", "experiment", "name", first)
-    assert fresh_stamp(one) == stamp_of(file)
+    assert model_stamp_of(file) != first
+    entry = ModelEntry("id", "experiment", "name", first)
+    assert fresh_stamp(entry) == model_stamp_of(file)
     file.unlink()
     with pytest.raises(ServiceError) as refused:
-        fresh_stamp(one)
+        fresh_stamp(entry)
     assert refused.value.code == "model-not-found"

@@ -58,12 +58,12 @@ def tight(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 
 @pytest.fixture(scope="module")
 def memory(tight: Server) -> Iterator[httpx.Client]:
-    with tight.client() as one:
-        yield one
+    with tight.client() as client:
+        yield client
 
 
 def loaded(client: httpx.Client) -> set[str]:
-    return {one["id"] for one in facts(client.get("/v1/models"))["models"] if one["loaded"]}
+    return {fact["id"] for fact in facts(client.get("/v1/models"))["models"] if fact["loaded"]}
 
 
 def explain(client: httpx.Client, cell: Path, model: str) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def test_many_first_requests_load_a_model_once(memory: httpx.Client, cell: Path)
     answers = together([partial(explain, memory, cell, name)] * 8)
     assert count() == before + 1
     assert count(outcome="failed") == 0
-    assert len({str(one["digest"]) for one in answers}) == 1
+    assert len({str(answer["digest"]) for answer in answers}) == 1
 
 
 def test_a_model_file_that_was_replaced_is_used_at_the_next_request(
@@ -175,8 +175,8 @@ def test_a_wrong_request_does_not_harm_those_in_its_batch(http: httpx.Client, ce
         partial(post_image, http, cell, model=CB, layer="attic"),
         partial(post_image, http, b"no image", model=CB),
     ]
-    answers = together([call for one in wrong for call in (right, one, right)])
-    assert [one.status_code for one in answers] == [200, 422, 200] * 3
+    answers = together([call for refused in wrong for call in (right, refused, right)])
+    assert [answer.status_code for answer in answers] == [200, 422, 200] * 3
 
 
 def test_different_targets_and_colours_share_a_batch_without_mixing(

@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 
-from cam_engine.method_facts import DEFAULT_METHOD, FUSED_METHOD, METHOD_FACTS, MethodFacts
+from cam_engine.method_facts import (
+    DEFAULT_METHOD,
+    FUSION_FACTS,
+    METHOD_FACTS,
+    MethodFacts,
+)
 from cam_engine.options import COLORMAPS, STAGES, CamOptions, Colormap
 from cam_engine.pictures.rendering import SMOOTHING, Smoothing, colour_table
 from service.pages.facts import facts_script
@@ -20,8 +25,8 @@ WRITTEN = [*STATIC.rglob("*.js"), *TEMPLATES.iterdir()]
 
 
 def constants(script: str) -> dict[str, Any]:
-    found = re.findall(r"^export const (\w+) = (.+);$", script, re.MULTILINE)
-    return {name: json.loads(value) for name, value in found}
+    exported = re.findall(r"^export const (\w+) = (.+);$", script, re.MULTILINE)
+    return {name: json.loads(value) for name, value in exported}
 
 
 def test_it_has_the_rows_of_all_methods_in_their_order() -> None:
@@ -39,19 +44,20 @@ def test_a_row_that_is_added_is_in_it() -> None:
 
 
 def test_defaults_are_the_engines() -> None:
-    found = constants(facts_script())
+    facts = constants(facts_script())
     options = CamOptions()
-    assert found["DEFAULTS"] == {"alpha": options.alpha, "colormap": options.colormap}
-    assert (found["DEFAULT_METHOD"], found["FUSED_METHOD"]) == (DEFAULT_METHOD, FUSED_METHOD)
-    assert tuple(found["STAGES"]) == STAGES
-    assert Smoothing(**found["SMOOTHING"]) == SMOOTHING
+    assert facts["DEFAULTS"] == {"alpha": options.alpha, "colormap": options.colormap}
+    assert facts["DEFAULT_METHOD"] == DEFAULT_METHOD
+    assert [fusion["name"] for fusion in facts["FUSIONS"]] == list(FUSION_FACTS)
+    assert tuple(facts["STAGES"]) == STAGES
+    assert Smoothing(**facts["SMOOTHING"]) == SMOOTHING
 
 
 @pytest.mark.parametrize("name", COLORMAPS)
 def test_colours_are_the_services(name: Colormap) -> None:
-    found = constants(facts_script())["COLOURS"]
-    assert list(found) == list(COLORMAPS)
-    assert base64.b64decode(found[name]) == colour_table(name).tobytes()
+    colours = constants(facts_script())["COLOURS"]
+    assert list(colours) == list(COLORMAPS)
+    assert base64.b64decode(colours[name]) == colour_table(name).tobytes()
 
 
 @pytest.mark.parametrize("file", WRITTEN, ids=lambda file: file.name)

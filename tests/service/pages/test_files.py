@@ -98,7 +98,7 @@ def test_the_version_is_that_of_all_files() -> None:
     first = StaticFiles(contents()).version
     assert StaticFiles(contents()).version == first
     others = [contents(**{"b.js": b"export const b = 2;"}), contents(**{"c.css": b""})]
-    assert len({first, *(StaticFiles(one).version for one in others)}) == 3
+    assert len({first, *(StaticFiles(other).version for other in others)}) == 3
 
 
 def test_an_import_that_leads_nowhere_is_found_at_the_start() -> None:
@@ -107,6 +107,6 @@ def test_an_import_that_leads_nowhere_is_found_at_the_start() -> None:
 
 
 def test_every_file_of_the_folder_is_served() -> None:
-    files = {one.relative_to(STATIC).as_posix() for one in STATIC.rglob("*") if one.is_file()}
-    assert [one for one in files if static_files().at(one) is None] == []
+    files = {file.relative_to(STATIC).as_posix() for file in STATIC.rglob("*") if file.is_file()}
+    assert [file for file in files if static_files().at(file) is None] == []
     assert Path(STATIC / ELEMENT).is_file()

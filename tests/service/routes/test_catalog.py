@@ -27,14 +27,16 @@ IMAGES = f"/v1/experiments/{LIFECYCLE}/images"
 
 
 def test_experiments_are_listed_with_models_classes_and_counts(http: httpx.Client) -> None:
-    found = facts(http.get("/v1/experiments"))["experiments"]
-    assert [one["path"] for one in found] == [SPECIES, LIFECYCLE]
-    lifecycle = found[1]
+    experiments = facts(http.get("/v1/experiments"))["experiments"]
+    assert [experiment["path"] for experiment in experiments] == [SPECIES, LIFECYCLE]
+    lifecycle = experiments[1]
     assert lifecycle["name"] == "experiment_synthetic_lifecycle"
     assert lifecycle["classes"] == ["gametocyte", "ring", "schizont", "trophozoite"]
     assert lifecycle["models"] == [CB, CB.replace("_cb", "_focal")]
     assert lifecycle["images"] == 64
-    counts = {one["split"]: (one["images"], one["classes"]["ring"]) for one in lifecycle["splits"]}
+    counts = {
+        split["split"]: (split["images"], split["classes"]["ring"]) for split in lifecycle["splits"]
+    }
     assert counts == {"test": (48, 12), "val": (16, 4)}
 
 
@@ -45,8 +47,8 @@ def test_an_experiment_is_had_by_its_link(http: httpx.Client) -> None:
 
 
 def test_newest_runs_come_first(odd: httpx.Client, odd_root: OddRoot) -> None:
-    found = [one["path"] for one in facts(odd.get("/v1/experiments"))["experiments"]]
-    order = [found.index(one) for one in (odd_root.odd, odd_root.sound, odd_root.bare)]
+    paths = [experiment["path"] for experiment in facts(odd.get("/v1/experiments"))["experiments"]]
+    order = [paths.index(path) for path in (odd_root.odd, odd_root.sound, odd_root.bare)]
     assert order == sorted(order)
 
 
@@ -56,7 +58,7 @@ def test_pages_follow_each_other_by_their_links(http: httpx.Client) -> None:
     sizes = []
     while address is not None:
         page = facts(http.get(address))
-        paths += [one["path"] for one in page["images"]]
+        paths += [image["path"] for image in page["images"]]
         sizes.append(len(page["images"]))
         assert page["total"] == 48
         address = page["links"].get("next")
@@ -65,7 +67,7 @@ def test_pages_follow_each_other_by_their_links(http: httpx.Client) -> None:
     assert "next" not in page["links"]
     before = facts(http.get(page["links"]["previous"]))
     assert before["offset"] == 20
-    assert [one["path"] for one in before["images"]] == paths[20:40]
+    assert [image["path"] for image in before["images"]] == paths[20:40]
     assert "previous" not in facts(http.get(f"{IMAGES}?limit=20"))["links"]
 
 
@@ -84,8 +86,8 @@ def test_a_listed_image_can_be_explained(http: httpx.Client) -> None:
 def test_images_are_filtered_by_split_and_class(http: httpx.Client) -> None:
     page = facts(http.get(f"{IMAGES}?split=val&class=ring"))
     assert page["total"] == 4
-    assert {(one["split"], one["true_class"]) for one in page["images"]} == {("val", "ring")}
-    assert all(one["path"].startswith(f"{CROPS}/val/ring/") for one in page["images"])
+    assert {(image["split"], image["true_class"]) for image in page["images"]} == {("val", "ring")}
+    assert all(image["path"].startswith(f"{CROPS}/val/ring/") for image in page["images"])
     assert facts(http.get(f"{IMAGES}?class=elf"))["total"] == 0
     assert facts(http.get(f"{IMAGES}?split=train"))["total"] == 0
 
@@ -104,23 +106,23 @@ def test_images_are_filtered_by_split_and_class(http: httpx.Client) -> None:
 )
 def test_a_wrong_query_field_is_refused_by_name(http: httpx.Client, query: str, field: str) -> None:
     body = assert_problem(http.get(f"{IMAGES}?{query}"), "invalid-request")
-    assert [one["field"] for one in body["errors"]] == [field]
+    assert [error["field"] for error in body["errors"]] == [field]
 
 
 def test_models_are_listed_with_their_facts(http: httpx.Client) -> None:
-    models = {one["id"]: one for one in facts(http.get("/v1/models"))["models"]}
+    models = {listed["id"]: listed for listed in facts(http.get("/v1/models"))["models"]}
     assert len(models) == 4
     model = models[CB]
     assert model["experiment"] == LIFECYCLE
     assert model["name"] == "cls_mobilenet_v3_small_cb"
     assert model["architecture"] == "mobilenet_v3_small"
     assert model["classes"] == ["gametocyte", "ring", "schizont", "trophozoite"]
-    grids = {one["name"]: one["grid"] for one in model["layers"]}
+    grids = {layer["name"]: layer["grid"] for layer in model["layers"]}
     assert grids == {"early": [28, 28], "mid": [14, 14], "late": [7, 7]}
     assert model["input_size"] == [224, 224]
     assert model["val_acc"] == pytest.approx(0.9979, abs=1e-4)
     assert (model["epoch"], model["problem"]) == (18, None)
-    assert [one["default"] for one in models.values()].count(True) == 1
+    assert [served["default"] for served in models.values()].count(True) == 1
     assert facts(http.get(model["links"]["self"])).keys() == model.keys()
 
 
@@ -135,7 +137,7 @@ def test_a_damaged_model_is_listed_with_its_problem_and_others_work(
     odd: httpx.Client, odd_root: OddRoot, name: str, code: str
 ) -> None:
     response = odd.get("/v1/models")
-    models = {one["id"]: one for one in facts(response)["models"]}
+    models = {model["id"]: model for model in facts(response)["models"]}
     broken = models[f"{odd_root.odd}/{name}"]
     assert broken["problem"]["code"] == code
     assert broken["problem"]["detail"]
@@ -151,12 +153,15 @@ def test_a_damaged_model_is_listed_with_its_problem_and_others_work(
 def test_an_experiment_without_images_or_models_is_listed_as_such(
     odd: httpx.Client, odd_root: OddRoot
 ) -> None:
-    found = {one["path"]: one for one in facts(odd.get("/v1/experiments"))["experiments"]}
-    bare = found[odd_root.bare]
+    experiments = {
+        experiment["path"]: experiment
+        for experiment in facts(odd.get("/v1/experiments"))["experiments"]
+    }
+    bare = experiments[odd_root.bare]
     assert (bare["models"], bare["images"], bare["splits"]) == ([], 0, [])
     assert facts(odd.get(bare["links"]["images"]))["images"] == []
-    assert found[odd_root.pictureless]["images"] == 0
-    assert len(found[odd_root.pictureless]["models"]) == 1
+    assert experiments[odd_root.pictureless]["images"] == 0
+    assert len(experiments[odd_root.pictureless]["models"]) == 1
 
 
 def test_names_with_blanks_and_signs_can_be_asked_for_as_listed(
@@ -191,11 +196,11 @@ def test_an_empty_root_is_empty_and_says_so(empty: httpx.Client, cell: Path) -> 
 def test_listing_loads_no_weights(rooted: httpx.Client, lifecycle: Path) -> None:
     models = facts(rooted.get("/v1/models"))["models"]
     default = f"{lifecycle.name}/cls_mobilenet_v3_small_cb"
-    assert {one["id"]: one["loaded"] for one in models} == {
+    assert {model["id"]: model["loaded"] for model in models} == {
         default: True,
         f"{lifecycle.name}/cls_mobilenet_v3_small_focal": False,
     }
-    assert all(one["layers"] and one["val_acc"] for one in models)
+    assert all(model["layers"] and model["val_acc"] for model in models)
     assert metric(rooted, "gradcam_model_loads_total") == 1
     assert metric(rooted, "gradcam_model_loads_total", model=default) == 1
 

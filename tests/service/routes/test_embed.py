@@ -20,8 +20,8 @@ VIEWER = "/embed/viewer?experiment=e&image=i.jpg"
 FILES = static_files()
 ELEMENT = [
     "/static/cam-viewer.js",
-    *(f"/static/{one}" for one in FILES.modules("cam-viewer.js")),
-    *(f"/static/{FILES.version}/{one}" for one in FILES.modules("cam-viewer.js")),
+    *(f"/static/{module}" for module in FILES.modules("cam-viewer.js")),
+    *(f"/static/{FILES.version}/{module}" for module in FILES.modules("cam-viewer.js")),
 ]
 
 
@@ -39,8 +39,8 @@ def embedding(sample_run: Path) -> httpx.Client:
 
 def ancestors(answer: httpx.Response) -> str:
     policy = answer.headers["Content-Security-Policy"]
-    (found,) = [one.strip() for one in policy.split(";") if "frame-ancestors" in one]
-    return found
+    (directive,) = [rule.strip() for rule in policy.split(";") if "frame-ancestors" in rule]
+    return directive
 
 
 def test_the_page_for_frames_names_its_ancestors(embedding: httpx.Client) -> None:
@@ -78,8 +78,8 @@ def test_the_element_is_for_other_origins_by_cors(embedding: httpx.Client, file:
     assert allowed.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
     refused = embedding.get(file, headers={"Origin": "https://evil.example"})
     assert "Access-Control-Allow-Origin" not in refused.headers
-    for one in (allowed, refused, embedding.get(file)):
-        assert "Origin" in one.headers["Vary"]
+    for answer in (allowed, refused, embedding.get(file)):
+        assert sorted(answer.headers["Vary"].split(", ")) == ["Accept-Encoding", "Origin"]
     unchanged = {"Origin": PORTAL, "If-None-Match": allowed.headers["ETag"]}
     again = embedding.get(file, headers=unchanged)
     assert again.status_code == 304

@@ -18,6 +18,7 @@ from PIL import Image
 from cam_engine.images.png import read_png_text
 from cam_engine.images.preparing import read_image
 from cam_engine.maps.explainer import Explainer
+from cam_engine.method_facts import Method
 from cam_engine.models.loading import load_classifier
 from cam_engine.options import STAGES, CamOptions
 from cam_engine.pictures.rendering import colour_table, full_size_map
@@ -38,8 +39,8 @@ class Truth:
 
     @cache  # noqa: B019 (lives as long as the tests)
     def explanation(self, options: CamOptions) -> Explanation:
-        [one] = self.explainer.explain([self.image], options)
-        return one
+        [explained] = self.explainer.explain([self.image], options)
+        return explained
 
     def full_map(self, layer: str, options: CamOptions | None = None) -> FloatMap:
         explanation = self.explanation(options or CamOptions(fused=True))
@@ -91,13 +92,13 @@ def test_maps_are_all_layers_in_the_order_that_a_header_names(
 ) -> None:
     response = post_image(http, cell, model=CB, view="maps", layer=MODULE)
     values = array(response)
-    names = [unquote(one) for one in response.headers["x-gradcam-layers"].split(",")]
+    names = [unquote(layer) for layer in response.headers["x-gradcam-layers"].split(",")]
     assert names == [*STAGES, MODULE, "fused"]
     assert values.dtype == np.uint16
     assert values.shape == (5, *truth.image.shape[:2])
     options = CamOptions(layers=(*STAGES, MODULE), fused=True)
-    for name, one in zip(names, values, strict=True):
-        assert_near(one / 65535, truth.full_map(name, options), 1e-3)
+    for name, map_ in zip(names, values, strict=True):
+        assert_near(map_ / 65535, truth.full_map(name, options), 1e-3)
 
 
 @pytest.mark.parametrize(("bits", "mode", "most"), [(8, "L", 255), (16, "I;16", 65535)])
@@ -135,12 +136,14 @@ def test_the_panel_shows_all_layers_at_once(http: httpx.Client, cell: Path, trut
 @pytest.mark.parametrize(
     ("fields", "layer", "method", "grid"),
     [
-        ({}, "fused", "layercam", "28x28"),
+        ({"fusion": "layercam"}, "fused", "layercam", "28x28"),
+        ({"score": "margin"}, "fused", "class-aware", "28x28"),
+        ({}, "fused", "class-aware", "28x28"),
         ({"method": "gradcam"}, "late", "gradcam", "7x7"),
         ({"layer": "early"}, "early", "gradcam++", "28x28"),
         ({"layer": "mid"}, "mid", "gradcam++", "14x14"),
         ({"layer": "late", "method": "hirescam"}, "late", "hirescam", "7x7"),
-        ({"layer": "fused", "method": "xgradcam"}, "fused", "layercam", "28x28"),
+        ({"layer": "fused", "method": "xgradcam"}, "fused", "class-aware", "28x28"),
         ({"layer": MODULE, "method": "layercam"}, MODULE, "layercam", "14x14"),
         ({"layer": "early", "method": "eigencam"}, "early", "eigencam", "28x28"),
         ({"layer": "late", "taps": "raw"}, "late", "gradcam++", "7x7"),
@@ -161,10 +164,10 @@ def test_every_answer_names_the_layer_and_method_really_used(
 
 @pytest.mark.parametrize("method", ["gradcam", "layercam", "xgradcam"])
 def test_another_method_is_the_engines(
-    http: httpx.Client, cell: Path, truth: Truth, method: str
+    http: httpx.Client, cell: Path, truth: Truth, method: Method
 ) -> None:
     values = array(post_image(http, cell, model=CB, view="array", method=method))
-    options = CamOptions(method=method, fused=True)  # type: ignore[arg-type]
+    options = CamOptions(method=method, fused=True)
     assert_near(values, truth.full_map("late", options), 1e-3)
 
 
@@ -212,9 +215,9 @@ def test_without_a_model_the_best_one_of_the_newest_experiment_answers(
     http: httpx.Client, cell: Path
 ) -> None:
     models = http.get("/v1/models").json()["models"]
-    [default] = [one for one in models if one["default"]]
+    [default] = [model for model in models if model["default"]]
     newest = http.get("/v1/experiments").json()["experiments"][0]
-    rivals = [one["val_acc"] for one in models if one["id"] in newest["models"]]
+    rivals = [model["val_acc"] for model in models if model["id"] in newest["models"]]
     assert default["val_acc"] == max(rivals)
     response = sound(post_image(http, cell))
     assert unquote(response.headers["x-gradcam-model"]) == default["id"]
@@ -252,7 +255,7 @@ def test_the_file_name_comes_back_encoded_and_without_folders(
 
 def test_times_stand_in_a_header(http: httpx.Client, cell: Path) -> None:
     timing = sound(post_image(http, cell)).headers["server-timing"]
-    assert [one.split(";")[0] for one in timing.split(", ")] == [
+    assert [step.split(";")[0] for step in timing.split(", ")] == [
         *("decode", "queue", "compute", "encode")
     ]
 
@@ -302,5 +305,5 @@ def test_a_file_named_in_the_extended_form_is_a_file_under_other_names_too(
     body = upload(cell, "name=\"alpha\"; filename*=UTF-8''a.jpg")
     response = http.post("/v1/explanations", content=body, headers=EXPLAINED)
     assert response.status_code == 422
-    said = {one["field"]: one["detail"] for one in response.json()["errors"]}
+    said = {error["field"]: error["detail"] for error in response.json()["errors"]}
     assert said["alpha"].startswith("no file is expected here")

@@ -18,19 +18,23 @@ def test_predictions_are_those_of_explanations(http: httpx.Client) -> None:
     page = sound(http.get(PREDICTIONS, params={"model": CB})).json()
     assert page["model"] == CB
     assert len(page["predictions"]) == page["total"] > 0
-    for one in page["predictions"]:
-        body = {"experiment": LIFECYCLE, "image": one["image"], "model": CB}
+    for prediction in page["predictions"]:
+        body = {"experiment": LIFECYCLE, "image": prediction["image"], "model": CB}
         told = sound(http.post(EXPLANATIONS, json=body, headers=JSON)).json()
-        assert one["predicted"] == told["prediction"]["name"]
-        assert one["probability"] == pytest.approx(told["prediction"]["probability"], abs=1e-4)
-        assert one["correct"] == (one["predicted"] == one["true_class"])
+        assert prediction["predicted"] == told["prediction"]["name"]
+        assert prediction["probability"] == pytest.approx(
+            told["prediction"]["probability"], abs=1e-4
+        )
+        assert prediction["correct"] == (prediction["predicted"] == prediction["true_class"])
 
 
 def test_predictions_come_in_the_order_of_the_images(http: httpx.Client) -> None:
     images = sound(http.get(f"/v1/experiments/{LIFECYCLE}/images?split=test")).json()["images"]
     query: dict[str, str | int] = {"model": CB, "offset": 1, "limit": 2}
     page = sound(http.get(PREDICTIONS, params=query)).json()
-    assert [one["image"] for one in page["predictions"]] == [one["path"] for one in images[1:3]]
+    assert [prediction["image"] for prediction in page["predictions"]] == [
+        image["path"] for image in images[1:3]
+    ]
 
 
 def test_mixed_pages_have_every_image_once_and_all_classes_from_the_start(
@@ -43,11 +47,13 @@ def test_mixed_pages_have_every_image_once_and_all_classes_from_the_start(
     ]
     again = sound(http.get(PREDICTIONS, params={**query, "offset": 12})).json()["predictions"]
     listed = sound(http.get(PREDICTIONS, params={"model": CB})).json()["predictions"]
-    mixed = [one for page in pages for one in page]
+    mixed = [image for page in pages for image in page]
     assert again == pages[1]
     assert sorted(mixed, key=str) == sorted(listed, key=str)
     assert mixed != listed
-    assert {one["true_class"] for one in pages[0]} == {one["true_class"] for one in listed}
+    assert {prediction["true_class"] for prediction in pages[0]} == {
+        image["true_class"] for image in listed
+    }
 
 
 @pytest.mark.parametrize(

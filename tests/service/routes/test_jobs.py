@@ -196,15 +196,15 @@ def test_each_key_has_its_own_jobs(shared: Stack) -> None:
         ):
             assert_problem(answer, "job-not-found")
         assert bob.get(JOBS).json()["jobs"] == []
-        assert [one["id"] for one in ann.get(JOBS).json()["jobs"]] == [job["id"]]
+        assert [listed["id"] for listed in ann.get(JOBS).json()["jobs"]] == [job["id"]]
         # The same Idempotency-Key, and even another body: it is another caller's.
         other = bob.post(JOBS, json={**body, "models": ["cb"]}, headers={"Idempotency-Key": "k"})
         assert other.status_code == 202, other.text
         again = ann.post(JOBS, json=body, headers={"Idempotency-Key": "k"})
         assert again.json()["id"] == job["id"]
-        for client, one in ((ann, job), (bob, other.json())):
-            assert client.post(one["links"]["cancel"]).status_code == 202
-            assert client.delete(one["links"]["self"]).status_code == 204
+        for client, submitted in ((ann, job), (bob, other.json())):
+            assert client.post(submitted["links"]["cancel"]).status_code == 202
+            assert client.delete(submitted["links"]["self"]).status_code == 204
 
 
 @pytest.mark.system
@@ -214,7 +214,7 @@ def test_all_may_see_all(shared: Stack, tmp_path: Path) -> None:
         with server.client(headers={"X-API-Key": "key-of-ann"}) as ann:
             job = ann.post(JOBS, json={"experiment": shared.experiment, "models": ["focal"]}).json()
         with server.client(headers={"X-API-Key": "key-of-bob"}) as bob:
-            assert [one["id"] for one in bob.get(JOBS).json()["jobs"]] == [job["id"]]
+            assert [listed["id"] for listed in bob.get(JOBS).json()["jobs"]] == [job["id"]]
             assert bob.post(job["links"]["cancel"]).json()["status"] == "canceled"
             assert bob.delete(job["links"]["self"]).status_code == 204
 

@@ -23,4 +23,4 @@ def test_of_models_that_are_not_loaded_nothing_is_known_but_their_headers(
     http: httpx.Client,
 ) -> None:
     models = sound(http.get("/v1/models")).json()["models"]
-    assert all((one["read"] is not None) == one["loaded"] for one in models)
+    assert all((model["read"] is not None) == model["loaded"] for model in models)

@@ -22,7 +22,9 @@ class _Collector(HTTPServer):
 
     def spans(self) -> dict[str, dict[str, str]]:
         return {
-            span.name: {one.key: one.value.string_value for one in span.attributes}
+            span.name: {
+                attribute.key: attribute.value.string_value for attribute in span.attributes
+            }
             for message in list(self.received)
             for resource in message.resource_spans
             for scope in resource.scope_spans

@@ -21,7 +21,7 @@ def test_every_state_is_an_end_or_is_not() -> None:
 
 def test_no_other_module_lists_the_ends() -> None:
     lists = (ast.Tuple, ast.List, ast.Set)
-    found = [
+    places = [
         f"{file.relative_to(ROOT)}:{node.lineno}"
         for package in ("cam_engine", "service", "worker")
         for file in (ROOT / package).rglob("*.py")
@@ -29,7 +29,7 @@ def test_no_other_module_lists_the_ends() -> None:
         if isinstance(node, lists)
         and {e.value for e in node.elts if isinstance(e, ast.Constant)} >= set(FINISHED)
     ]
-    assert len(found) == 1, found
+    assert len(places) == 1, places
 
 
 def test_scripts_name_the_states_that_they_mean() -> None:

@@ -18,7 +18,8 @@ from worker.jobs.coordination.queue import ChunkQueue
 from worker.jobs.outputs import job_files
 from worker.jobs.outputs.places import Places
 from worker.jobs.outputs.storage import FoundJob
-from worker.jobs.redis.job_store import GivenOut, JobStore
+from worker.jobs.redis.job_chunks import GivenOut
+from worker.jobs.redis.job_store import JobStore
 from worker.jobs.settings import JobSettings
 
 _log = structlog.get_logger(__name__)
@@ -79,7 +80,7 @@ class Coordinator:
             return
         out = self._store.out(job)
         if state.status == "canceling":
-            done = not any(one.leased for one in out)
+            done = not any(piece.leased for piece in out)
         else:
             done = not out and not self._store.pending(job)
         if done:
@@ -98,16 +99,16 @@ class Coordinator:
         with self._store.only_one("rebuild", _EXPIRY_ROUND_SECONDS, keep=True) as mine:
             if not mine:
                 return
-            for found in self._places.storage.unfinished_jobs():
-                if self._store.state(found.job) is None:
-                    self._rebuild(found)
+            for left_job in self._places.storage.unfinished_jobs():
+                if self._store.state(left_job.job) is None:
+                    self._rebuild(left_job)
 
-    def _rebuild(self, found: FoundJob) -> None:
+    def _rebuild(self, left_job: FoundJob) -> None:
         try:
-            unfinished = job_files.unfinished(found, self._places)
+            unfinished = job_files.unfinished(left_job, self._places)
         except job_files.NotOurs as error:
-            where, reason = found.folder.path, str(error)
-            _log.warning("job not rebuilt", job=found.job, output=where, reason=reason)
+            where, reason = left_job.folder.path, str(error)
+            _log.warning("job not rebuilt", job=left_job.job, output=where, reason=reason)
             return
         if unfinished is not None:
             request = unfinished.record.request.model_copy(update={"resume": True})

@@ -51,18 +51,20 @@ class Finisher:
                     continue  # none was chosen for it: nothing of it was made
                 first = index * count
                 mine = states[first : first + count]
-                why = {i - first: one for i, one in failures.items() if 0 <= i - first < count}
-                run = run_facts_from_json(facts)
-                rows = tuple(_rows(output, run, images, mine, why))
+                why = {
+                    i - first: failure for i, failure in failures.items() if 0 <= i - first < count
+                }
+                run_facts = run_facts_from_json(facts)
+                rows = tuple(_rows(output, run_facts, images, mine, why))
                 if not rows:
                     continue
                 summaries.append(
                     ModelSummary(
-                        run,
+                        run_facts,
                         rows,
                         self._store.seconds(job, index),
                         skipped=record.left_out or NOTHING,
-                        folders_of_no_class=no_classes(folders, run.class_names),
+                        folders_of_no_class=no_classes(folders, run_facts.class_names),
                     )
                 )
                 if record.request.replace and summaries[-1].succeeded:
@@ -118,18 +120,18 @@ class Finisher:
 
 def _rows(
     output: OutputFolder,
-    run: RunFacts,
+    run_facts: RunFacts,
     images: list[JobImage],
     states: list[ItemState],
     failures: dict[int, ItemFailure],
 ) -> Iterator[Row]:
     """Rows of the images that have their state; a figure carries its own row."""
     made = [image.name for image, state in zip(images, states, strict=True) if state == "succeeded"]
-    texts = output.figure_texts(run.model, made)
+    texts = output.figure_texts(run_facts.model, made)
     for index, (image, state) in enumerate(zip(images, states, strict=True)):
         if state == "succeeded":
             yield row_from_json(json.loads(next(texts)[text_keys.ROW]))
         elif state == "failed" and index in failures:
             why = failures[index]
-            true_class = class_meant(image.true_class, run.class_names)
+            true_class = class_meant(image.true_class, run_facts.class_names)
             yield Failed(image.path, image.name, true_class, why.code, why.detail)

@@ -54,17 +54,18 @@ def write_status(output: OutputFolder, job: str, state: JobState | None, status:
         body["progress"] = state.progress.model_dump()
         body["started_at"] = state.started_at.isoformat() if state.started_at else None
         body["error"] = state.error.model_dump() if state.error else None
+        body["notices"] = [notice.model_dump() for notice in state.notices]
     output.write_job_file(job, _encoded(body), finished=status in FINISHED)
 
 
-def unfinished(found: FoundJob, places: Places) -> Unfinished | None:
+def unfinished(left_job: FoundJob, places: Places) -> Unfinished | None:
     """The job of a file that says it has not ended; None where it has.
 
     Whoever can put files there can write such a file. So nothing in it is taken that does not agree
     with where it lies and with the experiment as it is now. Raises NotOurs, which says what.
     """
     try:
-        body = json.loads(found.content)
+        body = json.loads(left_job.content)
         if str(body["status"]) in FINISHED:
             return None
         if body["status"] not in get_args(JobStatus):
@@ -73,9 +74,11 @@ def unfinished(found: FoundJob, places: Places) -> Unfinished | None:
         rows = [(str(path), str(name)) for path, name, _ in body["images"]]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise NotOurs("it is not as this service writes it") from error
-    if record.id != found.job:
+    if record.id != left_job.job:
         raise NotOurs("its id is not its folder's name")
-    if record.folder not in {None, found.folder} or not _is_place_of(record.request, found, places):
+    if record.folder not in {None, left_job.folder} or not _is_place_of(
+        record.request, left_job, places
+    ):
         raise NotOurs("its pictures belong elsewhere")
     try:
         experiment = places.experiment(record.request)
@@ -86,25 +89,25 @@ def unfinished(found: FoundJob, places: Places) -> Unfinished | None:
         raise NotOurs(str(error)) from error
     if not 1 <= record.image_count <= len(images):
         raise NotOurs("its number of images is not that of its images")
-    shown = places.storage.open(found.folder).shown
+    shown = places.storage.open(left_job.folder).shown
     left_out = images_there.skipped + places.root.look_for_models(experiment).skipped
-    fresh = {"folder": found.folder, "output": shown, "left_out": left_out}
+    fresh = {"folder": left_job.folder, "output": shown, "left_out": left_out}
     return Unfinished(record.model_copy(update=fresh), images)
 
 
-def _is_place_of(request: JobRequest, found: FoundJob, places: Places) -> bool:
+def _is_place_of(request: JobRequest, left_job: FoundJob, places: Places) -> bool:
     """Whether such a request's pictures may be where its file was found."""
     try:
-        if found.folder.below == "data" and request.output is not None:
+        if left_job.folder.below == "data" and request.output is not None:
             return False
-        if found.folder.below == "data":
+        if left_job.folder.below == "data":
             experiment = places.experiment(request)
             own = f"{places.root.id_of(experiment.folder)}/{DEFAULT_OUTPUT}"
         else:
             own = places.storage.place(request).path
     except CamError:
         return False
-    path = found.folder.path
+    path = left_job.folder.path
     return path == own or path.startswith(f"{own}/{SETS}/")
 
 

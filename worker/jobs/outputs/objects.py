@@ -72,8 +72,8 @@ class Objects:
     def read_tagged(self, key: str) -> tuple[bytes, str]:
         """The object and its entity tag. Raises FileNotFoundError or OSError."""
         with _reading(key):
-            found = obstore.get(self._store, _key(key))
-            return bytes(found.bytes()), found.meta["e_tag"] or ""
+            stored = obstore.get(self._store, _key(key))
+            return bytes(stored.bytes()), stored.meta["e_tag"] or ""
 
     def stream(self, key: str) -> Iterator[bytes]:
         """The object in pieces, opened when the first is asked for."""
@@ -93,8 +93,8 @@ class Objects:
         """Keys below a folder, in their order, with their sizes. Raises OSError."""
         with _reading(prefix):
             for batch in obstore.list(self._store, _key(prefix)):
-                for one in batch:
-                    yield one["path"], one["size"]
+                for item in batch:
+                    yield item["path"], item["size"]
 
     def folders(self, prefix: str) -> list[str]:
         """Keys of the folders right below a folder. Raises OSError."""

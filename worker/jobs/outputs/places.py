@@ -6,7 +6,8 @@ from cam_engine.errors import NoModelsFound
 from cam_engine.experiments.data_root import DataRoot, without_root
 from cam_engine.experiments.finding import Experiment, ModelFolder
 from worker.jobs.contract import JobFolder, JobRecord, JobRequest
-from worker.jobs.outputs.storage import OutputFolder, OutputStorage, PosixStorage
+from worker.jobs.outputs.posix import PosixStorage
+from worker.jobs.outputs.storage import OutputFolder, OutputStorage
 from worker.jobs.settings import JobSettings
 
 
@@ -30,9 +31,9 @@ class Places:
     def model(self, record: JobRecord, index: int) -> ModelFolder:
         """The checkpoint of a job's model as it is now. Raises NoModelsFound."""
         name = record.models[index].name
-        for one in self.root.models(self.experiment(record.request), [name]):
-            if one.name == name:
-                return one
+        for folder in self.root.models(self.experiment(record.request), [name]):
+            if folder.name == name:
+                return folder
         raise NoModelsFound(f"{name} is not in the experiment any more")
 
     def without_roots(self, text: str) -> str:
@@ -50,6 +51,6 @@ class Places:
 def _storage(settings: JobSettings, root: DataRoot) -> OutputStorage:
     if settings.output_store is None:
         return PosixStorage(root, settings.output_root)
-    from worker.jobs.outputs.s3 import ObjectStorage  # noqa: PLC0415  (an extra)
+    from worker.jobs.outputs.s3 import ObjectStorage  # noqa: PLC0415 (an extra)
 
     return ObjectStorage(settings.output_store, root)

@@ -37,18 +37,21 @@ class JobRecipe:
         return f"{self.options.method}-{digest[:_DIGITS]}"
 
     def made(self, facts: Mapping[str, Any], checkpoint_sha256: str) -> bool:
-        """Whether a picture of a run with these facts is one as this job makes them."""
+        """Whether a picture of a run with these facts is one as this job makes them.
+
+        By whichever depth its deep images were read: no request names one, and a worker finds it.
+        """
         own = json.loads(to_json({"options": self.options, "figures": self.style}))
         software = (facts.get("versions") or {}).get(DISTRIBUTION)
         return (
-            {key: facts.get(key) for key in own} == own
+            _without_depth({key: facts.get(key) for key in own}) == own
             and facts.get("model_sha256") == checkpoint_sha256
             and software == _software()
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FolderContents:
     """What stands in the folders of a job's models.
 
     standing: nothing of ours, pictures of the job's own recipe, or also of another one.
@@ -80,7 +83,7 @@ def places(request: JobRequest, folder: JobFolder, job: str) -> Iterator[JobFold
     yield folder.set_named(f"{name}-{job[:_DIGITS]}")
 
 
-def look(output: OutputFolder, models: Sequence[JobModel], recipe: JobRecipe) -> Found:
+def look(output: OutputFolder, models: Sequence[JobModel], recipe: JobRecipe) -> FolderContents:
     """What is there. Raises OSError."""
     figures = {model: output.figures(model.name) for model in models}
     count = sum(len(names) for names in figures.values())
@@ -93,8 +96,16 @@ def look(output: OutputFolder, models: Sequence[JobModel], recipe: JobRecipe) ->
                 continue
             example = made
             if not recipe.made(made.facts, model.checkpoint_sha256):
-                return Found("other", count, made)
-    return Found("same" if example is not None else "empty", count, example)
+                return FolderContents("other", count, made)
+    return FolderContents("same" if example is not None else "empty", count, example)
+
+
+def _without_depth(facts: dict[str, Any]) -> dict[str, Any]:
+    options = facts.get("options")
+    decoding = options.get("decoding") if isinstance(options, dict) else None
+    if not isinstance(options, dict) or not isinstance(decoding, dict):
+        return facts
+    return {**facts, "options": {**options, "decoding": {**decoding, "depth_bits": None}}}
 
 
 def _figure(model: str, name: str) -> str:

@@ -33,7 +33,7 @@ from cam_engine.outputs.folder_lock import (
     is_job_id,
     is_unfinished,
 )
-from cam_engine.outputs.provenance import Provenance, is_made_by, provenance_of
+from cam_engine.outputs.provenance import Provenance, assumed_in, is_made_by, provenance_of
 from cam_engine.outputs.summaries import (
     MANIFEST,
     SUMMARY_CSV,
@@ -316,11 +316,13 @@ class ObjectFolder:
 
     def _fetch_summary(self, key: str, folder: ConfinedFolder) -> None:
         try:
-            found = {name: self._objects.read(f"{key}/{name}") for name in (SUMMARY_JSON, MANIFEST)}
+            contents = {
+                name: self._objects.read(f"{key}/{name}") for name in (SUMMARY_JSON, MANIFEST)
+            }
         except FileNotFoundError:
             return  # a model that no job has ended for yet, or the runs
         make_plain_folder(folder)
-        for name, content in found.items():
+        for name, content in contents.items():
             write_into(folder, name, content)
 
 
@@ -336,10 +338,12 @@ class _Uploads:
         self._pool = pool
         self._pending: deque[tuple[Future[None], Callable[[], None]]] = deque()
 
-    def made_before(self, run_digest: str, items: Sequence[ImageItem]) -> frozenset[int]:
+    def made_before(
+        self, run_digest: str, items: Sequence[ImageItem]
+    ) -> Mapping[int, Sequence[str]]:
         """By the recipe in the main figure: it is put last, so the others are there too."""
-        made = self._pool.map(lambda item: self._is_made(run_digest, item), items)
-        return frozenset(position for position, one in enumerate(made) if one)
+        made = self._pool.map(lambda item: self._assumed(run_digest, item), items)
+        return {position: said for position, said in enumerate(made) if said is not None}
 
     def publish(self, files: Sequence[Path], then: Callable[[], None]) -> None:
         """Raises OutputNotWritable for this image or an earlier one."""
@@ -366,12 +370,14 @@ class _Uploads:
             except OSError as error:
                 not_writable(file.as_posix(), error)
 
-    def _is_made(self, run_digest: str, item: ImageItem) -> bool:
+    def _assumed(self, run_digest: str, item: ImageItem) -> Sequence[str] | None:
+        """What was assumed of an image that the run made; None where it did not."""
         try:
             text = _figure_text(self._objects, _main(self._key, item.name))
-            return is_made_by(text, run_digest, _digest(item.path))
+            is_made = is_made_by(text, run_digest, _digest(item.path))
         except (CamError, OSError):
-            return False
+            return None
+        return assumed_in(text) if is_made else None
 
 
 def _figure_text(objects: Objects, key: str) -> Mapping[str, str]:

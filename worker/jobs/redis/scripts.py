@@ -15,12 +15,17 @@ def _is_none_of(*statuses: str) -> str:
 
 
 # KEYS: job, active, index, idempotency key.
-# ARGV: json record, id, created, expires ("": none), owner, seconds of the key (0: no key).
+# ARGV: json record, id, created, expires ("": none), owner, seconds of the key (0: no key), claim.
+# Answers 1, 0 (it was there) or -1 (the claim has ended, and the key is another job's).
 CREATE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+if ARGV[6] ~= '0' then
+  local holder = redis.call('GET', KEYS[4])
+  if holder and holder ~= ARGV[7] then return -1 end
+  redis.call('SET', KEYS[4], ARGV[7], 'EX', ARGV[6])
+end
 redis.call('HSET', KEYS[1], 'record', ARGV[1], 'status', 'queued', 'expires', ARGV[4],
   'owner', ARGV[5])
-if ARGV[6] ~= '0' then redis.call('EXPIRE', KEYS[4], ARGV[6]) end
 redis.call('ZADD', KEYS[2], 0, ARGV[2])
 redis.call('ZADD', KEYS[3], ARGV[3], ARGV[2])
 return 1
@@ -47,8 +52,9 @@ end
 return 'go'
 """
 
-# Record items and keep the lease.  KEYS: job, succeeded, failed, failures, lease.
-# ARGV: worker, lease seconds, n succeeded, indices, n failed, (index, json) pairs.
+# Record items and keep the lease.  KEYS: job, succeeded, failed, failures, lease, notices.
+# ARGV: worker, lease seconds, n succeeded, indices, n failed, (index, json) pairs, then most fields
+# of notices, and (index, field) pairs: each counts where the item had not succeeded before.
 # Answers "go", "cancel" or "lost" (the lease is another's, or the job is over).
 MARK = """
 local status = redis.call('HGET', KEYS[1], 'status')
@@ -56,8 +62,10 @@ if status ~= 'running' and status ~= 'canceling' then return 'lost' end
 local holder = redis.call('GET', KEYS[5])
 if holder and holder ~= ARGV[1] then return 'lost' end
 local at = 4
+local is_new = {}
 for _ = 1, tonumber(ARGV[3]) do
-  redis.call('SETBIT', KEYS[2], ARGV[at], 1)
+  local before = redis.call('SETBIT', KEYS[2], ARGV[at], 1)
+  is_new[ARGV[at]] = is_new[ARGV[at]] or before == 0
   redis.call('SETBIT', KEYS[3], ARGV[at], 0)
   redis.call('HDEL', KEYS[4], ARGV[at])
   at = at + 1
@@ -71,9 +79,29 @@ for _ = 1, failed do
   end
   at = at + 2
 end
+local most = tonumber(ARGV[at])
+for pair = at + 1, #ARGV, 2 do
+  local field = ARGV[pair + 1]
+  if is_new[ARGV[pair]] then
+    if redis.call('HEXISTS', KEYS[6], field) == 0 and redis.call('HLEN', KEYS[6]) >= most then
+      field = ''
+    end
+    redis.call('HINCRBY', KEYS[6], field, 1)
+  end
+end
 redis.call('SET', KEYS[5], ARGV[1], 'EX', ARGV[2])
 if status == 'canceling' then return 'cancel' end
 return 'go'
+"""
+
+# Remember fields that need no count.  KEYS: notices.  ARGV: most fields, fields.
+NOTICE = """
+for at = 2, #ARGV do
+  local field = ARGV[at]
+  if redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[1])
+    and redis.call('HEXISTS', KEYS[1], field) == 0 then field = '' end
+  redis.call('HSET', KEYS[1], field, 1)
+end
 """
 
 # Hand a chunk in.  KEYS: chunks out, lease, pending.  ARGV: chunk, worker, rest (a chunk, or "").
@@ -149,6 +177,13 @@ return 1
 UNLOCK = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0
+"""
+
+# Claim an idempotency key, unless it is another's.  KEYS: key.  ARGV: claim, seconds.
+# Answers whose it is and how many seconds are left of it.
+CLAIM = """
+redis.call('SET', KEYS[1], ARGV[1], 'NX', 'EX', ARGV[2])
+return {redis.call('GET', KEYS[1]), redis.call('TTL', KEYS[1])}
 """
 
 # Let a key last so long at most.  KEYS: key.  ARGV: milliseconds.

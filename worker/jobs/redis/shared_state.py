@@ -30,12 +30,17 @@ class Claim:
     accepting: bool
 
 
+class ClaimLost(Exception):
+    """A job was accepted for longer than its claim lasted, and its key is another job's."""
+
+
 class SharedState:
     """Reads and writes it; safe in several threads and processes."""
 
     def __init__(self, client: redis.Redis, prefix: str) -> None:
         self.client = client
         self._prefix = prefix
+        self._claim = client.register_script(scripts.CLAIM)
         self._unlock = client.register_script(scripts.UNLOCK)
         self._shorten = client.register_script(scripts.BOUND)
         self._renew = client.register_script(scripts.RENEW)
@@ -51,24 +56,21 @@ class SharedState:
         A claim ends after CLAIM_SECONDS unless it is renewed, or its job created, which makes it
         last for KEY_SECONDS: a process that dies while it accepts a job leaves no key behind.
         """
-        name = self.key_name(key)
-        value = json.dumps([digest, job])
-        self.client.set(name, value, nx=True, ex=CLAIM_SECONDS)
-        with self.client.pipeline(transaction=True) as pipe:
-            pipe.get(name)
-            pipe.ttl(name)
-            found, left = pipe.execute()
-        first = json.loads(found or value)
+        # In one step: a claim that ends between two would be taken for one's own, and not be there.
+        claimed, left = cast(
+            "tuple[bytes, int]",
+            self._claim(keys=[self.key_name(key)], args=[claim_text(digest, job), CLAIM_SECONDS]),
+        )
+        first = json.loads(claimed)
         return Claim(str(first[0]), str(first[1]), accepting=left <= CLAIM_SECONDS)
 
     def renew_claim(self, key: str, digest: str, job: str) -> None:
         """The job is still being accepted."""
-        value = json.dumps([digest, job])
-        self._renew(keys=[self.key_name(key)], args=[value, CLAIM_SECONDS])
+        self._renew(keys=[self.key_name(key)], args=[claim_text(digest, job), CLAIM_SECONDS])
 
     def release_key(self, key: str, digest: str, job: str) -> None:
         """Forget an idempotency key that is this job's, which was refused."""
-        self._unlock(keys=[self.key_name(key)], args=[json.dumps([digest, job])])
+        self._unlock(keys=[self.key_name(key)], args=[claim_text(digest, job)])
 
     def key_name(self, key: str) -> str:
         """Where an idempotency key is kept."""
@@ -123,13 +125,13 @@ class SharedState:
             pipe.zremrangebyscore(name, "-inf", now - _WORKER_SECONDS)
             pipe.zremrangebyscore(name, now + _WORKER_SECONDS, "+inf")  # the clock was set back
             pipe.zrange(name, 0, -1)
-            found = pipe.execute()[-1]
-        return sorted(one.decode() for one in found)
+            listed = pipe.execute()[-1]
+        return sorted(worker.decode() for worker in listed)
 
     def rate(self, model: str) -> float | None:
         """Images a second that workers have had with the model, as far as is known."""
-        found = cast("bytes | None", self.client.hget(self._name("rates"), model))
-        return None if found is None else float(found)
+        told = self._field(self._name("rates"), model)
+        return None if told is None else float(told)
 
     def remember_rate(self, model: str, images_per_second: float) -> None:
         """What a worker had with the model."""
@@ -155,5 +157,18 @@ class SharedState:
         """Let a key last so long at most: it would last longer once Redis's clock was set back."""
         self._shorten(keys=[name], args=[milliseconds])
 
+    # The client's own types say that each answer may also be one to wait for.
+
+    def _field(self, name: str, field: str) -> bytes | None:
+        return cast("bytes | None", self.client.hget(name, field))
+
+    def _fields(self, name: str) -> dict[bytes, bytes]:
+        return cast("dict[bytes, bytes]", self.client.hgetall(name))
+
     def _name(self, *parts: str) -> str:
         return ":".join((self._prefix, *parts))
+
+
+def claim_text(digest: str, job: str) -> str:
+    """What is kept under an idempotency key."""
+    return json.dumps([digest, job])

@@ -7,7 +7,7 @@ import { imagesOf, leftOutText } from "../../shared/images.js";
 import { fillModels, withoutModels } from "../../shared/models.js";
 import { viewerThere } from "../../shared/viewer.js";
 import { patiently } from "../../shared/waiting.js";
-import { aboutMethod, methodOptions } from "../../viewer/methods.js";
+import { aboutMethod, methodOptions } from "../../viewer/common/methods.js";
 
 const $ = (id) => document.getElementById(id);
 const SIDES = ["a", "b"];
@@ -120,7 +120,7 @@ function show() {
     return fail({ title: "No images", detail: "This experiment holds none." });
   $("state").hidden = true;
   $("shown").hidden = false;
-  // The fused map is always LayerCAM's: methods differ in single layers only.
+  // The fused map has formulas of its own: methods differ in single layers only.
   const view = viewOf(viewers.a.state);
   if (SIDES.some((side) => $(`method_${side}`).value)) setView({ layer: "late", ...view });
   for (const side of SIDES) {

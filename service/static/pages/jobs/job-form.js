@@ -5,9 +5,9 @@ import { leftOutText } from "../../shared/images.js";
 import { sentence } from "./job-words.js";
 import { breakable, many, percent } from "../../shared/models.js";
 import { patiently, pause } from "../../shared/waiting.js";
-import { COLORMAPS } from "../../viewer/colours.js";
-import { DEFAULTS, DEFAULT_METHOD, FUSED } from "../../viewer/facts.js";
-import { aboutMethod, methodOptions } from "../../viewer/methods.js";
+import { COLORMAPS } from "../../viewer/drawing/colours.js";
+import { DEFAULTS, DEFAULT_METHOD, FUSED } from "../../viewer/common/facts.js";
+import { aboutMethod, methodOptions } from "../../viewer/common/methods.js";
 
 const $ = (id) => document.getElementById(id);
 const REST_MILLISECONDS = 250;

@@ -4,7 +4,7 @@ import { announce, api, base, el, showProblem } from "../../shared/api.js";
 import { EnlargedFigure } from "./enlarged-figure.js";
 import { follow } from "./job-events.js";
 import { leftOutText } from "../../shared/images.js";
-import { countOf, ended, percentage, recipeOf, sentence, stateOf, titleOf, when } from "./job-words.js";
+import { countOf, ended, noticeText, percentage, recipeOf, sentence, stateOf, titleOf, when } from "./job-words.js";
 import { breakable, many } from "../../shared/models.js";
 import { Pictures } from "../../shared/pictures.js";
 import { patiently } from "../../shared/waiting.js";
@@ -84,12 +84,19 @@ function take(now) {
   $("retry").hidden = !ended(job) || job.progress.succeeded >= job.progress.total;
   $("zip").hidden = !ended(job) || job.progress.succeeded === 0;
   showNotice(job.notice);
+  showAssumed();
   say(before);
 }
 
 function showNotice(notice) {
   $("notice").hidden = !notice || ended(job);
   $("notice").textContent = sentence(notice ?? "");
+}
+
+function showAssumed() {
+  const lines = job.notices.map((notice) => el("li", {}, breakable(noticeText(notice, modelName))));
+  $("job-notices").hidden = lines.length === 0;
+  $("job-notices-list").replaceChildren(...lines);
 }
 
 /** Say the state when it changes, and every quarter of the way. */

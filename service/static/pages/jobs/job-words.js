@@ -1,8 +1,8 @@
 /** What jobs are called and how far they are, in words. */
 
 import { many } from "../../shared/models.js";
-import { DEFAULTS, DEFAULT_METHOD, FUSED } from "../../viewer/facts.js";
-import { labelOf } from "../../viewer/methods.js";
+import { DEFAULTS, DEFAULT_METHOD, FUSED } from "../../viewer/common/facts.js";
+import { labelOf } from "../../viewer/common/methods.js";
 
 const STATES = {
   queued: "Waiting",
@@ -56,8 +56,17 @@ export function recipeOf({ request }) {
 export const setOf = ({ output }) => /\/sets\/([^/]+)$/.exec(output)?.[1] ?? "";
 
 /** What the service says, as a sentence of its own. */
-export const sentence = (text) =>
-  text && `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
+export const sentence = (text) => text && stopped(`${text.charAt(0).toUpperCase()}${text.slice(1)}`);
+
+const stopped = (text) => (/[.!?]$/.test(text) ? text : `${text}.`);
+
+/** "12 images: Page 1 of 3 was read."; nameOf: a model's name by its id. */
+export function noticeText({ text, count, of, model }, nameOf) {
+  if (of === "notices") return sentence(text);
+  const ofImages = of === "images" && many(count, "image");
+  const whose = [model && nameOf(model), ofImages || (!model && many(count, "model"))];
+  return stopped(`${whose.filter(Boolean).join(", ")}: ${text}`);
+}
 
 /** The experiment's folder. */
 export const titleOf = (job) => job.request.experiment.split("/").at(-1);

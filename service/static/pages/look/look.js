@@ -9,7 +9,7 @@ import { showReading } from "./reading.js";
 import { Samples } from "./samples.js";
 import { viewerThere } from "../../shared/viewer.js";
 import { patiently } from "../../shared/waiting.js";
-import { STAGES } from "../../viewer/facts.js";
+import { STAGES } from "../../viewer/common/facts.js";
 
 const $ = (id) => document.getElementById(id);
 const viewer = $("viewer");

@@ -27,7 +27,8 @@ from cam_engine.errors import (
     CheckpointNotFound,
     CheckpointUnsafe,
 )
-from cam_engine.models.loading import load_classifier, read_header
+from cam_engine.models.header_reading import read_header
+from cam_engine.models.loading import load_classifier
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import io
-import os
 import pickle
-import resource
 import signal
 import struct
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,9 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from cam_engine.errors import ArchitectureUnknown, CamError, CheckpointInvalid
-from cam_engine.models.checkpoint_headers import CheckpointStalled, HeaderReader
-from cam_engine.models.loading import load_classifier, read_header
+from cam_engine.errors import ArchitectureUnknown, CheckpointInvalid
+from cam_engine.models.header_reading import read_header
+from cam_engine.models.loading import load_classifier
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -95,7 +91,50 @@ def colliding_integers(count: int = 60_000) -> bytes:
     return b"}(" + b"".join(pairs) + b"u"
 
 
+def large_dict(count: int = 100_000) -> bytes:
+    """That can be referred to as number 0."""
+    entries = (text(f"entry {number}") + b"N" for number in range(count))
+    return b"}q\x00(" + b"".join(entries) + b"u"
+
+
+def object_with(state: bytes) -> bytes:
+    """Of a class that nobody has, in that state."""
+    return b"cmine\nThing\n)\x81" + state + b"b"
+
+
 COSTLY = {
+    "one dict often in a list": zipped(
+        PROTO + b"](" + large_dict() + b"h\x00" * 500_000 + b"e" + STOP
+    ),
+    "one dict often in a dict": zipped(
+        PROTO
+        + b"}("
+        + text("x")
+        + large_dict()
+        + b"".join(text(f"{number}") + b"h\x00" for number in range(200_000))
+        + b"u"
+        + STOP
+    ),
+    "one dict often in dicts": zipped(
+        PROTO
+        + b"}("
+        + text("x")
+        + large_dict()
+        + b"".join(text(f"{number}") + b"}" + text("y") + b"h\x00s" for number in range(200_000))
+        + b"u"
+        + STOP
+    ),
+    "one state often": zipped(
+        PROTO
+        + b"]("
+        + large_dict()
+        + b"".join(object_with(b"h\x00") for _ in range(100_000))
+        + b"e"
+        + STOP
+    ),
+    "an object with integers of one hash": zipped(
+        PROTO + b"}" + text("x") + object_with(colliding_integers()) + b"s" + STOP
+    ),
     "a tuple as a key": zipped(pickled(entry("x", b"}" + tuples() + b"Ns"))),
     "tuples in a set": zipped(pickled(entry("x", b"c__builtin__\nset\n](" + tuples() + b"e\x85R"))),
     "tuples in pairs": zipped(
@@ -144,12 +183,16 @@ def many_names(count: int) -> bytes:
     )
 
 
+class Overdue(BaseException):
+    """That is taken for no damage of a file."""
+
+
 @contextmanager
 def bounded_time() -> Iterator[None]:
     """A signal of the kernel where it takes too much of a processor."""
 
     def over(*_: object) -> None:
-        raise TimeoutError("it took too long")
+        raise Overdue
 
     before = signal.signal(signal.SIGVTALRM, over)
     signal.setitimer(signal.ITIMER_VIRTUAL, MOST_CPU_SECONDS)
@@ -245,76 +288,3 @@ def test_a_pickle_with_a_zip_behind_it_is_refused(
     path = written(tmp_path, pickle.dumps({}, 2) + zipped(pickled()))
     with pytest.raises(CheckpointInvalid, match="does not begin as one"):
         reader(path)
-
-
-def test_a_process_of_its_own_gives_the_same_headers(tmp_path: Path) -> None:
-    reader = HeaderReader()
-    for number, more in enumerate(
-        (
-            {"class_names": ["ä", "b"], "val_acc": torch.tensor(0.5), "epoch": 3},
-            {"class_to_idx": {"b": 1, "a": 0}, "model_name": "resnet18", "input_size": 64},
-            {"idx_to_class": {0: "a", 1: "b"}, "hparams": {"mean": [0.5, 0.5, 0.5]}},
-        )
-    ):
-        folder = tmp_path / f"cls_resnet18_{number}"
-        folder.mkdir()
-        torch.save({"model": {"fc.weight": torch.ones(2, 2)}, **more}, folder / "best.pt")
-        assert reader.read(folder / "best.pt") == read_header(folder / "best.pt")
-    with pytest.raises(CamError) as here:
-        read_header(tmp_path / "nothing.pt")
-    with pytest.raises(type(here.value), match="is not there"):
-        reader.read(tmp_path / "nothing.pt")
-    assert reader.started == 1
-
-
-def test_a_process_that_ends_is_replaced(tmp_path: Path) -> None:
-    path = written(tmp_path, zipped(pickled(entry("epoch", b"K\x05"))))
-    reader = HeaderReader()
-    assert reader.read(path).epoch == 5
-    assert reader.process is not None
-    os.kill(reader.process, signal.SIGKILL)
-    assert reader.read(path).epoch == 5
-    assert reader.started == 2
-
-
-def test_a_file_that_stalls_is_given_up(tmp_path: Path) -> None:
-    path = written(tmp_path, zipped(pickled(entry("epoch", b"K\x05"))))
-    reader = HeaderReader(wait_seconds=1.0)
-    reader.read(path)
-    assert reader.process is not None
-    os.kill(reader.process, signal.SIGSTOP)
-    with pytest.raises(CheckpointStalled, match="could not be looked into"):
-        reader.read(path)
-    assert HeaderReader().read(path).epoch == 5
-
-
-def test_the_process_ends_with_its_reader(tmp_path: Path) -> None:
-    path = written(tmp_path, zipped(pickled()))
-    reader = HeaderReader()
-    reader.read(path)
-    process = reader.process
-    assert process is not None
-    del reader
-    with pytest.raises(ProcessLookupError):
-        os.kill(process, 0)
-
-
-def test_the_process_has_no_torch_and_keeps_its_limits() -> None:
-    code = (
-        "import sys, time; sys.path.append(sys.argv[1])\n"
-        "from cam_engine.models.files import header_child\n"
-        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
-        "header_child.limit_this_process()\n"
-        "try: bytearray(2 << 30)\n"
-        "except MemoryError: print('no memory', flush=True)\n"
-        "header_child.limit_next_answer()\n"
-        "while True: pass\n"
-    )
-    root = str(Path(__file__).parents[4])
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-    ended = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", code, root], capture_output=True, text=True, check=False
-    )
-    assert ended.stdout == "no memory\n"
-    assert ended.returncode == -signal.SIGXCPU
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 10

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cam_engine import CamOptions, Explainer
@@ -20,7 +21,8 @@ from cam_engine.errors import (
     InvalidOption,
     WeightsMismatch,
 )
-from cam_engine.models.loading import load_classifier, read_header
+from cam_engine.models.header_reading import read_header
+from cam_engine.models.loading import load_classifier
 
 transformers: Any = pytest.importorskip(
     "transformers", reason="transformers is not installed: pip install 'gradcam-service[hf]'"
@@ -85,6 +87,11 @@ NETWORKS: dict[str, tuple[dict[str, Any], str, tuple[tuple[int, int], ...]]] = {
         STAGES | {"image_size": SIDE, "num_attention_heads": [1, 1, 2, 2], "num_labels": 3},
         "pvt.encoder.block.3.0.layer_norm_1",
         CNN_GRIDS,
+    ),
+    "Cvt": (
+        {"embed_dim": [8, 16, 32], "num_heads": [1, 2, 2], "depth": [1, 2, 3], "num_labels": 3},
+        "cvt.encoder.stages.2.layers.2.layernorm_before",
+        ((16, 16), (8, 8), (4, 4)),
     ),
     "PoolFormer": (STAGES, "poolformer.encoder.block.3.0", CNN_GRIDS),
     "FocalNet": (
@@ -165,7 +172,7 @@ def test_logits_are_those_of_transformers(tmp_path: Path, name: str) -> None:
     assert (classifier.family, classifier.naming) == ("transformers", "transformers")
     assert classifier.sources["architecture"] == "architectures in config.json"
     assert classifier.class_names == CLASSES
-    assert not any(one.requires_grad for one in classifier.network.parameters())
+    assert not any(parameter.requires_grad for parameter in classifier.network.parameters())
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -192,9 +199,81 @@ def test_weights_in_pickles_and_in_halves_are_read(tmp_path: Path) -> None:
     path = tmp_path / "pytorch_model.bin"
     torch.save({key: value.half() for key, value in network.state_dict().items()}, path)
     classifier = load_classifier(path)
-    assert {one.dtype for one in classifier.network.parameters()} == {torch.float32}
+    assert {parameter.dtype for parameter in classifier.network.parameters()} == {torch.float32}
     difference = answers(classifier.network, noise()) - answers(network, noise())
     assert difference.abs().max() < 0.01
+
+
+def in_parts(network: Any, folder: Path) -> Path:
+    network.save_pretrained(folder, max_shard_size="20KB")
+    assert len([*folder.glob("model-0000*.safetensors")]) > 1
+    return folder / "model.safetensors.index.json"
+
+
+def pickled_in_parts(network: Any, folder: Path) -> Path:
+    """As versions before safetensors wrote them."""
+    network.save_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    weights = [*network.state_dict().items()]
+    places: dict[str, str] = {}
+    for number, start in enumerate(range(0, len(weights), 30), start=1):
+        name = f"pytorch_model-{number:05}-of-00003.bin"
+        torch.save(dict(weights[start : start + 30]), folder / name)
+        places |= {key: name for key, _ in weights[start : start + 30]}
+    index = folder / "pytorch_model.bin.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": places}))
+    return index
+
+
+@pytest.mark.parametrize("write", [in_parts, pickled_in_parts])
+def test_weights_in_several_files_are_read(tmp_path: Path, write: Any) -> None:
+    network = made("ViT")
+    path = write(network, tmp_path)
+    classifier = load_classifier(path)
+    assert (answers(classifier.network, noise()) - answers(network, noise())).abs().max() < 1e-5
+    header = read_header(path)
+    assert (header.architecture, header.class_names) == ("ViTForImageClassification", CLASSES)
+    (tmp_path / f"{path.name.partition('.')[0]}.json").write_text('{"val_acc": 0.75}')
+    assert load_classifier(path).val_accuracy == 0.75
+
+
+def test_each_part_is_part_of_the_digest_and_must_be_there(tmp_path: Path) -> None:
+    path = in_parts(made("ViT"), tmp_path)
+    before = load_classifier(path).sha256
+    part = min(tmp_path.glob("model-0000*"))
+    weights = load_file(part)
+    save_file({key: value + 1 for key, value in weights.items()}, part)
+    assert load_classifier(path).sha256 != before
+    part.rename(tmp_path / "elsewhere")
+    with pytest.raises(CheckpointInvalid, match=f"names {part.name}, which is not beside it"):
+        load_classifier(path)
+
+
+def test_an_index_that_says_no_parts_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors.index.json"
+    path.write_text('{"weight_map": {}}')
+    for reader in (load_classifier, read_header):
+        with pytest.raises(CheckpointInvalid, match="names no weights"):
+            reader(path)
+
+
+def test_a_part_that_is_a_link_out_is_not_read(tmp_path: Path) -> None:
+    path = in_parts(made("ViT"), tmp_path / "model")
+    part = min((tmp_path / "model").glob("model-0000*"))
+    part.rename(tmp_path / "outside")
+    part.symlink_to(tmp_path / "outside")
+    with pytest.raises(CheckpointInvalid, match="which is not beside it"):
+        load_classifier(path)
+
+
+def test_a_checkpoint_of_a_trainer_is_read(tmp_path: Path) -> None:
+    network = made("ViT")
+    folder = tmp_path / "checkpoint-500"
+    path = saved(network, folder)
+    torch.save({"state": {}, "param_groups": []}, folder / "optimizer.pt")
+    (folder / "trainer_state.json").write_text('{"best_metric": 0.9}')
+    classifier = load_classifier(path)
+    assert (answers(classifier.network, noise()) - answers(network, noise())).abs().max() < 1e-5
 
 
 def test_inputs_are_those_of_the_preprocessor(tmp_path: Path) -> None:
@@ -319,6 +398,84 @@ def test_several_classes_an_image_are_a_notice(tmp_path: Path) -> None:
     path = saved(made("ResNet", problem_type="multi_label_classification"), tmp_path)
     classifier = load_classifier(path, input_size=SIDE)
     assert any("several classes in an image" in notice for notice in classifier.notices)
+
+
+def with_own_head(name: str, *layers: nn.Module) -> Any:
+    network = made(name)
+    network.classifier = nn.Sequential(*layers)
+    return network.eval()
+
+
+def of_two_layers(features: int) -> list[nn.Module]:
+    return [nn.Linear(features, 12), nn.ReLU(), nn.Dropout(), nn.Linear(12, 3)]
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "features", "words"),
+    [
+        ("ViT", [], 16, "linear relu dropout linear"),
+        ("ResNet", [nn.Flatten()], 32, "flatten linear relu dropout linear"),
+    ],
+)
+@pytest.mark.parametrize("said_by", ["argument", "sidecar"])
+def test_a_head_of_several_layers_is_said_in_words(
+    tmp_path: Path, name: str, before: list[nn.Module], features: int, words: str, said_by: str
+) -> None:
+    network = with_own_head(name, *before, *of_two_layers(features))
+    path = saved(network, tmp_path)
+    head = words if said_by == "argument" else None
+    if head is None:
+        (tmp_path / "model.json").write_text(json.dumps({"head": words}))
+    classifier = load_classifier(path, input_size=SIDE, head=head)
+    expected = answers(network, noise())
+    assert expected.std() > 1e-3
+    assert (answers(classifier.network, noise()) - expected).abs().max() < 1e-5
+    assert classifier.head.startswith("model.classifier.")
+    assert classifier.class_names == CLASSES
+
+
+def test_a_head_that_was_not_said_is_refused_with_the_line_to_give(tmp_path: Path) -> None:
+    path = saved(with_own_head("ViT", *of_two_layers(16)), tmp_path)
+    with pytest.raises(WeightsMismatch, match='--head "linear relu dropout linear"'):
+        load_classifier(path)
+    with pytest.raises(InvalidOption, match="has linear with weights"):
+        load_classifier(path, head="linear")
+
+
+def test_a_head_in_words_of_a_network_with_its_own_is_never_passed_over(tmp_path: Path) -> None:
+    network = made("ViT")
+    path = saved(network, tmp_path)
+    with pytest.raises(WeightsMismatch, match="is one linear layer, not linear relu linear"):
+        load_classifier(path, head="linear relu linear")
+    classifier = load_classifier(path, head="dropout linear")
+    assert (answers(classifier.network, noise()) - answers(network, noise())).abs().max() < 1e-5
+
+
+def test_a_body_that_does_not_fit_is_refused_whatever_the_head(tmp_path: Path) -> None:
+    path = saved(with_own_head("ViT", *of_two_layers(16)), tmp_path)
+    changed(tmp_path, num_hidden_layers=7)
+    with pytest.raises(WeightsMismatch, match=r"missing: .*vit\.layers\.6"):
+        load_classifier(path, head="linear relu dropout linear")
+
+
+def test_headers_have_the_size_that_loading_gives(tmp_path: Path) -> None:
+    sized = saved(made("ViT"), tmp_path / "a")
+    assert read_header(sized).input_size == (SIDE, SIDE)
+    processed = saved(made("ResNet"), tmp_path / "b", size={"height": 96, "width": 64})
+    assert read_header(processed).input_size == (96, 64)
+    silent = saved(made("ViT", image_size=224, patch_size=16), tmp_path / "c")
+    config = json.loads((tmp_path / "c/config.json").read_text())
+    del config["image_size"]
+    (tmp_path / "c/config.json").write_text(json.dumps(config | {"patch_size": 16}))
+    for path in (sized, processed, silent):
+        assert read_header(path).input_size == load_classifier(path).preprocessing.input_size
+
+
+def test_headers_of_damaged_configs_have_no_size(tmp_path: Path) -> None:
+    path = saved(made("ViT"), tmp_path)
+    for settings in ({"image_size": "large"}, {"image_size": [64]}, {"image_size": 10**9}):
+        changed(tmp_path, **settings)
+        assert read_header(path).input_size is None
 
 
 def test_without_the_library_what_to_install_is_said(

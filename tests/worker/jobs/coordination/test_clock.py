@@ -63,7 +63,7 @@ def test_a_lost_chunk_is_put_back_though_the_clock_went_back(
 
     def given_again() -> bool:
         coordinator.round()
-        return any(one.chunk.attempt == 2 for one in store.out(job))
+        return any(taken.chunk.attempt == 2 for taken in store.out(job))
 
     eventually("the chunk is given out again", given_again, seconds=60)
 

@@ -67,9 +67,9 @@ class Jobs:
         return record.id
 
     def state(self, job: str) -> JobState:
-        found = self.store.state(job)
-        assert found is not None
-        return found
+        known = self.store.state(job)
+        assert known is not None
+        return known
 
     def out(self, job: str) -> list[Chunk]:
         return [given.chunk for given in self.store.out(job)]
@@ -151,7 +151,7 @@ def test_a_chunk_lasts_as_long_as_wanted_where_the_rate_is_known(
     if rate is not None:
         jobs.store.remember_rate(SHA, rate)
     jobs.coordinator.dispatch()
-    assert min(jobs.out(job), key=lambda one: one.start).end == images
+    assert min(jobs.out(job), key=lambda taken: taken.start).end == images
 
 
 def test_a_chunk_whose_lease_ran_out_is_given_out_again(jobs: Jobs) -> None:
@@ -207,12 +207,12 @@ def test_other_chunks_of_the_job_go_on_when_one_is_given_up(jobs: Jobs) -> None:
     jobs.coordinator.round()
     assert len(jobs.out(job)) == 2
     for _ in range(ATTEMPTS):
-        lost = next(one for one in jobs.out(job) if one.start == 2)
+        lost = next(taken for taken in jobs.out(job) if taken.start == 2)
         jobs.store.take(lost, WORKER, LEASE_SECONDS)
         jobs.run_leases_out()
         jobs.coordinator.round()
     assert jobs.state(job).status == "running"
-    assert [one.start for one in jobs.out(job)] == [0]
+    assert [taken.start for taken in jobs.out(job)] == [0]
     assert sorted(jobs.store.failures(job)) == [2, 3]
 
 
@@ -252,7 +252,7 @@ def test_a_job_with_ranges_left_is_not_ended(jobs: Jobs) -> None:
     jobs.coordinator.finish_if_done(job)
     assert jobs.state(job).status == "running"
     jobs.coordinator.advance(job)
-    assert sorted(one.start for one in jobs.out(job)) == [2, 3]
+    assert sorted(taken.start for taken in jobs.out(job)) == [2, 3]
 
 
 def test_a_canceled_job_that_nobody_works_on_ends(jobs: Jobs) -> None:
@@ -265,6 +265,16 @@ def test_a_canceled_job_that_nobody_works_on_ends(jobs: Jobs) -> None:
     assert jobs.file_status(job) == "canceled"
     assert jobs.out(job) == []
     assert not (jobs.output(job) / MODEL / ".gradcam.lock").exists()
+
+
+def test_only_who_asked_is_told_of_an_end(jobs: Jobs) -> None:
+    asked = jobs.accept(1, webhook="https://portal.example/ended")
+    silent = jobs.accept(2)
+    for job in (asked, silent):
+        jobs.store.cancel(job)
+    jobs.coordinator.round()
+    assert [jobs.state(job).status for job in (asked, silent)] == ["canceled", "canceled"]
+    assert jobs.store.due_webhooks() == [(asked, 1)]
 
 
 def test_a_canceled_job_ends_once_its_worker_has_let_go(jobs: Jobs) -> None:
@@ -388,7 +398,7 @@ def test_an_ended_job_is_forgotten_when_its_time_is_over_and_its_pictures_stay(j
     assert jobs.state(job).finished
     output = jobs.output(job)
     expires = (datetime.now(UTC) - timedelta(seconds=1)).timestamp()
-    (key,) = [one for one in jobs.store.client.keys(f"*:{job}") if b":job:" in one]
+    (key,) = [stored for stored in jobs.store.client.keys(f"*:{job}") if b":job:" in stored]
     jobs.store.client.hset(key, "expires", expires)
     jobs.store.client.delete("gradcam:lock:expire")  # its turn comes once a minute
     jobs.coordinator.round()

@@ -36,17 +36,17 @@ def work(setting: Setting, job: str) -> None:
 
 def left(setting: Setting) -> dict[str, bytes]:
     """All files of the output but pictures."""
-    found = sorted(path for path in setting.output.rglob("*") if path.is_file())
+    files = sorted(path for path in setting.output.rglob("*") if path.is_file())
     return {
         path.relative_to(setting.output).as_posix(): path.read_bytes()
-        for path in found
+        for path in files
         if path.suffix != ".png"
     }
 
 
 def rows(summary: bytes) -> list[dict[str, object]]:
-    found: list[dict[str, object]] = json.loads(summary)["images"]
-    return found
+    images: list[dict[str, object]] = json.loads(summary)["images"]
+    return images
 
 
 def test_summaries_are_the_models_the_jobs_and_all_models(setting: Setting) -> None:

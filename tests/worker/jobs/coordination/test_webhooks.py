@@ -17,7 +17,7 @@ from processes.eventually import eventually
 from processes.redis_server import free_port
 from tests.webhook_receiver import SECRET, Receiver, receiving
 from worker.jobs.contract import JobImage, JobModel, JobRecord, JobRequest
-from worker.jobs.coordination.webhooks import Webhooks
+from worker.jobs.coordination.webhooks import Webhooks, message_id
 from worker.jobs.redis.job_store import JobStore
 from worker.jobs.settings import JobSettings
 
@@ -108,6 +108,19 @@ def test_each_end_of_a_job_has_its_own_id(store: JobStore, receiver: Receiver) -
     webhooks(store).deliver_due()
     first, second = (headers["webhook-id"] for headers, _ in receiver.received)
     assert first != second
+
+
+def test_a_job_that_runs_again_has_its_own_name_alone(store: JobStore) -> None:
+    ended(store, "https://portal.example")
+    state = store.state(JOB)
+    assert state is not None
+    assert state.finished_at is not None
+    milliseconds = round(state.finished_at.timestamp() * 1000)
+    assert message_id(state) == f"job_{JOB}_{milliseconds}"
+    assert store.retry(JOB)
+    running = store.state(JOB)
+    assert running is not None
+    assert message_id(running) == f"job_{JOB}"
 
 
 def test_redirects_are_not_followed(store: JobStore, receiver: Receiver) -> None:

@@ -81,7 +81,7 @@ def test_errors_of_jobs_say_paths_below_the_data_root(setting: Setting) -> None:
     (setting.experiment / MODEL / "best.pt").write_bytes(b"no checkpoint")
     broken = setting.done()
     failures |= setting.jobs.store.failures(broken.record.id)
-    texts = [one.detail for one in failures.values()] + [summary, broken.model_dump_json()]
+    texts = [failure.detail for failure in failures.values()] + [summary, broken.model_dump_json()]
     root = str(setting.jobs.places.root.root)
     assert [text for text in texts if root in text] == []
     assert any(f"experiments/{setting.experiment.name}/" in text for text in texts)

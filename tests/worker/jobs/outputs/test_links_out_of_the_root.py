@@ -93,10 +93,10 @@ def test_an_image_exchanged_for_a_link_as_it_is_opened_is_not_read(
     resolve = Path.resolve
 
     def exchanged(path: Path, strict: bool = False) -> Path:
-        found = resolve(path, strict)
+        resolved = resolve(path, strict)
         if path == image and not image.is_symlink():
             outside(image)
-        return found
+        return resolved
 
     monkeypatch.setattr(Path, "resolve", exchanged)
     with pytest.raises(CamError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from worker.jobs.redis.job_store import JobStore
-from worker.jobs.redis.shared_state import CLAIM_SECONDS, Claim
+from worker.jobs.redis.shared_state import CLAIM_SECONDS, Claim, claim_text
 
 JOB, OTHER = "1" * 32, "2" * 32
 
@@ -18,6 +18,25 @@ def test_a_key_belongs_to_whoever_came_first(store: JobStore) -> None:
     assert store.claim_key("k", "d2", OTHER) == first
     store.release_key("k", "d1", JOB)
     assert store.claim_key("k", "d2", OTHER) == Claim("d2", OTHER, accepting=True)
+
+
+def test_a_claim_that_is_ones_own_is_there(store: JobStore) -> None:
+    name, done = store.key_name("k"), threading.Event()
+    client = JobStore(store.client).client
+
+    def claims_that_end() -> None:
+        while not done.is_set():
+            client.set(name, claim_text("d", OTHER), nx=True, px=1)
+
+    thread = threading.Thread(target=claims_that_end)
+    thread.start()
+    try:
+        for _ in range(1000):
+            if store.claim_key("k", "d", JOB).job == JOB:
+                assert store.client.getdel(name) == claim_text("d", JOB).encode()
+    finally:
+        done.set()
+        thread.join()
 
 
 def test_a_claim_is_renewed_by_its_job_alone(store: JobStore) -> None:
@@ -105,8 +124,8 @@ def test_of_many_who_want_a_turn_one_has_it(store: JobStore) -> None:
 
     def want() -> None:
         at_once.wait()
-        with store.only_one("x", 60) as one:
-            mine.append(one)
+        with store.only_one("x", 60) as got_it:
+            mine.append(got_it)
             ended.wait()
 
     threads = [threading.Thread(target=want) for _ in range(8)]

@@ -1,0 +1,96 @@
+"""What a job's record says, read from a real Redis."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from tests.worker.jobs.redis.submitting import (
+    JOB,
+    SOON,
+    UNREADABLE,
+    pictures,
+    record,
+    submitted,
+)
+from worker.jobs.redis.job_store import JobStore
+
+
+def test_what_was_submitted_is_there(store: JobStore) -> None:
+    submitted(store)
+    state = store.state(JOB)
+    assert state is not None
+    assert state.record.models[1].name == "cls_1"
+    assert (state.status, state.progress.total) == ("queued", 20)
+    assert store.images(JOB) == pictures(10)
+    assert store.state("other") is None
+    assert not store.create(record(), pictures(10))
+
+
+def test_a_record_keeps_nothing_that_is_not_read_and_older_ones_are_read(store: JobStore) -> None:
+    submitted(store)
+    key = f"gradcam:job:{JOB}"
+    assert set(store.client.hkeys(key)) == {b"record", b"status", b"expires", b"owner"}
+    state = store.state(JOB)
+    store.client.hset(key, "images", "10")  # as earlier versions wrote it
+    assert store.state(JOB) == state
+    assert store.job_ids(0, 10) == ([JOB], 1)
+
+
+def test_jobs_of_a_caller_are_listed_with_those_of_nobody(store: JobStore) -> None:
+    for number, owner in enumerate(("a", "b", None, "a")):
+        made = record(f"{number:032x}")
+        at = made.created_at + timedelta(seconds=number)
+        store.create(made.model_copy(update={"owner": owner, "created_at": at}), pictures(10))
+    ids = [f"{number:032x}" for number in range(4)]
+    assert store.job_ids(0, 10) == (ids[::-1], 4)
+    assert store.job_ids(0, 2, "a") == ([ids[3], ids[2]], 3)
+    assert store.job_ids(2, 2, "a") == ([ids[0]], 3)
+    assert store.job_ids(0, 9, "c") == ([ids[2]], 1)
+
+
+def test_events_can_be_followed_from_any_of_them(store: JobStore) -> None:
+    submitted(store)
+    first = store.events(JOB, "0")
+    store.cancel(JOB)
+    store.end(JOB, "canceled", None, SOON)
+    later = store.events(JOB, first[-1].id)
+    assert [job.state.status for job in first] == ["queued"]
+    assert [job.state.status for job in later] == ["canceling", "canceled"]
+
+
+def test_a_job_runs_for_those_who_listen_from_when_a_worker_has_taken_it(store: JobStore) -> None:
+    submitted(store)
+    chunk = store.cut(JOB, 5)
+    assert chunk is not None
+    store.take(chunk, "w1", 30)
+    store.tell_activity(JOB, "loading cls_0")
+    told = [(event.state.status, event.state.activity) for event in store.events(JOB, "0")]
+    assert told == [("queued", None), ("running", None), ("running", "loading cls_0")]
+    store.end(JOB, "failed", None, SOON)
+    state = store.state(JOB)
+    assert state is not None
+    assert state.activity is None
+
+
+def test_what_was_worked_on_does_not_count_what_was_skipped(store: JobStore) -> None:
+    submitted(store, models=1)
+    chunk = store.cut(JOB, 5)
+    assert chunk is not None
+    store.take(chunk, "w1", 30)
+    store.mark(chunk, "w1", 30, [0, 1], {2: UNREADABLE})
+    store.end(JOB, "canceled", None, SOON)
+    state = store.state(JOB)
+    assert state is not None
+    assert (state.progress.done, state.progress.skipped) == (3, 7)
+
+
+def test_a_chunk_that_is_taken_is_told_at_once_however_often_there_is_news(store: JobStore) -> None:
+    submitted(store)
+    chunk, other = store.cut(JOB, 5), store.cut(JOB, 5)
+    assert chunk is not None
+    assert other is not None
+    store.take(chunk, "w1", 30)
+    store.mark(chunk, "w1", 30, [0], {})  # told, and not again for a moment
+    before = len(store.events(JOB, "0"))
+    store.take(other, "w2", 30)
+    assert len(store.events(JOB, "0")) == before + 1

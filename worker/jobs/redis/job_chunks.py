@@ -1,0 +1,151 @@
+"""A job's chunks in Redis: cut off what is pending, taken by a worker's lease, handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal, cast
+
+from worker.jobs.contract import Chunk, ItemFailure
+from worker.jobs.redis import notices
+from worker.jobs.redis.job_records import JobRecords, ids_of_jobs
+
+LeaseAnswer = Literal["go", "cancel", "lost", "gone", "taken"]
+
+
+@dataclass(frozen=True, slots=True)
+class GivenOut:
+    """A chunk on its way: since when (epoch seconds), whether a worker took it, and has it."""
+
+    chunk: Chunk
+    since: float
+    taken: bool
+    leased: bool
+
+
+class JobChunks(JobRecords):
+    """Gives them out, and counts what is done: each item once, however often it is told."""
+
+    def active(self) -> list[str]:
+        """Unfinished jobs, the one whose turn it is first."""
+        listed = cast("list[bytes]", self.client.zrange(self._name("active"), 0, -1))
+        return ids_of_jobs(listed)
+
+    def cut(self, job: str, images: int) -> Chunk | None:
+        """The job's next chunk, of so many images at most; its turn then goes to the back."""
+        keys = [self._key(job), self._key(job, "pending"), self._key(job, "out")]
+        entry = self._call_for_text("CUT", keys, [self.now(), images])
+        self._to_the_back(job)
+        if not entry:
+            return None
+        model, start, end, attempt = map(int, entry.split(":"))
+        return Chunk(job=job, model=model, start=start, end=end, attempt=attempt)
+
+    def _to_the_back(self, job: str) -> None:
+        """By numbers of its own, not by a clock, which may be set back."""
+        name = self._name("active")
+        last = cast("list[tuple[bytes, float]]", self.client.zrange(name, -1, -1, withscores=True))
+        if last:
+            self.client.zadd(name, {job: last[0][1] + 1}, xx=True)
+
+    def pending(self, job: str) -> int:
+        """Ranges that no chunk was cut of yet."""
+        return int(self.client.llen(self._key(job, "pending")))
+
+    def out(self, job: str) -> list[GivenOut]:
+        """Chunks given out and not handed in yet."""
+        given = []
+        for key, value in self._fields(self._key(job, "out")).items():
+            model, start, end = map(int, key.decode().split(":"))
+            attempt, when, how = value.decode().split(" ")
+            chunk = Chunk(job=job, model=model, start=start, end=end, attempt=int(attempt))
+            leased = bool(self.client.exists(self._lease(chunk)))
+            given.append(GivenOut(chunk, float(when), taken=how == "taken", leased=leased))
+        return given
+
+    def bound_lease(self, chunk: Chunk, lease_seconds: int) -> None:
+        """Let a lease last no longer than it is given for, if Redis's clock was set back."""
+        self._bound(self._lease(chunk), lease_seconds * 1000)
+
+    def take(self, chunk: Chunk, worker: str, lease_seconds: int) -> LeaseAnswer:
+        """Begin a chunk: "go", or why not."""
+        keys = [self._key(chunk.job), self._key(chunk.job, "out"), self._lease(chunk)]
+        now = self.now()
+        answer = self._answer("TAKE", keys, [chunk.key, worker, lease_seconds, now])
+        if answer == "go":
+            self._announce(chunk.job, now=True)
+        return answer
+
+    def mark(
+        self,
+        chunk: Chunk,
+        worker: str,
+        lease_seconds: int,
+        succeeded: Sequence[int],
+        failed: Mapping[int, ItemFailure],
+        assumed: Mapping[int, Sequence[str]] = MappingProxyType({}),
+    ) -> LeaseAnswer:
+        """Record items (by item index) and keep the lease: "go", "cancel" or "lost".
+
+        assumed: what was assumed of images that succeeded, as sentences.
+        """
+        pairs = [part for i, why in failed.items() for part in (i, why.model_dump_json())]
+        said = [
+            part
+            for i, texts in assumed.items()
+            for text in texts
+            for part in (i, notices.of_image(chunk.model, text))
+        ]
+        arguments = [
+            *(worker, lease_seconds, len(succeeded), *succeeded, len(failed), *pairs),
+            *(notices.MOST_COUNTED, *said),
+        ]
+        answer = self._answer("MARK", self._mark_keys(chunk), arguments)
+        if succeeded or failed:
+            self._announce(chunk.job)
+        return answer
+
+    def _mark_keys(self, chunk: Chunk) -> list[str]:
+        parts = ("succeeded", "failed", "failures")
+        return [
+            self._key(chunk.job),
+            *(self._key(chunk.job, part) for part in parts),
+            self._lease(chunk),
+            self._key(chunk.job, "notices"),
+        ]
+
+    def hand_in(self, chunk: Chunk, worker: str, rest_from: int | None = None) -> None:
+        """The chunk is done, or done up to image `rest_from`, the rest to be done by another."""
+        keys = [self._key(chunk.job, "out"), self._lease(chunk), self._key(chunk.job, "pending")]
+        rest = "" if rest_from is None else _entry(chunk, rest_from, chunk.attempt)
+        self._call("HAND_IN", keys, [chunk.key, worker, rest])
+
+    def put_back(self, chunk: Chunk, attempt: int) -> None:
+        """A chunk that was lost: to be given out again."""
+        keys = [self._key(chunk.job, "out"), self._lease(chunk), self._key(chunk.job, "pending")]
+        self._call("HAND_IN", keys, [chunk.key, "", _entry(chunk, chunk.start, attempt)])
+
+    def give_up(self, chunk: Chunk, image_count: int, why: ItemFailure) -> None:
+        """A chunk that is not tried again: what of it is not done has failed."""
+        first = chunk.model * image_count
+        words = why.model_dump_json()
+        pairs = [part for i in range(chunk.start, chunk.end) for part in (first + i, words)]
+        arguments = ["", 1, 0, chunk.end - chunk.start, *pairs, notices.MOST_COUNTED]
+        self._call("MARK", self._mark_keys(chunk), arguments)
+        self._call(
+            "HAND_IN",
+            [self._key(chunk.job, "out"), self._lease(chunk), self._key(chunk.job, "pending")],
+            [chunk.key, "", ""],
+        )
+        self._announce(chunk.job)
+
+    def _answer(self, name: str, keys: list[str], arguments: list[Any]) -> LeaseAnswer:
+        return cast("LeaseAnswer", self._call_for_text(name, keys, arguments))
+
+    def _lease(self, chunk: Chunk) -> str:
+        return self._key(chunk.job, f"lease:{chunk.key}")
+
+
+def _entry(chunk: Chunk, start: int, attempt: int) -> str:
+    return f"{chunk.model}:{start}:{chunk.end}:{attempt}"
