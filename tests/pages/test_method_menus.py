@@ -22,6 +22,7 @@ ADDED: dict[str, MethodFacts] = dict(
 )
 FACTS = re.compile(r"/viewer/common/facts\.js$")
 JOBS = re.compile(r"/v1/jobs\?")
+PLANS = "/v1/job-plans"  # what a form at rest asks: refused, since this service has no Redis
 QUERY = f"?experiment={LIFECYCLE}&image={CELL}"
 MENUS = {
     "look": ("#viewer", f"/{QUERY}"),
@@ -46,7 +47,7 @@ def opened_menu(request: pytest.FixtureRequest, open_page: Callable[..., Any]) -
         expect(menu.locator("option[value='gradcam']")).to_have_count(1)
         return menu
 
-    with open_page("/docs") as page:
+    with open_page("/docs", expected=(PLANS,)) as page:
         yield partial(open_with, page)
 
 
@@ -96,7 +97,7 @@ def test_the_form_for_jobs_begins_with_the_defaults_of_the_api(
     open_page: Callable[..., Any],
 ) -> None:
     defaults = {name: field.default for name, field in JobRequest.model_fields.items()}
-    with open_page("/docs") as page:
+    with open_page("/docs", expected=(PLANS,)) as page:
         without_jobs(page)
         page.goto("/jobs")
         page.get_by_text("More options").click()
