@@ -32,7 +32,7 @@ from cam_engine.reports.items.calibrated import measure_calibration
 from cam_engine.reports.items.cause import measure_cause
 from cam_engine.reports.items.failures import show_failures
 from cam_engine.reports.items.faithfulness import measure_faithfulness
-from cam_engine.reports.items.inputs import audit_inputs
+from cam_engine.reports.items.inputs import audit_inputs, recorded_accuracies
 from cam_engine.reports.items.knowledge import measure_knowledge
 from cam_engine.reports.items.localisation import measure_localisation
 from cam_engine.reports.items.methods import write_methods
@@ -175,14 +175,9 @@ class _Making:
         return ModelReport(model.name, facts, sections)
 
     def _measures(self, study: Study) -> Iterator[tuple[str, str, Measure]]:
-        request = self.request
-        validation = [crop for crop in self.all_crops if crop.split == _VALIDATION]
 
         def audit(study: Study) -> Section:
-            others = None
-            if validation and request.split != _VALIDATION:
-                others = self._study(study.name, study.explainer, validation)
-            return audit_inputs(study, others, request.experiment.folder)
+            return audit_inputs(study, self._others(study), self.request.experiment.folder)
 
         yield "inputs", "Inputs as in training", audit
         yield "performance", "Performance", measure_performance
@@ -194,6 +189,18 @@ class _Making:
         yield "shortcuts", "Shortcuts", measure_shortcuts
         yield "stability", "Stability", measure_stability
         yield "failures", "Failure analysis", show_failures
+
+    def _validation(self) -> list[Crop]:
+        """Of another split than that of the report: no weight was learned from these either."""
+        if self.request.split == _VALIDATION:
+            return []
+        return [crop for crop in self.all_crops if crop.split == _VALIDATION]
+
+    def _others(self, study: Study) -> Study | None:
+        """The model over the crops of validation, where its classes are there."""
+        names = study.class_names
+        crops = [c for c in self._validation() if class_index(c.label, names) is not None]
+        return self._study(study.name, study.explainer, crops) if crops else None
 
     def _localisation(self, study: Study) -> Section:
         return measure_localisation(study, self.beside, self.request.fields)
@@ -271,6 +278,10 @@ class _Making:
             "versions": said["versions"],
             "crops": len(study.crops),
             "crops_sha256": digest_of({"crops": self._described(study.crops)}),
+            "others_sha256": digest_of({"crops": self._described(self._validation())}),
+            "recorded": [
+                asdict(one) for one in recorded_accuracies(study, self.request.experiment.folder)
+            ],
             "options": digest_of({"options": said["options"]}),
             "units": digest_of({"units": study.clusters, "leaked": study.leaked}),
             "places": self.places,

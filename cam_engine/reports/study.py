@@ -113,6 +113,17 @@ class Study:
         """(n, classes) softmax, of the crops as they are explained."""
         return self.probabilities_by(self.explainer)
 
+    def joined(self, other: Study) -> Study:
+        """The same model over the crops of both; they are not classified again."""
+        made = replace(
+            self,
+            crops=self.crops + other.crops,
+            clusters=self.clusters + other.clusters,
+            leaked=self.leaked + other.leaked,
+        )
+        vars(made)["probabilities"] = np.concatenate([self.probabilities, other.probabilities])
+        return made
+
     @property
     def predicted(self) -> NDArray[np.int64]:
         """(n,) index of the class that the model names."""

@@ -60,18 +60,20 @@ class Recorded:
 def audit_inputs(study: Study, others: Study | None = None, around: Path | None = None) -> Section:
     """Preprocessing, order of classes and recorded accuracies of one model.
 
-    others: the same model over the crops of validation, if there are any. around: the experiment's
-    folder, where results are recorded.
+    others: the same model over the crops of validation, if there are any: no weight was learned
+    from them either, so that they tell how the network was shown its crops as well as those of the
+    split. around: the experiment's folder, where results are recorded.
     """
-    variants = list(_variants(study))
-    recorded = list(_recorded(study, around))
-    order, meant = _class_order(study, variants)
+    unseen = study if others is None else study.joined(others)
+    variants = list(_variants(unseen))
+    recorded = list(recorded_accuracies(study, around))
+    order, meant = _class_order(unseen, variants)
     paragraphs = [
         (
-            "The crops are classified as they are explained, and with one thing changed at a time. "
-            "Where a change makes more of them right than chance would (paired bootstrap interval "
-            "above 0 and McNemar's exact test, adjusted after Holm, below 0.05), the model was "
-            "probably trained with it."
+            f"The crops of {_splits(unseen)} are classified as they are explained, and with one "
+            "thing changed at a time. Where a change makes more of them right than chance would "
+            "(paired bootstrap interval above 0 and McNemar's exact test, adjusted after Holm, "
+            "below 0.05), the model was probably trained with it."
         ),
     ]
     return Section(
@@ -79,12 +81,16 @@ def audit_inputs(study: Study, others: Study | None = None, around: Path | None 
         "Inputs as in training",
         tuple(paragraphs),
         (
-            _preprocessing(study, variants, meant),
+            _preprocessing(unseen, variants, meant),
             order,
             _as_recorded(study, others, recorded),
         ),
-        (_table(study, variants), _records(study, others, recorded)),
+        (_table(unseen, variants), _records(study, others, recorded)),
     )
+
+
+def _splits(study: Study) -> str:
+    return " and ".join(dict.fromkeys(crop.split for crop in study.crops))
 
 
 def _variants(study: Study) -> Iterator[Variant]:
@@ -215,7 +221,8 @@ def _meant(study: Study, named: Named, among: NDArray[np.bool_]) -> Named:
     return np.asarray(linear_sum_assignment(counts, maximize=True)[1], np.int64)
 
 
-def _recorded(study: Study, around: Path | None) -> Iterator[Recorded]:
+def recorded_accuracies(study: Study, around: Path | None) -> Iterator[Recorded]:
+    """What the checkpoint, its `results.csv` and the experiment's `table9_*.csv` say."""
     classifier = study.explainer.classifier
     if classifier.val_accuracy is not None:
         yield Recorded("checkpoint", "val", classifier.val_accuracy)
@@ -336,7 +343,7 @@ def _table(study: Study, variants: list[Variant]) -> Table:
         "One thing changed at a time",
         "crops seen, accuracy:share, difference:share, low:share, high:share, p (Holm):number",
         rows,
-        f"Over {counted(len(study.crops), 'crop')}; differences are paired.",
+        f"Over {counted(len(study.crops), 'crop')} of {_splits(study)}; differences are paired.",
     )
 
 

@@ -102,6 +102,33 @@ def test_exchanged_channels_are_named(species: Study, tmp_path: Path) -> None:
     assert f"red and blue exchanged: {right}. The model was probably trained with it." in said
 
 
+def part(study: Study, indices: range, split: str) -> Study:
+    return replace(
+        study,
+        crops=tuple(replace(study.crops[index], split=split) for index in indices),
+        clusters=tuple(study.clusters[index] for index in indices),
+        leaked=tuple(study.leaked[index] for index in indices),
+    )
+
+
+def test_crops_of_validation_tell_where_those_of_the_split_are_few(
+    species: Study, tmp_path: Path
+) -> None:
+    wrong, count = exchanged(species, tmp_path), len(species.crops)
+    step = count // 3
+    few, rest = part(wrong, range(0, count, step), "test"), part(wrong, range(1, count), "val")
+    assert verdicts(audit_inputs(few))["audit.preprocessing"] != "fail"
+    section = audit_inputs(few, rest)
+    assert "red and blue exchanged" in fault_of(section)
+    assert "The crops of test and val are classified" in section.paragraphs[0]
+    both = len(few.crops) + len(rest.crops)
+    variants = table(section, "inputs.variants")
+    assert variants.note == f"Over {both} crops of test and val; differences are paired."
+    wrong_names = np.concatenate([few.right, rest.right])
+    assert cell(variants, "as explained", "accuracy") == pytest.approx(wrong_names.mean())
+    assert criterion(section, "audit.preprocessing").n == few.joined(rest).units()
+
+
 def test_a_network_of_pixels_that_are_not_normalised_is_named(species: Study) -> None:
     imagenet = (IMAGENET_MEAN, IMAGENET_STD)
     other = wanting(species.explainer.classifier, imagenet, ((0.0,) * 3, (1.0,) * 3))
