@@ -29,14 +29,16 @@ from cam_engine.experiments.folder_depth import FolderDepth
 from cam_engine.experiments.picking import pick_by_errors
 from cam_engine.images.decoding import DEFAULT_LIMITS
 from cam_engine.images.decoding_pool import DecodingPool
-from cam_engine.maps.explainer import Explainer
+from cam_engine.maps.explainer import Explainer, resolve_device
 from cam_engine.models.libraries.plugins import register
 from cam_engine.models.loading import load_classifier
 from cam_engine.options import CamOptions
+from cam_engine.outputs.drawing_pool import DrawingPool, drawing_processes
 from cam_engine.outputs.figure_writer import picture_files
 from cam_engine.outputs.pipeline import RunRequest, run, truth_margins
 from cam_engine.pictures.recipes import Failed, Row, RunFacts, run_facts, to_json
 from cam_engine.process.memory import trim
+from cam_engine.process.threads import usable_cores
 from worker.jobs.contract import Chunk, ItemFailure, JobImage, JobRecord, JobRequest, JobState
 from worker.jobs.coordination.coordinator import Coordinator
 from worker.jobs.outputs.places import Places
@@ -104,7 +106,17 @@ class ChunkRunner:
         register(settings.networks)
         self._models = Models(settings)
         self._decoding = DecodingPool(settings.decoding_processes, settings.decoding_seconds)
+        self._drawing = self._drawing_pool()
         self._computing_seconds = 0.0
+
+    def _drawing_pool(self) -> DrawingPool | None:
+        """Kept for as long as this process lives."""
+        processes = self._settings.drawing_processes
+        if processes is None:
+            device = resolve_device(self._settings.device).type
+            processes = drawing_processes(device, usable_cores())
+        _log.info("drawing", processes=processes)
+        return DrawingPool(processes) if processes else None
 
     def run(self, chunk: Chunk) -> None:
         """Do the chunk, as far as nobody says stop; then see to it that the job goes on."""
@@ -181,6 +193,7 @@ class ChunkRunner:
                 decode=self._decoding.decode,
                 pass_seconds=_PASS_SECONDS,
                 read=self._places.root.read_image,
+                drawing=self._drawing,
             )
             self._run(explainer, facts, run_request, workspace, report)
 

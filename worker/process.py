@@ -16,7 +16,11 @@ from redis.exceptions import RedisError
 
 from cam_engine.errors import InvalidOption
 from cam_engine.process.memory import reuse_large_blocks
-from cam_engine.process.threads import keep_opencv_to_its_thread, share_cores_with_pictures
+from cam_engine.process.threads import (
+    keep_opencv_to_its_thread,
+    let_others_first,
+    share_cores_with_pictures,
+)
 from worker.jobs import logs
 from worker.jobs.coordination.coordinator import Coordinator
 from worker.jobs.coordination.queue import HARD_LIMIT_SECONDS, ChunkQueue, make_celery
@@ -64,12 +68,13 @@ def create_app(settings: WorkerSettings | None = None) -> Celery:
 
 def make_runner() -> ChunkRunner:
     """The child's runner, with settings from the environment, which it has from its parent."""
+    settings = WorkerSettings()
+    let_others_first(settings.niceness)  # threads have it from the one that starts them
     reuse_large_blocks()  # before torch is imported, as is what follows
     share_cores_with_pictures()
     keep_opencv_to_its_thread()
     from worker.chunks import ChunkRunner  # noqa: PLC0415 (imports torch)
 
-    settings = WorkerSettings()
     logs.configure(settings)
     store, coordinator, places = parts(settings)
     name = f"{os.uname().nodename}:{os.getpid()}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from cam_engine.options import PrecisionName
 from worker.jobs.settings import JobSettings
@@ -15,3 +15,15 @@ class WorkerSettings(JobSettings):
     precision: PrecisionName = Field("auto", description="auto, float32 or bfloat16")
     batch_size: PositiveInt | None = Field(None, description="most images a pass")
     cached_models: PositiveInt = Field(4, description="most models in memory")
+    niceness: int = Field(
+        19,
+        ge=0,
+        le=19,
+        description="how far the worker lets other processes of the machine have the cores first; "
+        "0: not at all",
+    )
+    drawing_processes: NonNegativeInt | None = Field(
+        None,
+        description="processes that draw pictures; 0: threads do; default: beside a GPU one for "
+        "each core but one, else none",
+    )

@@ -7,6 +7,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from cam_engine.class_names import no_classes, no_classes_in_words
@@ -38,6 +39,7 @@ from cam_engine.images.decoded import counted
 from cam_engine.images.preparing import ImageLimits
 from cam_engine.maps.explainer import Explainer
 from cam_engine.options import STAGES, CamOptions, DecodingOptions, FigureStyle
+from cam_engine.outputs.drawing_pool import DrawingPool, drawing_processes
 from cam_engine.outputs.figure_writer import picture_files
 from cam_engine.outputs.files import make_folder, remove_half_written
 from cam_engine.outputs.folder_lock import HeldFolder
@@ -51,6 +53,7 @@ from cam_engine.outputs.summaries import (
     write_model_summary,
 )
 from cam_engine.pictures.recipes import run_facts, to_json
+from cam_engine.process.threads import usable_cores
 from cam_engine.short_names import speakable
 
 
@@ -231,6 +234,7 @@ def _run_model(job: _Job, session: _Session) -> ModelSummary:
         folder=job.folder,
         options=options,
         resume=arguments.resume,
+        drawing=_drawing_beside(explainer.device.type),
     )
     with HeldFolder(job.folder):
         remove_half_written(job.folder)
@@ -251,6 +255,13 @@ def _run_model(job: _Job, session: _Session) -> ModelSummary:
             session.console.notices([f"{job.model.name}: {doubt}"] if doubt else [])
         write_model_summary(job.folder, summary)
     return summary
+
+
+@cache
+def _drawing_beside(device_type: str) -> DrawingPool | None:
+    """The processes that draw for all classifiers of the command; None: its threads do."""
+    processes = drawing_processes(device_type, usable_cores())
+    return DrawingPool(processes) if processes else None
 
 
 def _remove_others(folder: ConfinedFolder, summary: ModelSummary, console: Console) -> None:

@@ -48,6 +48,18 @@ def mean_coloured(image: RgbImage) -> RgbImage:
     return np.broadcast_to(image.mean((0, 1)).round().astype(np.uint8), image.shape).copy()
 
 
+@dataclass(frozen=True, slots=True)
+class States:
+    """Images along the steps, the first one unchanged: shares of changed pixels (n,), rising."""
+
+    shares: NDArray[np.float64]
+    images: tuple[RgbImage, ...]
+
+    def scored(self, scores: NDArray[np.float64]) -> Curve:
+        """The curve of their scores, (n,)."""
+        return Curve(self.shares, np.asarray(scores))
+
+
 def insertion(
     values: Values, image: RgbImage, baseline: RgbImage, score: Scorer, steps: int = STEPS
 ) -> Curve:
@@ -55,19 +67,31 @@ def insertion(
 
     values: (H, W), of the image's size. score: images -> (n,), each independent of the others.
     """
-    return _curve(values, baseline, image, score, steps)
+    states = inserted(values, image, baseline, steps)
+    return states.scored(score(states.images))
 
 
 def deletion(
     values: Values, image: RgbImage, baseline: RgbImage, score: Scorer, steps: int = STEPS
 ) -> Curve:
     """The score while the map's highest pixels of the image give way first to the baseline's."""
-    return _curve(values, image, baseline, score, steps)
+    states = deleted(values, image, baseline, steps)
+    return states.scored(score(states.images))
 
 
-def _curve(values: Values, before: RgbImage, after: RgbImage, score: Scorer, steps: int) -> Curve:
+def inserted(values: Values, image: RgbImage, baseline: RgbImage, steps: int = STEPS) -> States:
+    """What `insertion` scores."""
+    return _states(values, baseline, image, steps)
+
+
+def deleted(values: Values, image: RgbImage, baseline: RgbImage, steps: int = STEPS) -> States:
+    """What `deletion` scores."""
+    return _states(values, image, baseline, steps)
+
+
+def _states(values: Values, before: RgbImage, after: RgbImage, steps: int) -> States:
     if values.shape != before.shape[:2] or before.shape != after.shape:
         raise ValueError(f"map {values.shape}, images {before.shape} and {after.shape}")
     states = list(steps_of(values, steps))
-    images = [np.where(state.changed[..., None], after, before) for state in states]
-    return Curve(np.array([state.share for state in states]), np.asarray(score(images)))
+    images = (np.where(state.changed[..., None], after, before) for state in states)
+    return States(np.array([state.share for state in states]), tuple(images))

@@ -23,6 +23,7 @@ from cam_engine.errors import CamError
 from cam_engine.images.decoded import ImageFacts, facts_from_json
 from cam_engine.images.decoding import ImageLimits, decode
 from cam_engine.options import DecodingOptions
+from cam_engine.process.children import write_all
 from cam_engine.process.memory import reuse_large_blocks, trim
 
 _STATUS = Path("/proc/self/status")
@@ -80,23 +81,6 @@ def read_reply(message: bytes) -> Reply:
         return Refusal(str(fields["code"]), str(fields["message"]))
     facts = facts_from_json(fields["facts"])
     return Pixels(int(fields["height"]), int(fields["width"]), facts)
-
-
-def read_exactly(file: int, buffer: memoryview) -> None:
-    """Fill the buffer from the file's beginning. Raises ValueError where the file is shorter."""
-    at = 0
-    while at < len(buffer):
-        count = os.preadv(file, [buffer[at:]], at)
-        if count == 0:
-            raise ValueError("the file is shorter than was said")
-        at += count
-
-
-def write_all(file: int, data: memoryview) -> None:
-    """Write from the file's beginning."""
-    at = 0
-    while at < len(data):
-        at += os.pwrite(file, data[at:], at)
 
 
 def _main(connection: Connection, file: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from cam_engine import text_keys
@@ -32,6 +33,22 @@ def picture_files(folder: Path, name: str, options: CamOptions, style: FigureSty
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What the pictures of one image are drawn from.
+
+    name: the stem of their files. image: as summaries name it. image_sha256: of its file (hex).
+    """
+
+    name: str
+    image: str
+    image_sha256: str
+    true_class: str | None
+    shown: ShownImage
+    decoding: ImageFacts
+    explanation: Explanation
+
+
 class FigureWriter:
     """Writes images' pictures into one classifier's folder; safe to call from several threads."""
 
@@ -46,23 +63,15 @@ class FigureWriter:
         """Digest of all that the pictures depend on beside the image (hex)."""
         return self._recipes.run_digest
 
-    def write(
-        self,
-        *,
-        name: str,
-        image: str,
-        image_sha256: str,
-        true_class: str | None,
-        shown: ShownImage,
-        decoding: ImageFacts,
-        explanation: Explanation,
-    ) -> Succeeded:
+    def write(self, figure: Figure) -> Succeeded:
         """Draw and write all pictures; answers the summary row. Raises OutputNotWritable.
 
         The main figure comes last, so that where it is, all others are.
         """
-        source = PictureSource(name, image, image_sha256, true_class, decoding)
-        pictures = Pictures(self._recipes, self._facts.options, source, shown, explanation)
+        name, image, decoding = figure.name, figure.image, figure.decoding
+        explanation, true_class = figure.explanation, figure.true_class
+        source = PictureSource(name, image, figure.image_sha256, true_class, decoding)
+        pictures = Pictures(self._recipes, self._facts.options, source, figure.shown, explanation)
         paths = PicturePaths(Path(), name)
         for layer in explanation.layers:
             for kind, draw in self._components(pictures):

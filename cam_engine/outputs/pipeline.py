@@ -23,7 +23,8 @@ from cam_engine.images.decoding import DEFAULT_LIMITS, Decode, ImageLimits, deco
 from cam_engine.images.png import is_whole_png
 from cam_engine.maps.explainer import Explainer, NetworkInput
 from cam_engine.options import CamOptions
-from cam_engine.outputs.figure_writer import FigureWriter, picture_files
+from cam_engine.outputs.drawing_pool import DrawingPool, PooledWriter
+from cam_engine.outputs.figure_writer import Figure, FigureWriter, picture_files
 from cam_engine.outputs.files import PicturePaths
 from cam_engine.outputs.provenance import is_made_by, text_in
 from cam_engine.outputs.summaries import row_from_json
@@ -48,7 +49,8 @@ class RunRequest:
     is trusted, while links below it are not followed. pass_seconds: how long a pass of the
     network should take at most, so that rows come as often; None: passes are as large as they can
     be. decode: makes pixels of a file's bytes; for files of untrusted origin, that of a
-    DecodingPool. read: an image's bytes. Raises CamError.
+    DecodingPool. read: an image's bytes. Raises CamError. drawing: processes that draw; None:
+    threads of this process do.
     """
 
     items: tuple[ImageItem, ...]
@@ -60,6 +62,7 @@ class RunRequest:
     decode: Decode = decode
     pass_seconds: float | None = None
     read: ReadImage = read_image_bytes
+    drawing: DrawingPool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,9 @@ def run(
     """
     start = time.perf_counter()
     explainer.plan(request.options)
-    with ThreadPoolExecutor(max_workers=worker_threads(), thread_name_prefix="pictures") as pool:
+    waiting = 0 if request.drawing is None else request.drawing.size  # for processes that draw
+    threads = worker_threads() + waiting
+    with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="pictures") as pool:
         task = _Run(explainer, facts, request, pool)
         try:
             rows = tuple(task.rows(on_row or (lambda _row: None)))
@@ -167,6 +172,9 @@ class _Run:
         self._pool = pool
         self._folder = ConfinedFolder.of(request.folder)
         self._writer = FigureWriter(facts, self._folder)
+        self._draw = self._writer.write
+        if request.drawing is not None:
+            self._draw = PooledWriter(request.drawing, facts, self._folder).write
         largest = explainer.batch_size
         self._images_a_pass = largest if request.pass_seconds is None else min(_FIRST_PASS, largest)
         self.resumed = 0
@@ -252,7 +260,7 @@ class _Run:
             return self._failed(loaded.item, error)
 
     def _written(self, loaded: _Loaded, explanation: Explanation) -> Row:
-        return self._writer.write(
+        figure = Figure(
             name=loaded.item.name,
             image=self._shown(loaded.item),
             image_sha256=loaded.sha256,
@@ -261,6 +269,7 @@ class _Run:
             decoding=loaded.facts,
             explanation=explanation,
         )
+        return self._draw(figure)
 
     def _row_already_there(self, item: ImageItem, digest: str) -> Succeeded | None:
         """The row of pictures that are all there, whole, and made in just this way."""

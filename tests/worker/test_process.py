@@ -67,6 +67,26 @@ def test_a_worker_has_one_child_and_tells_it_to_stop_by_a_file(
     assert ended.stdout.splitlines() == ["1 1", "spawn True", "False", "True", "False"]
 
 
+def test_the_child_lets_others_have_the_cores_first(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    said = (
+        "import os; from worker.process import make_runner; make_runner(); "
+        "print(os.getpriority(os.PRIO_PROCESS, 0))"
+    )
+    environment = {
+        **os.environ,
+        "GRADCAM_REDIS_URL": redis_server.url,
+        "GRADCAM_DATA": str(tmp_path),
+        "GRADCAM_WORKER_STOP_FILE": str(tmp_path / "stop"),
+        "GRADCAM_NICENESS": "3",
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", said], capture_output=True, text=True, check=True, env=environment
+    )
+    assert int(ended.stdout.split()[-1]) == max(3, os.getpriority(os.PRIO_PROCESS, 0))
+
+
 def test_the_parent_imports_no_torch() -> None:
     said = "import sys, worker.process, worker.tasks; print('torch' in sys.modules)"
     answer = subprocess.run(

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cam_engine.evidence.controls import blurred_copy, centred_gaussian, edges, random_smooth
-from cam_engine.evidence.faithfulness import blurred, deletion, insertion, mean_coloured
+from cam_engine.evidence.faithfulness import (
+    States,
+    blurred,
+    deleted,
+    inserted,
+    mean_coloured,
+)
 from cam_engine.evidence.images.imputation import highest, imputed
 from cam_engine.evidence.resampling import ClusterBootstrap, Interval
 from cam_engine.pictures.rendering import full_size_map
@@ -25,10 +32,8 @@ CONTROLS = (
     "control: blurred copy of the fused map",
     "control: Sobel edges",
 )
-_THREADS = 2
 _MEASURES = ("insertion - deletion", "by margin", "insertion", "deletion", "ROAD")
 Values = NDArray[np.float64]
-Score = Callable[[Sequence[RgbImage]], Values]
 
 
 def measure_faithfulness(study: Study) -> Section:
@@ -41,16 +46,12 @@ def measure_faithfulness(study: Study) -> Section:
     pixels = study.inputs(chosen)
     maps = _maps(study, chosen, pixels)
 
-    def followed(task: tuple[int, FloatMap]) -> tuple[float, ...]:
-        at, values = task
+    found: dict[str, list[tuple[float, ...]]] = {name: [] for name in maps}
+    for at, walks in enumerate(_prepared(study, maps, pixels)):
         target = int(study.predicted[chosen[at]])
-        return _followed(study, values, pixels[at], target, study.seed + at)
-
-    # What is imputed is solved on one core while the network looks at another crop.
-    with ThreadPoolExecutor(_THREADS) as pool:
-        rows = {
-            name: np.array(list(pool.map(followed, enumerate(made)))) for name, made in maps.items()
-        }
+        for name, figures in walks.figures(study, target).items():
+            found[name].append(figures)
+    rows = {name: np.array(figures) for name, figures in found.items()}
     bootstrap = study.bootstrap(chosen)
     return Section(
         "faithfulness",
@@ -116,53 +117,104 @@ def _maps(
     return {**made, **dict(zip(CONTROLS, controls, strict=True))}
 
 
-def _followed(
-    study: Study, values: FloatMap, image: RgbImage, target: int, seed: int
-) -> tuple[float, ...]:
-    """(insertion - deletion, the same by margin, insertion, deletion, ROAD)."""
-    answers: list[Values] = []
+class _Images:
+    """Images that one crop becomes, each of them once however often it is asked for."""
 
-    def score(images: Sequence[RgbImage]) -> Values:
-        answers.append(np.array(study.explainer.probabilities(images)))
-        return np.asarray(answers[-1][:, target], np.float64)
+    def __init__(self) -> None:
+        self.all: list[RgbImage] = []
+        self._places: dict[bytes, int] = {}
 
-    blur, mean = blurred(image), mean_coloured(image)
-    steps = study.effort.steps
-    into = insertion(values, image, blur, score, steps)
-    out = [deletion(values, image, base, score, steps) for base in (mean, blur)]
-    margins = [margins_of(answer, np.full(len(answer), target)) for answer in answers]
-    by_margin = [
-        float(np.trapezoid(margin, curve.shares))
-        for margin, curve in zip(margins, (into, *out), strict=True)
-    ]
-    deleted = float(np.mean([curve.area for curve in out]))
-    return (
-        into.area - deleted,
-        by_margin[0] - float(np.mean(by_margin[1:])),
-        into.area,
-        deleted,
-        _road(study, values, image, target, seed),
-    )
+    def add(self, images: Sequence[RgbImage]) -> list[int]:
+        """Where each one's answer will stand."""
+        places = []
+        for image in images:
+            place = self._places.setdefault(image.tobytes(), len(self.all))
+            if place == len(self.all):
+                self.all.append(image)
+            places.append(place)
+        return places
 
 
-def _road(study: Study, values: FloatMap, image: RgbImage, target: int, seed: int) -> float:
-    """Mean over the shares of the probability, lowest first less highest first."""
-    shares = study.effort.imputed_shares
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """Along one order of the pixels: shares of what is changed, and the places of the images."""
+
+    shares: Values
+    places: list[int]
+
+    def area(self, scores: Values) -> float:
+        """Mean height of the curve over the shares that were really changed."""
+        shares = self.shares
+        return float(np.trapezoid(scores[self.places], shares) / (shares[-1] - shares[0]))
+
+
+class _Walks:
+    """One crop along all maps: what the network is asked, and what its answers mean."""
+
+    def __init__(
+        self, study: Study, maps: Mapping[str, FloatMap], image: RgbImage, seed: int
+    ) -> None:
+        self._images = _Images()
+        blur, mean = blurred(image), mean_coloured(image)
+        steps, shares = study.effort.steps, study.effort.imputed_shares
+        self._walks = {
+            name: tuple(
+                self._walk(states.shares, states.images)
+                for states in (
+                    inserted(values, image, blur, steps),
+                    *(deleted(values, image, base, steps) for base in (mean, blur)),
+                    # ROAD: the lowest pixels first, and the highest.
+                    *(_imputed(order, image, shares, seed) for order in (-values, values)),
+                )
+            )
+            for name, values in maps.items()
+        }
+
+    def _walk(self, shares: Values, images: Sequence[RgbImage]) -> _Walk:
+        return _Walk(shares, self._images.add(images))
+
+    def figures(self, study: Study, target: int) -> dict[str, tuple[float, ...]]:
+        """By map: (insertion - deletion, the same by margin, insertion, deletion, ROAD)."""
+        answers = np.array(study.explainer.probabilities(self._images.all))
+        scores = np.asarray(answers[:, target], np.float64)
+        margins = margins_of(answers, np.full(len(answers), target))
+        figures = {}
+        for name, (into, *out, low, high) in self._walks.items():
+            inserting, deleting = into.area(scores), _mean(one.area(scores) for one in out)
+            by_margin = into.area(margins) - _mean(one.area(margins) for one in out)
+            road = low.area(scores) - high.area(scores)
+            figures[name] = (inserting - deleting, by_margin, inserting, deleting, road)
+        return figures
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
+
+
+def _prepared(
+    study: Study, maps: Mapping[str, Sequence[FloatMap]], pixels: Sequence[RgbImage]
+) -> Iterator[_Walks]:
+    """One crop after the other; the next is prepared while the network looks at this one."""
+
+    def prepare(at: int) -> _Walks:
+        own = {name: made[at] for name, made in maps.items()}
+        return _Walks(study, own, pixels[at], study.seed + at)
+
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(prepare, 0)
+        for at in range(1, len(pixels)):
+            ready, coming = coming.result(), pool.submit(prepare, at)
+            yield ready
+        yield coming.result()
+
+
+def _imputed(order: FloatMap, image: RgbImage, shares: Sequence[float], seed: int) -> States:
+    """Images whose highest pixels of the order are imputed."""
     scaled = image.astype(np.float64) / 255
-    areas = []
-    for order in (-values, values):
-        gone = highest(order, shares)
-        rng = np.random.default_rng(seed)
-        images = [(255 * imputed(scaled, one, rng)).round().astype(np.uint8) for one in gone]
-        scores = np.array(study.explainer.probabilities([image, *images]))[:, target]
-        really = np.array([0.0, *(one.mean() for one in gone)])
-        areas.append(_area(really, scores))
-    return areas[0] - areas[1]
-
-
-def _area(shares: Values, scores: Values) -> float:
-    """Mean height of the curve over the shares that were really changed."""
-    return float(np.trapezoid(scores, shares) / (shares[-1] - shares[0]))
+    rng = np.random.default_rng(seed)
+    gone = highest(order, shares)
+    images = ((255 * imputed(scaled, one, rng)).round().astype(np.uint8) for one in gone)
+    return States(np.array([0.0, *(one.mean() for one in gone)]), (image, *images))
 
 
 def _leads(

@@ -27,11 +27,10 @@ from cam_engine.images.decoding_process import (
     Refusal,
     Reply,
     Task,
-    read_exactly,
     read_reply,
-    write_all,
 )
 from cam_engine.options import DEFAULT_DECODING, DecodingOptions
+from cam_engine.process.children import read_exactly, write_all
 from tests.hostile_images import encoded, hostile
 
 SMALL = encoded("RGB", 16, "PNG")

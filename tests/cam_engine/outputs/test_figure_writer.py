@@ -6,26 +6,18 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from cam_engine.confined import Below, ConfinedFolder
 from cam_engine.errors import OutputNotWritable
-from cam_engine.images.decoded import ImageFacts
 from cam_engine.images.png import read_png_text
 from cam_engine.options import CamOptions, FigureStyle
 from cam_engine.outputs.figure_writer import FigureWriter, picture_files
 from cam_engine.outputs.files import make_folder
-from cam_engine.pictures.picture_set import ShownImage
 from cam_engine.pictures.recipes import RunFacts, Succeeded
-from cam_engine.results import ClassScore, Explanation, LayerMap
+from tests.cam_engine.outputs.figures import figure
 from tests.run_facts import run_facts
 
-RING, ELF = ClassScore(1, "ring", 0.7), ClassScore(0, "elf", 0.3)
-LAYERS = tuple(
-    LayerMap(name, "layer", "gradcam", np.full((2, 3), 0.5, np.float32), 1.0)
-    for name in ("late", "fused")
-)
 FACTS = run_facts(options=CamOptions(layers=("late",), fused=True, clahe=False))
 
 
@@ -69,16 +61,7 @@ class Recording(ConfinedFolder):
 
 
 def write(facts: RunFacts, folder: ConfinedFolder) -> Succeeded:
-    pixels = np.random.default_rng(1).integers(0, 256, (30, 40, 3), dtype=np.uint8)
-    return FigureWriter(facts, folder).write(
-        name="x",
-        image="ring/x.jpg",
-        image_sha256="1" * 64,
-        true_class="ring",
-        shown=ShownImage(pixels, None),
-        decoding=ImageFacts(format="JPEG"),
-        explanation=Explanation(RING, (RING, ELF), LAYERS),
-    )
+    return FigureWriter(facts, folder).write(figure())
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import cv2
 import pytest
 
 from cam_engine.commands.arguments import images_main
-from cam_engine.process.threads import keep_opencv_to_its_thread, share_cores_with_pictures
+from cam_engine.process.threads import (
+    keep_opencv_to_its_thread,
+    let_others_first,
+    share_cores_with_pictures,
+)
 
 SCRIPT = Path(__file__).parents[3] / "scripts/visualization/generate_improved_gradcam.py"
 
@@ -65,3 +70,45 @@ def test_opencv_works_in_the_thread_that_calls_it() -> None:
 def test_a_command_keeps_opencv_to_its_thread(tmp_path: Path) -> None:
     images_main(["--model", "missing.pt", "--images", str(tmp_path)])
     assert cv2.getNumThreads() == 1
+
+
+def test_others_have_the_cores_before_a_thread_and_those_that_it_starts() -> None:
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    seen: list[int] = []
+
+    def look() -> None:
+        seen.append(os.getpriority(os.PRIO_PROCESS, 0))
+
+    def work() -> None:
+        for niceness in (min(own + 3, 19), own):  # a lower one would need rights to be taken back
+            let_others_first(niceness)
+            look()
+        started = Thread(target=look)
+        started.start()
+        started.join()
+
+    worker = Thread(target=work)
+    worker.start()
+    worker.join()
+    assert seen == [min(own + 3, 19)] * 3
+    assert os.getpriority(os.PRIO_PROCESS, 0) == own
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="a kernel without them")
+@pytest.mark.parametrize(("own_session", "expected"), [(True, "nice 4"), (False, None)])
+def test_a_session_of_ours_comes_after_others(own_session: bool, expected: str | None) -> None:
+    code = (
+        "import os, subprocess, sys\n"
+        "inner = 'from cam_engine.process.threads import let_others_first; let_others_first(4); '\n"
+        "inner += 'print(open(\"/proc/self/autogroup\").read())'\n"
+        "subprocess.run([sys.executable, '-c', inner], check=True)\n"
+    )
+    before = Path("/proc/self/autogroup").read_text().split(maxsplit=1)[1].strip()
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        start_new_session=own_session,
+    )
+    assert ended.stdout.split(maxsplit=1)[1].strip() == (expected or before)
