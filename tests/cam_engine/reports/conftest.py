@@ -13,9 +13,10 @@ from cam_engine.experiments.finding import Experiment
 from cam_engine.maps.explainer import Explainer
 from cam_engine.models.loading import load_classifier
 from cam_engine.reports.crops import Crop, read_crops
-from cam_engine.reports.study import FUSED, Effort, Study
+from cam_engine.reports.study import FUSED, KINDS, Effort, Study
 
 TINY = Effort(
+    kinds=tuple(KINDS),
     map_crops=12,
     followed_crops=4,
     steps=3,

@@ -21,10 +21,10 @@ from cam_engine.reports.criteria import Section
 from cam_engine.reports.items.performance import measure_performance
 from cam_engine.reports.making import ReportRequest, make_report
 from cam_engine.reports.report import Report
-from cam_engine.reports.study import Effort, Study
+from cam_engine.reports.study import KINDS, Effort, Study
 from tests.cam_engine.reports.test_report import SCHEMA
 
-TINY = Effort(4, 2, 2, (0.2,), 1, 2, (0.0, 1.0), 4, 2, 2)
+TINY = Effort(tuple(KINDS), 4, 2, 2, (0.2,), 1, 2, (0.0, 1.0), 4, 2, 2)
 SECTIONS = (
     "inputs",
     "performance",

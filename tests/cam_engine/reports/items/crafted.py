@@ -21,7 +21,7 @@ from cam_engine.maps.explainer import Explainer
 from cam_engine.models.loading import Classifier
 from cam_engine.reports.criteria import Criterion, Section, Table
 from cam_engine.reports.crops import Box, Crop
-from cam_engine.reports.study import FUSED, Effort, Study
+from cam_engine.reports.study import FUSED, KINDS, Effort, Study
 from cam_engine.results import RgbImage
 from tests.networks import ThreeStages, classifier_of
 
@@ -30,6 +30,7 @@ CLASSES = ("blue", "green", "dark")
 GROUND = (235, 205, 215)
 COLOURS = {"blue": (60, 60, 200), "green": (60, 180, 60), "dark": (60, 60, 60)}
 SMALL = Effort(
+    kinds=tuple(KINDS),
     map_crops=48,
     followed_crops=20,
     steps=3,

@@ -115,18 +115,29 @@ def test_crops_of_validation_tell_where_those_of_the_split_are_few(
     species: Study, tmp_path: Path
 ) -> None:
     wrong, count = exchanged(species, tmp_path), len(species.crops)
-    step = count // 3
+    step = count // 5
     few, rest = part(wrong, range(0, count, step), "test"), part(wrong, range(1, count), "val")
     assert verdicts(audit_inputs(few))["audit.preprocessing"] != "fail"
     section = audit_inputs(few, rest)
-    assert "red and blue exchanged" in fault_of(section)
-    assert "The crops of test and val are classified" in section.paragraphs[0]
-    both = len(few.crops) + len(rest.crops)
+    both = few.joined(rest)
+    found = criterion(section, "audit.preprocessing")
+    assert (found.verdict, found.n) == ("fail", both.units())
+    right = f"{100 * both.right.mean():.0f}%"
+    assert found.sentence.startswith(f"As it is explained, {right} of the crops of test and val")
+    assert "red and blue exchanged" in found.sentence
+    assert "crops of test, and of val where a change is no worse" in section.paragraphs[0]
     variants = table(section, "inputs.variants")
-    assert variants.note == f"Over {both} crops of test and val; differences are paired."
-    wrong_names = np.concatenate([few.right, rest.right])
-    assert cell(variants, "as explained", "accuracy") == pytest.approx(wrong_names.mean())
-    assert criterion(section, "audit.preprocessing").n == few.joined(rest).units()
+    assert cell(variants, "as explained", "crops") == len(few.crops)
+    assert cell(variants, "red and blue exchanged", "crops") == len(both.crops)
+
+
+def test_a_change_that_is_worse_is_not_tried_on_those_of_validation(species: Study) -> None:
+    count = len(species.crops)
+    few, rest = part(species, range(0, count, 2), "test"), part(species, range(1, count, 2), "val")
+    section = audit_inputs(few, rest)
+    assert verdicts(section)["audit.preprocessing"] == "pass"
+    crops = {row[0]: row[1] for row in table(section, "inputs.variants").rows}
+    assert crops["red and blue exchanged"] == crops["as explained"] == len(few.crops)
 
 
 def test_a_network_of_pixels_that_are_not_normalised_is_named(species: Study) -> None:
