@@ -28,10 +28,10 @@ from benchmarks.documents import replace_block
 from benchmarks.jobs import SAMPLE, copy_experiment
 from benchmarks.speed import held
 from cam_engine.confined import ConfinedFolder
-from cam_engine.errors import CamError
+from cam_engine.errors import CamError, NonFiniteOutput
 from cam_engine.experiments.finding import Experiment, ImageItem
 from cam_engine.images.decoding import DEFAULT_LIMITS, decode, read_image_bytes
-from cam_engine.maps.explainer import Explainer, NetworkInput
+from cam_engine.maps.explainer import Explainer, NetworkInput, Target
 from cam_engine.models.loading import load_classifier
 from cam_engine.options import CamOptions, FigureStyle
 from cam_engine.outputs.drawing_pool import DrawingPool, PooledWriter
@@ -63,9 +63,12 @@ class FreeNetwork(Explainer):
     ready: Sequence[Explanation] = ()
 
     def explain_each(
-        self, images: Sequence[NetworkInput], options: CamOptions
-    ) -> list[Explanation | CamError]:
-        return [self.ready[at % len(self.ready)] for at in range(len(images))]
+        self,
+        inputs: Sequence[NetworkInput],
+        options: CamOptions,
+        targets: Sequence[Target] | None = None,
+    ) -> list[Explanation | NonFiniteOutput]:
+        return [self.ready[at % len(self.ready)] for at in range(len(inputs))]
 
 
 def main() -> None:

@@ -38,6 +38,14 @@ def test_workers_stop_in_time_and_take_a_gpu_each(compose: str) -> None:
     assert sorted(devices) == ["0", "1"]
 
 
+def test_workers_get_less_of_the_cores_than_what_a_person_waits_for(compose: str) -> None:
+    services = yaml.safe_load(compose)["services"]
+    usual = 1024  # where nothing is said
+    assert "cpu_shares" not in services["api"]
+    shares = {name: service.get("cpu_shares", usual) for name, service in services.items()}
+    assert all(shares[name] <= usual / 10 for name in shares if name.startswith("worker-"))
+
+
 def test_what_the_image_copies_is_not_ignored() -> None:
     copied = {
         name

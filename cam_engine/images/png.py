@@ -13,6 +13,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -36,6 +37,7 @@ _FILTER_UP = 2
 _LEVEL = 1
 _METRES_PER_INCH = 0.0254
 _LONGEST_KEYWORD_BYTES = 79
+_SHORT_TEXT = 200  # characters
 _MOST_COLOURS = 256
 _TEXT_KINDS = (b"tEXt", b"iTXt")
 _RECIPE = text_keys.RECIPE.encode() + b"\0"
@@ -163,7 +165,7 @@ def _colour_type(pixels: Pixels, palette: RgbImage | None) -> int:
     raise ValueError(f"no PNG can be made of {pixels.dtype} pixels of shape {pixels.shape}")
 
 
-def _filtered_rows(pixels: Pixels) -> bytes:
+def _filtered_rows(pixels: Pixels) -> memoryview:
     """Rows of big-endian bytes, each after the number of its filter."""
     if pixels.dtype == np.uint16:
         pixels = pixels.astype(">u2")
@@ -173,19 +175,27 @@ def _filtered_rows(pixels: Pixels) -> bytes:
     filtered[:, 0] = _FILTER_UP
     filtered[:1, 1:] = rows[:1]
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-    return filtered.tobytes()
+    return filtered.data.cast("B")
 
 
 def _text_chunks(text: Mapping[str, str]) -> Iterator[bytes]:
     for keyword, value in text.items():
-        key = keyword.encode("latin-1", errors="replace")
-        sound = key.decode("latin-1") == keyword and "\0" not in keyword + value
-        if not sound or not 1 <= len(key) <= _LONGEST_KEYWORD_BYTES:
-            raise ValueError(f"not a PNG text: {keyword!r}, 1..79 Latin-1 characters without NUL")
-        if value.isascii():
-            yield _chunk(b"tEXt", key + b"\0" + value.encode("ascii"))
-        else:
-            yield _chunk(b"iTXt", key + b"\0\0\0\0\0" + value.encode("utf-8"))
+        make = _short_text_chunk if len(value) <= _SHORT_TEXT else _text_chunk
+        yield make(keyword, value)
+
+
+def _text_chunk(keyword: str, value: str) -> bytes:
+    key = keyword.encode("latin-1", errors="replace")
+    sound = key.decode("latin-1") == keyword and "\0" not in keyword + value
+    if not sound or not 1 <= len(key) <= _LONGEST_KEYWORD_BYTES:
+        raise ValueError(f"not a PNG text: {keyword!r}, 1..79 Latin-1 characters without NUL")
+    if value.isascii():
+        return _chunk(b"tEXt", key + b"\0" + value.encode("ascii"))
+    return _chunk(b"iTXt", key + b"\0\0\0\0\0" + value.encode("utf-8"))
+
+
+# All pictures of a model say the same of it.
+_short_text_chunk = lru_cache(maxsize=256)(_text_chunk)
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

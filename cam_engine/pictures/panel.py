@@ -252,8 +252,9 @@ def _layers(
             yield from _empty_cells(upper, lower, picture, scale)
             continue
         values = np.clip(resize_map(maps[layer.name], size), 0.0, 1.0)
-        yield from letterboxed(upper, heatmap(values, options.colormap), scale)
-        yield from letterboxed(lower, overlay(picture, values, options), scale)
+        colours = heatmap(values, options.colormap)
+        yield from letterboxed(upper, colours, scale)
+        yield from letterboxed(lower, overlay(picture, values, options, colours), scale)
 
 
 def _heading(layout: PanelLayout, column: int, name: str, label: str, size: str) -> Iterator[Item]:

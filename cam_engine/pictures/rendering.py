@@ -112,17 +112,21 @@ def heatmap(values: FloatMap, colormap: Colormap) -> RgbImage:
     return np.asarray(cv2.applyColorMap(colour_indices(values), table), np.uint8)
 
 
-def overlay(image: RgbImage, values: FloatMap, options: CamOptions) -> RgbImage:
+def overlay(
+    image: RgbImage, values: FloatMap, options: CamOptions, colours: RgbImage | None = None
+) -> RgbImage:
     """Lay the map (H, W) in colour over the image, (H, W, 3) uint8 RGB.
 
     result = (1 - opacity) image + opacity colour, rounded. Blend "uniform": opacity is alpha
     everywhere. Blend "adaptive": it grows with the map from 0 to alpha, so that unlit tissue stays
-    as it is. An image of another size is brought to the map's.
+    as it is. An image of another size is brought to the map's. colours: the map's `heatmap`, where
+    it is there already.
     """
     if image.shape[:2] != values.shape:
         image = resize_image(image, (values.shape[0], values.shape[1]))
     opacity = opacities(values, options)
-    colours = heatmap(values, options.colormap)
+    if colours is None:
+        colours = heatmap(values, options.colormap)
     return np.asarray(cv2.blendLinear(image, colours, 1.0 - opacity, opacity), np.uint8)
 
 

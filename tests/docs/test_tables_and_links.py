@@ -16,6 +16,7 @@ from scripts.generate_docs import ROOT, TABLES, write_tables
 from service.commands.arguments import build_parser
 from service.http.problems import PROBLEMS
 from service.settings import Settings
+from worker.settings import WorkerSettings
 
 _ROOT = ROOT
 DOCS = ROOT / "docs"
@@ -39,6 +40,13 @@ def test_every_code_and_every_setting_has_its_row() -> None:
     assert [code for code in PROBLEMS if f"| `{code}` |" not in errors] == []
     names = [f"GRADCAM_{name.upper()}" for name in Settings.model_fields]
     assert [name for name in names if f"| `{name}` |" not in service] == []
+
+
+def test_every_setting_of_workers_alone_is_explained() -> None:
+    page = (DOCS / "operations.md").read_text()
+    own = sorted(set(WorkerSettings.model_fields) - set(Settings.model_fields))
+    assert own
+    assert [name for name in own if f"`GRADCAM_{name.upper()}`" not in page] == []
 
 
 @pytest.mark.parametrize(("option", "values"), [("method", METHOD_FACTS), ("colormap", COLORMAPS)])

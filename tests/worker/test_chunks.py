@@ -89,3 +89,25 @@ def test_a_chunk_that_has_become_anothers_is_left(
     assert (state.status, [taken.chunk for taken in store.out(chunk.job)]) == ("running", [chunk])
     assert state.progress.succeeded < IMAGES
     assert len(figures(setting)) < IMAGES
+
+
+def test_processes_that_draw_stay_for_the_next_job(
+    store: JobStore, redis_server: RedisServer, sample_run: Path, tmp_path: Path
+) -> None:
+    with setting_on(redis_server, sample_run, tmp_path, drawing_processes=2) as setting:
+        pool = setting.runner._drawing
+        assert pool is not None
+        assert setting.done(8).status == "succeeded"
+        first = set(pool.pids)
+        assert len(first) == 2
+        assert len(figures(setting)) == 8
+        assert setting.done(IMAGES).status == "succeeded"
+        assert set(pool.pids) == first
+        pool.close()
+
+
+def test_beside_a_cpu_threads_draw(
+    store: JobStore, redis_server: RedisServer, sample_run: Path, tmp_path: Path
+) -> None:
+    with setting_on(redis_server, sample_run, tmp_path) as setting:
+        assert setting.runner._drawing is None

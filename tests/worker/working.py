@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cam_engine.images.decoding_pool import DecodingPool
 from processes.redis_server import RedisServer
@@ -51,12 +52,16 @@ class Setting:
 
 
 @contextmanager
-def setting_on(redis_server: RedisServer, sample_run: Path, tmp_path: Path) -> Iterator[Setting]:
-    """One on a data root of its own."""
+def setting_on(
+    redis_server: RedisServer, sample_run: Path, tmp_path: Path, **more: Any
+) -> Iterator[Setting]:
+    """One on a data root of its own; more: settings of the worker."""
     source = sorted(sample_run.glob("experiments/experiment_*"))[0]
     target = tmp_path / "data" / sample_run.name / "experiments" / source.name
     shutil.copytree(source, target)
-    settings = WorkerSettings(data=tmp_path / "data", redis_url=redis_server.url, device="cpu")
+    settings = WorkerSettings(
+        data=tmp_path / "data", redis_url=redis_server.url, device="cpu", **more
+    )
     store, coordinator, places = parts(settings)
     decoding = DecodingPool()
     jobs = Jobs(store, coordinator, places, Webhooks(settings, store), decoding, JobsThreads(60.0))

@@ -178,7 +178,7 @@ class _Walks:
         answers = np.array(study.explainer.probabilities(self._images.all))
         scores = np.asarray(answers[:, target], np.float64)
         margins = margins_of(answers, np.full(len(answers), target))
-        figures = {}
+        figures: dict[str, tuple[float, ...]] = {}
         for name, (into, *out, low, high) in self._walks.items():
             inserting, deleting = into.area(scores), _mean(one.area(scores) for one in out)
             by_margin = into.area(margins) - _mean(one.area(margins) for one in out)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cam_engine.errors import OutputNotWritable
 from cam_engine.experiments.finding import Experiment
 from cam_engine.maps.explainer import Explainer
 from cam_engine.models.loading import load_classifier
 from cam_engine.options import CamOptions, FigureStyle
 from cam_engine.outputs import pipeline
+from cam_engine.outputs.drawing_pool import DrawingPool
 from cam_engine.outputs.files import make_folder
 from cam_engine.outputs.pipeline import RunRequest, run
 from cam_engine.pictures.recipes import run_facts
@@ -88,3 +91,34 @@ def test_passes_are_as_long_as_is_wanted(
     assert passes[:2] == [4, 4]
     assert set(passes[3:]) == {1}
     assert sum(passes) == IMAGES
+
+
+def test_pictures_are_the_same_whoever_draws_them(
+    lifecycle: Path, tmp_path: Path, explainer: Explainer
+) -> None:
+    facts = run_facts("cls", explainer, CamOptions(), FigureStyle())
+    told: list[Any] = []
+    here = run(explainer, facts, request(lifecycle, tmp_path / "threads"))
+    with closing(DrawingPool(2)) as pool:
+        wanted = request(lifecycle, tmp_path / "processes", drawing=pool)
+        there = run(explainer, facts, wanted, told.append)
+        assert len(pool.pids) == 2
+    assert there.rows == here.rows == tuple(told)
+    files = {
+        place: {p.relative_to(tmp_path / place): p.read_bytes() for p in figures}
+        for place in ("threads", "processes")
+        if (figures := sorted((tmp_path / place).rglob("*.png")))
+    }
+    assert files["processes"] == files["threads"]
+
+
+def test_no_room_ends_the_run_whoever_draws(
+    lifecycle: Path, tmp_path: Path, explainer: Explainer
+) -> None:
+    facts = run_facts("cls", explainer, CamOptions(), FigureStyle())
+    with closing(DrawingPool(2)) as pool:
+        wanted = request(lifecycle, tmp_path, drawing=pool)
+        (tmp_path / "components").rmdir()
+        (tmp_path / "components").write_text("in the way")
+        with pytest.raises(OutputNotWritable, match="components"):
+            run(explainer, facts, wanted)
