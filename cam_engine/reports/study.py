@@ -33,6 +33,7 @@ class Effort:
 
     kinds: tuple[str, ...] = ("fused", "Grad-CAM++ late")
     map_crops: int = 40
+    located_crops: int = 80
     followed_crops: int = 24
     steps: int = 3
     imputed_shares: tuple[float, ...] = (0.2,)
@@ -48,6 +49,7 @@ QUICK = Effort()
 THOROUGH = Effort(
     kinds=("fused", "Grad-CAM++ late", "Grad-CAM late"),
     map_crops=1000,
+    located_crops=1000,
     followed_crops=96,
     steps=28,
     imputed_shares=SHARES,

@@ -15,13 +15,14 @@ from PIL import Image
 
 from cam_engine.confined import ConfinedFolder
 from cam_engine.reports.criteria import Criterion, Picture, Section, Table
-from cam_engine.reports.documents.readable import readable, shown
+from cam_engine.reports.documents.readable import readable
 from cam_engine.reports.report import ModelReport, Report, worst
 
 _TEMPLATE = Path(__file__).parent / "templates" / "report.typ"
 _MOST_CROPS = 16  # rows of a table with a row a crop; more are in the workbook and on the page
 _WIDE, _WIDTH = 90, 17.0  # letters of 8.5 pt, cm
 _POINTS, _HIGHEST = 72 / 2.54, 8.0  # of a cm, cm
+_TALLEST = 18.0  # cm: below a heading and its words there is no more room on a page
 _BROKEN = 20  # letters after which words may go on in the next line
 _ENDINGS = {"image/svg+xml": "svg", "image/png": "png", "image/jpeg": "jpg"}
 
@@ -94,7 +95,7 @@ def _criteria(criteria: Sequence[Criterion]) -> list[dict[str, Any]]:
             "verdict": one.verdict,
             "sentence": one.sentence,
             "about": ("" if one.n is None else f"  n = {one.n}")
-            + ("" if one.threshold is None else f"  threshold {shown(one.threshold, 'number')}"),
+            + ("" if one.threshold is None else f"  threshold {one.threshold:.3g}"),
         }
         for one in criteria
     ]
@@ -146,7 +147,7 @@ def _picture(picture: Picture, folder: ConfinedFolder, name: str) -> dict[str, A
         width = _svg_width(picture.data)
     if picture.media_type != "image/svg+xml":
         with Image.open(io.BytesIO(picture.data)) as opened:
-            width = min(_WIDTH, opened.width / 60)
+            width = min(_WIDTH, opened.width / 60, _TALLEST * opened.width / opened.height)
     return {"file": file, "caption": picture.caption, "width": width}
 
 

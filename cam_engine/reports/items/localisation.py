@@ -126,7 +126,7 @@ def _located(
     study: Study, beside: Sequence[Crop], fields: Path | None
 ) -> tuple[list[Located], str]:
     """The images to measure on and how they came about; none, and why."""
-    names, most = study.class_names, study.effort.map_crops
+    names, most = study.class_names, study.effort.located_crops
     if beside:
         chosen = _some(list(beside), most, study.seed)
         made = [
@@ -187,7 +187,8 @@ def _from_fields(study: Study, folder: Path) -> Iterator[Located]:
     rng = np.random.default_rng(study.seed)
     opened: tuple[str, RgbImage] | None = None
     for at in sorted(
-        _some(known, study.effort.map_crops, study.seed), key=lambda at: study.crops[at].field or ""
+        _some(known, study.effort.located_crops, study.seed),
+        key=lambda at: study.crops[at].field or "",
     ):
         crop = study.crops[at]
         if crop.field is None or crop.field_box is None:

@@ -18,6 +18,7 @@ from cam_engine.reports.study import FUSED, KINDS, Effort, Study
 TINY = Effort(
     kinds=tuple(KINDS),
     map_crops=12,
+    located_crops=12,
     followed_crops=4,
     steps=3,
     random_seeds=1,

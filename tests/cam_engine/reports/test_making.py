@@ -24,7 +24,7 @@ from cam_engine.reports.report import Report
 from cam_engine.reports.study import KINDS, Effort, Study
 from tests.cam_engine.reports.test_report import SCHEMA
 
-TINY = Effort(tuple(KINDS), 4, 2, 2, (0.2,), 1, 2, (0.0, 1.0), 4, 2, 2)
+TINY = Effort(tuple(KINDS), 4, 4, 2, 2, (0.2,), 1, 2, (0.0, 1.0), 4, 2, 2)
 SECTIONS = (
     "inputs",
     "performance",

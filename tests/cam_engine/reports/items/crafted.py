@@ -32,6 +32,7 @@ COLOURS = {"blue": (60, 60, 200), "green": (60, 180, 60), "dark": (60, 60, 60)}
 SMALL = Effort(
     kinds=tuple(KINDS),
     map_crops=48,
+    located_crops=48,
     followed_crops=20,
     steps=3,
     random_seeds=1,

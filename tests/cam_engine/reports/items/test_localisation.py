@@ -154,7 +154,7 @@ def test_crops_that_were_given_are_measured_instead(crafted_study: Study) -> Non
 
 
 def test_the_seed_makes_the_section(crafted_study: Study) -> None:
-    few = replace(crafted_study, effort=replace(crafted.SMALL, map_crops=20))
+    few = replace(crafted_study, effort=replace(crafted.SMALL, located_crops=20))
     assert measure_localisation(few) == measure_localisation(few)
     assert measure_localisation(few) != measure_localisation(replace(few, seed=1))
 
