@@ -68,7 +68,7 @@ class _Layer(_Record):
 
 
 class _Large(_Record):
-    """original, enhanced: bytes of the PNGs. sides: of the network's input. plain: without CLAHE."""
+    """original, enhanced: bytes of the PNGs. sides: of the network's input. plain: no CLAHE."""
 
     original: _Length
     enhanced: _Length | None
@@ -77,7 +77,7 @@ class _Large(_Record):
 
 
 class _Item(_Record):
-    """file: bytes of the image's file; None where it is read anew, or a large image stands for it."""
+    """file: bytes of the image's file; None where it is read anew, or `large` stands for it."""
 
     name: str
     sha256: str

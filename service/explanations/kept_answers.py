@@ -91,8 +91,8 @@ class KeptAnswers:
             self._tokens.remember(scope, digest)
         elif not shown:
             raise _not_found("no explanation of this digest was made with such a view token")
-        if answer is None and there.content is not None:
-            answer = await self._unpacked(digest, there.content)
+        if self._shared is not None and answer is None and there.content is not None:
+            answer = await self._unpacked(self._shared, digest, there.content)
         if answer is None:
             raise _not_found(
                 "no explanation of this digest is kept: it made room for others, or is too old"
@@ -156,9 +156,8 @@ class KeptAnswers:
             self._count("missing")
         return _There(content, scope is not None and values[0] is not None)
 
-    async def _unpacked(self, digest: str, content: bytes) -> Answer | None:
-        assert self._shared is not None
-        executor = self._shared.link.executor
+    async def _unpacked(self, shared: Shared, digest: str, content: bytes) -> Answer | None:
+        executor = shared.link.executor
         try:
             answer = await call_in(executor, unpack, content, digest, self._read_stored)
         except UnreadableAnswer as error:

@@ -34,8 +34,9 @@ end
 """
 
 # ARGV: name, how keys of entries begin, bytes of all at most, seconds, bytes of an entry, of a
-# field, then fields and values. Answers whether it was kept. A Redis that is full refuses a script's
-# first write alone, and only if it takes room: INCRBY comes first here, and EXPIRE where one reads.
+# field, then fields and values. Answers whether it was kept. A Redis that is full refuses only the
+# first write of a script, and that if it takes room: here INCRBY comes first, and EXPIRE where one
+# reads.
 _PUT = f"""{_COMMON}
 redis.call('INCRBY', KEYS[4], 0)
 local name, beginning, most, seconds = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]

@@ -1,4 +1,4 @@
-"""The way to Redis for what is only convenient: in threads, not for long, and not while it is away."""
+"""The way to Redis for what can do without: in threads, not for long, and not while it is away."""
 
 from __future__ import annotations
 
