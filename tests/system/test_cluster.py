@@ -22,11 +22,8 @@ from processes.cluster import Cluster, cluster, nginx_binary
 from processes.eventually import eventually
 from processes.jobs import FINAL, copy_experiment
 from processes.serving import Server
-from tests.pages.conftest import browser, open_page, page
+from tests.pages.conftest import browser, open_page, page, until
 from tests.pages.test_compare import compared, test_the_numbers_are_those_of_the_maps
-from tests.pages.test_experiment import (
-    test_images_are_sorted_by_the_probability_of_the_model_shown,
-)
 from tests.pages.test_look import (
     sample,
     test_a_sample_is_explained_in_three_layers_and_its_link_reopens_it,
@@ -43,7 +40,6 @@ __all__ = [
     "sample",
     "test_a_sample_is_explained_in_three_layers_and_its_link_reopens_it",
     "test_another_model_explains_the_same_image",
-    "test_images_are_sorted_by_the_probability_of_the_model_shown",
     "test_the_numbers_are_those_of_the_maps",
 ]
 
@@ -160,8 +156,9 @@ def test_view_tokens_hold_at_both_and_show_what_was_made_at_either(
 
 
 def test_predictions_are_made_once(both: list[httpx.Client], experiment: str) -> None:
-    [model, *_] = both[0].get(f"/v1/experiments/{experiment}").json()["models"]
-    asked = {"model": model["id"], "limit": 64}
+    models = [model["id"] for model in both[0].get("/v1/models").json()["models"]]
+    [model, *_] = [id_ for id_ in models if id_.startswith(experiment)]
+    asked = {"model": model, "limit": "64"}
     pages = [
         client.get(f"/v1/experiments/{experiment}/predictions", params=asked).json()
         for client in both
@@ -323,7 +320,17 @@ def test_a_job_is_watched_through_nginx_to_its_end(
         expect(shown.locator("#job-count")).to_contain_text("100 %")
 
 
-def test_an_embedded_viewer_is_served_by_both(made: Cluster, page: Page) -> None:
-    for _ in range(2):
-        page.goto(f"{made.url}/embed/viewer?experiment=e&image=i.jpg")
-        expect(page.locator("body")).not_to_be_empty()
+def test_the_gallery_has_all_its_pictures(made: Cluster, experiment: str, page: Page) -> None:
+    page.goto(f"{made.url}/experiment?path={experiment}")
+    until(page, "document.querySelector('#predicting').hidden && document.querySelector('.tile')")
+    until(page, "[...document.querySelectorAll('.tile img')].some((image) => image.complete)")
+
+
+def test_an_embedded_viewer_has_its_picture_from_both(
+    made: Cluster, experiment: str, images: list[str], page: Page
+) -> None:
+    """It posts to one and asks the other for the image beneath."""
+    address = f"{made.url}/embed/viewer?experiment={experiment}&image={images[0]}"
+    with page.expect_response(lambda answer: "/image" in answer.url) as beneath:
+        page.goto(address)
+    assert beneath.value.status == 200
