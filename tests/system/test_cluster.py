@@ -321,9 +321,9 @@ def test_a_job_is_watched_through_nginx_to_its_end(
 
 
 def test_the_gallery_has_all_its_pictures(made: Cluster, experiment: str, page: Page) -> None:
-    page.goto(f"{made.url}/experiment?path={experiment}")
-    until(page, "document.querySelector('#predicting').hidden && document.querySelector('.tile')")
-    until(page, "[...document.querySelectorAll('.tile img')].some((image) => image.complete)")
+    page.goto(f"{made.url}/experiment?path={experiment}", timeout=120_000)
+    until(page, "!!document.querySelector('.tile') && document.querySelector('#predicting').hidden")
+    until(page, "[...document.querySelectorAll('.tile img')].some((image) => image.naturalWidth)")
 
 
 def test_an_embedded_viewer_has_its_picture_from_both(
