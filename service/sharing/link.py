@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 import redis
@@ -70,22 +71,17 @@ class Link:
         """What the work answers, which talks to Redis. Raises StoreAway."""
         if self._away:
             raise StoreAway
-        return await call_in(self.executor, self._tried, work, *args, **kwargs)
+        return await call_in(self.executor, self._tried, partial(work, *args, **kwargs))
 
     async def look(self) -> bool:
         """Whether Redis answers now; to be called now and then."""
         return await call_in(self.executor, self._answers)
 
-    def _tried(
-        self,
-        work: Callable[_Given, _Result],
-        *args: _Given.args,
-        **kwargs: _Given.kwargs,
-    ) -> _Result:
+    def _tried(self, work: Callable[[], _Result]) -> _Result:
         if self._away:  # found out while this call waited for its thread
             raise StoreAway
         try:
-            return work(*args, **kwargs)
+            return work()
         except (RedisConnectionError, redis.exceptions.TimeoutError) as error:
             self._change(away=True, reason=str(error))
             raise StoreAway from error
