@@ -1,6 +1,6 @@
 # Every target sets up .venv first if it is missing or older than pyproject.toml or constraints.txt.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system lint format mutants bench bench-jobs bench-pages load localisation families networks sample screenshots clean
+.PHONY: help setup demo test test-system lint format mutants bench bench-jobs bench-pages load localisation families networks sample screenshots cluster clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -95,6 +95,9 @@ sample: $(STAMP) ## Draw and train the bundled sample run anew (takes about half
 
 screenshots: $(STAMP) ## Take the pictures of the pages anew (needs Chromium)
 	@$(BIN)/python scripts/screenshots.py --data $(RUN) --output docs/images
+
+cluster: $(STAMP) ## Run nginx, two services, two workers and Redis on this machine (needs nginx; DATA=folder)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m processes.cluster --data $(or $(DATA),$(RUN))
 
 clean: ## Remove what was built, and the demo's figures
 	@rm -rf $(VENV) $(DEMO_OUTPUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build dist

@@ -94,6 +94,10 @@ class Stack:
         self.workers.append(Worker(process, log_file))
         return self.workers[-1]
 
+    def stop_workers(self) -> None:
+        """End them all; none may leave a process behind."""
+        _stop(self.workers)
+
     def submit(self, *, key: str | None = None, **request: Any) -> dict[str, Any]:
         body = {"experiment": self.experiment, **request}
         headers = {"Idempotency-Key": key} if key else {}
@@ -177,12 +181,16 @@ def stack_on(data: Path, scratch: Path, **settings: str) -> Iterator[Stack]:
         redis = closing.enter_context(running_redis(_made(scratch / "redis")))
         settings = {"redis_url": redis.url, **settings}
         server = closing.enter_context(running(data, scratch, **settings))
-        variables = {f"GRADCAM_{name.upper()}": value for name, value in settings.items()}
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("GRADCAM_")}
-        environment = {**inherited, "OMP_NUM_THREADS": "1", "GRADCAM_DATA": str(data), **variables}
-        made = Stack(data, scratch, redis, server, environment)
-        closing.callback(_stop, made.workers)
+        made = Stack(data, scratch, redis, server, environment_of(data, settings))
+        closing.callback(made.stop_workers)
         yield made
+
+
+def environment_of(data: Path, settings: dict[str, str]) -> dict[str, str]:
+    """Variables of a worker: ours, and GRADCAM_ ones of these settings alone."""
+    variables = {f"GRADCAM_{name.upper()}": value for name, value in settings.items()}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("GRADCAM_")}
+    return {**inherited, "OMP_NUM_THREADS": "1", "GRADCAM_DATA": str(data), **variables}
 
 
 def _stop(workers: list[Worker]) -> None:

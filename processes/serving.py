@@ -19,7 +19,7 @@ import httpx
 
 from processes.eventually import eventually
 
-_START_SECONDS = 60.0
+_START_SECONDS = 240.0
 _LISTENING = re.compile(r"running on (http://[^\s\"]+)")
 
 

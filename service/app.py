@@ -134,7 +134,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         metrics=parts.metrics,
         root_path=settings.root_path,
     )
-    app.add_middleware(RequestContext, metrics=parts.metrics, root_path=settings.root_path)
+    app.add_middleware(
+        RequestContext,
+        metrics=parts.metrics,
+        root_path=settings.root_path,
+        admission=parts.admission,
+    )
     return app
 
 

@@ -22,6 +22,7 @@ from service.executors import call_in
 from service.explanations.answers import AnswerCache
 from service.explanations.batching import Batcher
 from service.explanations.explaining import Explaining
+from service.explanations.kept_answers import KeptAnswers
 from service.explanations.view_tokens import ViewTokens
 from service.http.admission import Admission, Arrivals
 from service.http.problems import ServiceError
@@ -33,6 +34,10 @@ from service.models.depths import SplitDepths
 from service.models.model_cache import ModelCache, loader
 from service.models.predictions import Predictions
 from service.settings import Settings
+from service.sharing.entries import SharedEntries
+from service.sharing.link import Link
+from service.sharing.link import connect as connect_soon
+from service.sharing.shared import Shared
 from service.watching.metrics import Metrics
 from worker.jobs.coordination.coordinator import Coordinator
 from worker.jobs.coordination.queue import ChunkQueue, make_celery
@@ -45,6 +50,7 @@ _log = structlog.get_logger(__name__)
 _LOADING_THREADS = 2
 _TRIM_SECONDS = 10.0
 _ROUND_SECONDS = 2.0
+_SHARED_LOOK_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -70,7 +76,7 @@ class Components:
     models: ModelCache
     explaining: Explaining
     predictions: Predictions
-    answers: AnswerCache
+    kept: KeptAnswers
     admission: Admission
     arrivals: Arrivals
     keys: ApiKeys
@@ -93,6 +99,7 @@ class Components:
             asyncio.create_task(self._keep_trimmed()),
             asyncio.create_task(self._coordinate()),
             asyncio.create_task(self._deliver_webhooks()),
+            asyncio.create_task(self._catch_up()),
         ]
         async with AsyncExitStack() as stack:
             stack.callback(self.decoding.close)
@@ -105,6 +112,7 @@ class Components:
                 for task in background:
                     task.cancel()
                 await asyncio.gather(*background, return_exceptions=True)
+                await self.kept.settled()
 
     async def _keep_trimmed(self) -> None:
         """Give memory back now and then, in a thread that draws: large images leave holes."""
@@ -131,6 +139,15 @@ class Components:
             except Exception as error:
                 _log.warning("webhooks are not delivered", reason=str(error))
             await asyncio.sleep(_ROUND_SECONDS)
+
+    async def _catch_up(self) -> None:
+        """Notice that Redis is back, and share what was made meanwhile."""
+        while True:
+            try:
+                await self.kept.catch_up()
+            except Exception:
+                _log.exception("answers are not shared later")
+            await asyncio.sleep(_SHARED_LOOK_SECONDS)
 
     async def _warm_up(self) -> None:
         """The pinned models and the default one."""
@@ -196,20 +213,30 @@ def build(settings: Settings) -> Components:
         limits=limits,
         sync_max_images=settings.sync_max_images,
     )
+    shared = _shared(settings, metrics)
+    view_tokens = ViewTokens(
+        settings.view_secret.get_secret_value() if settings.view_secret else None
+    )
+
+    def read_stored(place: str) -> bytes:
+        return catalog.data.read_image(catalog.data.listed(place), limits)
+
     return Components(
         settings=settings,
         metrics=metrics,
         catalog=catalog,
         models=models,
         explaining=explaining,
-        predictions=Predictions(catalog, models, preparing, compute, limits, decoding, depths),
-        answers=AnswerCache(settings.answers_bytes),
+        predictions=Predictions(
+            catalog, models, preparing, compute, limits, decoding, depths, shared
+        ),
+        kept=KeptAnswers(
+            AnswerCache(settings.answers_bytes), view_tokens, shared, read_stored, metrics
+        ),
         admission=Admission(settings.max_in_flight, metrics),
         arrivals=Arrivals(settings.max_in_flight * settings.max_upload_bytes, metrics),
         keys=ApiKeys(settings.api_keys, off=settings.auth == "off"),
-        view_tokens=ViewTokens(
-            settings.view_secret.get_secret_value() if settings.view_secret else None
-        ),
+        view_tokens=view_tokens,
         rate_limit=RateLimit(settings.rate_limit, settings.rate_limit_storage),
         jobs=jobs,
         readiness=Readiness(waiting={*settings.pinned_models, "default"}),
@@ -217,8 +244,33 @@ def build(settings: Settings) -> Components:
         decoding=decoding,
         depths=depths,
         preparing=preparing,
-        executors=(io, preparing, compute, loading, *([jobs.threads.executor] if jobs else [])),
+        executors=(
+            io,
+            preparing,
+            compute,
+            loading,
+            *([jobs.threads.executor] if jobs else []),
+            *([shared.link.executor] if shared else []),
+        ),
     )
+
+
+def _shared(settings: Settings, metrics: Metrics) -> Shared | None:
+    """Redis for what all processes know; None where each knows its own only."""
+    if settings.redis_url is None or not settings.shared_answers_bytes:
+        return None
+    if settings.view_secret is None:
+        _log.info(
+            "view tokens made here hold here alone: several processes need one GRADCAM_VIEW_SECRET"
+        )
+    client = connect_soon(settings.redis_url)
+    entries = SharedEntries(
+        client,
+        settings.redis_prefix,
+        settings.shared_answers_bytes,
+        settings.shared_answers_seconds,
+    )
+    return Shared(Link(client, metrics), entries)
 
 
 def _jobs(settings: Settings, decoding: DecodingPool) -> Jobs | None:

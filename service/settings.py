@@ -6,7 +6,15 @@ import ipaddress
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, SecretStr
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+)
 
 from cam_engine.options import PrecisionName
 from worker.jobs.settings import JobSettings, Names
@@ -83,8 +91,21 @@ class Settings(JobSettings):
     max_pixels: PositiveInt = Field(50_000_000, description="most pixels of an image")
     max_in_flight: PositiveInt = Field(64, description="requests computed or waiting at once")
     request_timeout_seconds: PositiveFloat = Field(30.0, description="deadline of a request")
+    drain_seconds: NonNegativeFloat = Field(
+        0.0,
+        le=600,
+        description="after SIGTERM /readyz is 503, and so long requests are still taken; for those "
+        "that ask /readyz whom to send requests to",
+    )
     sync_max_images: PositiveInt = Field(8, description="most images answered at once")
     answers_bytes: PositiveInt = Field(32 * MIB, description="memory for answers to be had again")
+    shared_answers_bytes: NonNegativeInt = Field(
+        256 * MIB,
+        description="room in Redis for answers that all processes can give again; 0: each its own",
+    )
+    shared_answers_seconds: PositiveInt = Field(
+        28_800, description="how long after its last use an answer is kept in Redis"
+    )
     io_threads: PositiveInt | None = Field(
         None, description="threads that draw and encode; default: by cores"
     )

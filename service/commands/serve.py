@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from cam_engine.commands import exit_status
 from cam_engine.errors import InvalidOption
 from service.app import create_app
+from service.commands.draining import DrainingServer
 from service.http.protocol import PatientProtocol
 from service.http.security import is_loopback
 from service.settings import Settings
@@ -35,8 +36,9 @@ def serve(arguments: argparse.Namespace) -> int:
             "keys: set GRADCAM_API_KEYS (`gradcam key` makes one), or GRADCAM_AUTH=off to answer "
             "everybody"
         )
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         host=arguments.host,
         port=arguments.port,
         backlog=_BACKLOG,
@@ -53,7 +55,7 @@ def serve(arguments: argparse.Namespace) -> int:
             "names in addresses are refused, only numbers are not: set GRADCAM_HOSTS to the names "
             "that the service is opened by"
         )
-    server = uvicorn.Server(config)
+    server = DrainingServer(config, app.state.components.admission, settings.drain_seconds)
     # uvicorn raises the signal again once it has ended: to be stopped is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)

@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 from cam_engine.images.decoded import ImageFacts
 from cam_engine.options import CamOptions
 from cam_engine.pictures.picture_set import ShownImage
-from cam_engine.pictures.recipes import Recipes
+from cam_engine.pictures.recipes import Recipes, RunFacts
 from cam_engine.results import Explanation
 from service.explanations.large_images import LargeImage
 from service.explanations.requests import ExplanationOptions
-from service.http.problems import ServiceError
 from service.models.model_cache import LoadedModel
 
 _OVERHEAD_BYTES = 2048  # objects around files and maps
@@ -23,13 +22,15 @@ _OVERHEAD_BYTES = 2048  # objects around files and maps
 class ImageSource:
     """An image as it came: its file's bytes and their digest, and what it is called.
 
-    data: empty in an answer that is kept, where a LargeImage stands for it.
+    data: empty in an answer that is kept, where a LargeImage stands for it. stored: whether it lies
+    below the data root, its name being its path there.
     """
 
     data: bytes
     sha256: str
     name: str
     true_class: str | None = None
+    stored: bool = False
 
     @property
     def title(self) -> str:
@@ -74,16 +75,22 @@ class ModelLabel:
 class Answer:
     """What a POST computed: one image's explanation, or several for a contact sheet.
 
-    heading: of a contact sheet; None for the answer on one image.
+    run: what its pictures share, as `recipes` put it into words. heading: of a contact sheet; None
+    for the answer on one image.
     """
 
     digest: str
     model: ModelLabel
     options: ExplanationOptions
-    cam_options: CamOptions
+    run: RunFacts
     recipes: Recipes
     items: tuple[Explained, ...]
     heading: str | None = None
+
+    @property
+    def cam_options(self) -> CamOptions:
+        """The engine's options that were really used."""
+        return self.run.options
 
     @property
     def is_sheet(self) -> bool:
@@ -119,15 +126,26 @@ def make_answer(
     heading: str | None = None,
 ) -> Answer:
     """The answer, with the digest of all that it depends on; cam_options: those really used."""
-    classifier = model.explainer.classifier
-    recipes = model.recipes(cam_options)
+    run, recipes = model.run(cam_options)
+    return answer_of(model.name, options, run, recipes, items, heading)
+
+
+def answer_of(
+    model_name: str,
+    options: ExplanationOptions,
+    run: RunFacts,
+    recipes: Recipes,
+    items: tuple[Explained, ...],
+    heading: str | None,
+) -> Answer:
+    """The same from its parts; model_name: that of its folder."""
     # The run's digest covers the model's id and file, the versions, and what maps depend on.
     words = [recipes.run_digest, options.model_dump_json(), heading or ""]
     for item in items:
         words += [item.source.sha256, item.source.name, item.source.true_class or ""]
     digest = hashlib.sha256("\0".join(words).encode()).hexdigest()
-    label = ModelLabel(model.id, model.name, classifier.architecture, classifier.sha256)
-    return Answer(digest, label, options, cam_options, recipes, items, heading)
+    label = ModelLabel(run.model, model_name, run.architecture, run.model_sha256)
+    return Answer(digest, label, options, run, recipes, items, heading)
 
 
 class AnswerCache:
@@ -156,16 +174,15 @@ class AnswerCache:
         while self._used > self._most_bytes:
             self._forget(next(iter(self._answers)))
 
-    def get(self, digest: str) -> Answer:
-        """The answer. Raises ServiceError "explanation-not-found"."""
-        if digest not in self._answers:
-            raise ServiceError(
-                "explanation-not-found",
-                "no explanation of this digest is in memory: it made room for others, or was made "
-                "before the service started; POST the image to /v1/explanations again",
-            )
-        self._answers.move_to_end(digest)
-        return self._answers[digest]
+    def get(self, digest: str) -> Answer | None:
+        """The answer, if it is here; it counts as used."""
+        if digest in self._answers:
+            self._answers.move_to_end(digest)
+        return self._answers.get(digest)
+
+    def peek(self, digest: str) -> Answer | None:
+        """The same, which does not count as used."""
+        return self._answers.get(digest)
 
     def _forget(self, digest: str) -> None:
         answer = self._answers.pop(digest, None)

@@ -298,7 +298,7 @@ class Explaining:
         data = self._catalog.data.read_image(file, self._limits)
         # Of the path that was asked for: its folder may be a link to one of another name.
         folder = PurePosixPath(path).parent.name or None
-        return ImageSource(data, hashlib.sha256(data).hexdigest(), full, folder)
+        return ImageSource(data, hashlib.sha256(data).hexdigest(), full, folder, stored=True)
 
     def _read_item(self, item: ImageItem) -> ImageSource:
         relative = self._catalog.data.id_of(item.path)
@@ -307,7 +307,8 @@ class Explaining:
             data = self._catalog.data.read_image(file, self._limits)
         except CamError as error:
             raise type(error)(f"{relative}: {error}") from error
-        return ImageSource(data, hashlib.sha256(data).hexdigest(), relative, item.true_class)
+        digest = hashlib.sha256(data).hexdigest()
+        return ImageSource(data, digest, relative, item.true_class, stored=True)
 
 
 class _Ready(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from dataclasses import asdict, dataclass
@@ -40,6 +41,11 @@ class ViewScope:
             raise out_of_scope(
                 "name the experiment, and the model and image that the token names, exactly so"
             )
+
+    @property
+    def label(self) -> str:
+        """A digest of all of it, the same in every process."""
+        return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]
 
 
 class ViewTokens:
@@ -82,14 +88,9 @@ class ViewTokens:
         """Let tokens of this scope have the answer again."""
         self._shown[scope, digest] = None
 
-    def check_shown(self, scope: ViewScope, digest: str) -> None:
-        """Raises ServiceError "explanation-not-found", as for an answer that there never was."""
-        if (scope, digest) not in self._shown:
-            raise ServiceError(
-                "explanation-not-found",
-                "no explanation of this digest was made with such a view token; "
-                "POST the image to /v1/explanations",
-            )
+    def has_shown(self, scope: ViewScope, digest: str) -> bool:
+        """Whether tokens of this scope may have the answer again, as far as is known here."""
+        return (scope, digest) in self._shown
 
 
 def given_token(request: Request) -> str | None:

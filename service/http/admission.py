@@ -17,12 +17,18 @@ _RETRY_AFTER = {"Retry-After": "1"}
 
 
 class Admission:
-    """Counts requests that are computed or wait; beyond the limit it refuses at once."""
+    """Counts requests that are computed or wait; beyond the limit it refuses at once.
+
+    draining: the process is to end, and others should be asked from now on. ending: it takes no
+    connections any more. closing: all requests are answered.
+    """
 
     def __init__(self, most_in_flight: int, metrics: Metrics) -> None:
         self._most = most_in_flight
         self._metrics = metrics
         self._in_flight = 0
+        self.draining = False
+        self.ending = False
         self.closing = False
 
     def refusal(self) -> ServiceError | None:

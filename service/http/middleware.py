@@ -142,9 +142,12 @@ class ExactOrigins(CORSMiddleware):
 class RequestContext:
     """ASGI middleware around all others."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, root_path: str) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, root_path: str, admission: Admission | None = None
+    ) -> None:
         self._app = app
         self._metrics = metrics
+        self._admission = admission
         self._root_path = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -171,6 +174,8 @@ class RequestContext:
                 headers[REQUEST_ID] = request_id
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
+                if self._admission is not None and self._admission.draining:
+                    headers["Connection"] = "close"  # the next request is another process's
                 if NO_FRAMES not in headers["Content-Security-Policy"]:
                     del headers["X-Frame-Options"]  # it cannot name who may
             await send(message)

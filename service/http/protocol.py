@@ -14,6 +14,7 @@ from service.http.problems import MEDIA_TYPE, ServiceError, problem_object
 
 _HEADER_SECONDS = 10.0
 _MOST_HEADER_BYTES = 64 * 2**10
+_LAST_SECONDS = 1.0
 
 
 class PatientProtocol(HttpToolsProtocol):
@@ -23,13 +24,18 @@ class PatientProtocol(HttpToolsProtocol):
     come. A connection whose next request has not shown all its headers within `header_seconds` of
     being opened, or of their first byte, is answered 408 and closed; more than `most_header_bytes`
     of them, 431. Between requests uvicorn's own keep-alive timeout holds.
+
+    When the server ends, uvicorn closes connections on which nothing was asked yet, whose request
+    may be on its way. They have `last_seconds` for it here, and are closed after its answer.
     """
 
+    last_seconds = _LAST_SECONDS
     header_seconds = _HEADER_SECONDS
     most_header_bytes = _MOST_HEADER_BYTES
 
     _given_up: asyncio.TimerHandle | None = None
     _header_bytes = 0
+    _is_last = False
 
     def connection_made(  # type: ignore[override]  # as the class above has it
         self, transport: asyncio.Transport
@@ -58,6 +64,21 @@ class PatientProtocol(HttpToolsProtocol):
         """The request is known: what is left of it is the application's to wait for."""
         self._stop_waiting()
         super().on_headers_complete()
+        if self._is_last and self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """The server takes no more connections, and this one is to end soon."""
+        if self.cycle is not None:
+            super().shutdown()
+            return
+        self._is_last = True
+        self.loop.call_later(self.last_seconds, self._close_unless_asked)
+
+    def _close_unless_asked(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self._stop_waiting()
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""

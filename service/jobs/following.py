@@ -33,15 +33,20 @@ async def change(
 
 
 async def events(
-    jobs: Jobs, job: str, after: str, shown: Callable[[JobState], BaseModel]
+    jobs: Jobs,
+    job: str,
+    after: str,
+    shown: Callable[[JobState], BaseModel],
+    is_ending: Callable[[], bool] = lambda: False,
 ) -> AsyncGenerator[str, None]:
     """Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 
     Those that came after the one named `after` ("0": all that are remembered), until "end".
     shown: the data of an event. Comments keep the connection open while nothing happens.
+    is_ending: whether the process is; the stream ends then, and goes on where it is resumed.
     """
     quiet_since = time.monotonic()
-    while True:
+    while not is_ending():
         for event in await jobs.threads.call(jobs.store.events, job, after):
             after = event.id
             quiet_since = time.monotonic()

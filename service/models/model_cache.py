@@ -16,7 +16,7 @@ from cam_engine.errors import CheckpointInvalid
 from cam_engine.maps.explainer import Explainer
 from cam_engine.models.loading import load_classifier
 from cam_engine.options import CamOptions, FigureStyle, PrecisionName
-from cam_engine.pictures.recipes import Recipes, run_facts
+from cam_engine.pictures.recipes import Recipes, RunFacts, run_facts
 from service.executors import call_in
 from service.http.problems import ServiceError
 from service.models.catalog import FileStamp, ModelEntry, restamped
@@ -28,7 +28,7 @@ _log = structlog.get_logger(__name__)
 class LoadedModel:
     """A classifier ready to explain. Two of one file at different times are different models."""
 
-    _MOST_RECIPES = 64
+    _MOST_RUNS = 64
 
     def __init__(self, entry: ModelEntry, stamp: FileStamp, explainer: Explainer) -> None:
         self.id = entry.id
@@ -36,7 +36,7 @@ class LoadedModel:
         self.stamp = stamp
         self.explainer = explainer
         self.bytes_used = explainer.memory_bytes
-        self._recipes: LRUCache[CamOptions, Recipes] = LRUCache(self._MOST_RECIPES)
+        self._runs: LRUCache[CamOptions, tuple[RunFacts, Recipes]] = LRUCache(self._MOST_RUNS)
         self._lock = threading.Lock()
 
     @property
@@ -44,15 +44,16 @@ class LoadedModel:
         """Of the model's file, in hexadecimal."""
         return self.explainer.classifier.sha256
 
-    def recipes(self, options: CamOptions) -> Recipes:
-        """What pictures made with these options say of themselves; safe in any thread."""
+    def run(self, options: CamOptions) -> tuple[RunFacts, Recipes]:
+        """What pictures made with these options share, and say of themselves; in any thread."""
         with self._lock:
-            recipes = self._recipes.get(options)
-        if recipes is None:
-            recipes = Recipes(run_facts(self.id, self.explainer, options, FigureStyle()))
+            run = self._runs.get(options)
+        if run is None:
+            facts = run_facts(self.id, self.explainer, options, FigureStyle())
+            run = facts, Recipes(facts)
             with self._lock:
-                self._recipes[options] = recipes
-        return recipes
+                self._runs[options] = run
+        return run
 
 
 Load = Callable[[ModelEntry, FileStamp], LoadedModel]

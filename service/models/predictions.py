@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,11 +21,14 @@ from cam_engine.experiments.finding import ImageItem
 from cam_engine.images.decoding import ImageLimits
 from cam_engine.images.decoding_pool import DecodingPool
 from cam_engine.options import CamOptions
+from cam_engine.pictures.recipes import Recipes
 from cam_engine.results import RgbImage
 from service.executors import call_in
 from service.models.catalog import Catalog, FileStamp, ModelEntry, stamp_of
 from service.models.depths import SplitDepths
 from service.models.model_cache import LoadedModel, ModelCache, fresh_stamp
+from service.sharing.link import StoreAway
+from service.sharing.shared import Shared
 
 _MOST_KEPT = 100_000
 
@@ -92,7 +97,8 @@ def mixed(images: Sequence[ImageItem]) -> tuple[ImageItem, ...]:
 class Predictions:
     """Predicts as explanations do by default, with CLAHE; remembers by weights and image file.
 
-    Lives in one event loop, blocks only executor threads.
+    Lives in one event loop, blocks only executor threads. shared: what other processes remember;
+    None where each remembers its own only.
     """
 
     def __init__(
@@ -104,6 +110,7 @@ class Predictions:
         limits: ImageLimits,
         decoding: DecodingPool,
         depths: SplitDepths,
+        shared: Shared | None = None,
     ) -> None:
         self._catalog = catalog
         self._models = models
@@ -112,6 +119,7 @@ class Predictions:
         self._limits = limits
         self._decoding = decoding
         self._depths = depths
+        self._shared = shared
         self._known: LRUCache[_Key, Prediction] = LRUCache(_MOST_KEPT)
         self._lock = threading.Lock()
 
@@ -123,6 +131,7 @@ class Predictions:
         loaded = await self._models.get(plan.model, plan.stamp)
         chosen = plan.images[offset : offset + limit]
         size = loaded.explainer.batch_size
+        await self._learn(loaded, chosen, plan.options)
         predictions: list[Prediction] = []
         for start in range(0, len(chosen), size):
             predictions += await self._predict(loaded, chosen[start : start + size], plan.options)
@@ -168,9 +177,63 @@ class Predictions:
                 computed[stamp] = Prediction(names[best], float(row[best]))
                 with self._lock:
                     self._known[_key(model, stamp, options)] = computed[stamp]
+            await self._tell(model, computed, options)
         return [
             result if isinstance(result, Prediction) else computed[stamp] for stamp, result in read
         ]
+
+    async def _learn(
+        self, model: LoadedModel, items: Sequence[ImageItem], options: CamOptions
+    ) -> None:
+        """Remember what other processes have predicted of the images that are not known here."""
+        if self._shared is None or self._shared.link.away or not items:
+            return
+        stamps = await call_in(self._io, self._unknown, model, items, options)
+        if not stamps:
+            return
+        _, recipes = model.run(options)
+        names = [self._field(stamp) for stamp in stamps]
+        try:
+            values = await self._shared.link.call(self._shared.entries.read, _entry(recipes), names)
+        except StoreAway:
+            return
+        classes = model.explainer.classifier.class_names
+        for stamp, value in zip(stamps, values, strict=True):
+            prediction = _prediction(value, classes)
+            if prediction is not None:
+                with self._lock:
+                    self._known[_key(model, stamp, options)] = prediction
+
+    async def _tell(
+        self, model: LoadedModel, computed: Mapping[FileStamp, Prediction], options: CamOptions
+    ) -> None:
+        """Let other processes know."""
+        if self._shared is None:
+            return
+        _, recipes = model.run(options)
+        values = {
+            self._field(stamp): json.dumps([prediction.name, prediction.probability]).encode()
+            for stamp, prediction in computed.items()
+        }
+        with suppress(StoreAway):
+            await self._shared.link.call(self._shared.entries.put, _entry(recipes), values)
+
+    def _field(self, stamp: FileStamp) -> str:
+        """A digest of the image's path below the data root and its file, in every process alike."""
+        place = self._catalog.data.id_of(stamp.path)
+        words = f"{place}\0{stamp.mtime_ns}\0{stamp.size}\0{stamp.inode}"
+        return hashlib.sha256(words.encode(errors="surrogateescape")).hexdigest()[:32]
+
+    def _unknown(
+        self, model: LoadedModel, items: Sequence[ImageItem], options: CamOptions
+    ) -> list[FileStamp]:
+        stamps = []
+        for item in items:
+            with suppress(CamError, OSError):
+                data = self._catalog.data
+                stamps.append(stamp_of(data.listed(data.id_of(item.path))))
+        with self._lock:
+            return [stamp for stamp in stamps if _key(model, stamp, options) not in self._known]
 
     def _read(
         self, model: LoadedModel, item: ImageItem, options: CamOptions
@@ -196,3 +259,19 @@ class Predictions:
 
 def _key(model: LoadedModel, stamp: FileStamp, options: CamOptions) -> _Key:
     return model.sha256, stamp, options.decoding.depth_bits
+
+
+def _entry(recipes: Recipes) -> str:
+    """Of all that predictions depend on beside the image: weights, preprocessing, software."""
+    return f"predictions:{recipes.run_digest}"
+
+
+def _prediction(value: bytes | None, classes: Sequence[str]) -> Prediction | None:
+    """What another process has told, if it is a prediction of this model."""
+    try:
+        name, probability = json.loads(value or b"null")
+    except (ValueError, TypeError):
+        return None
+    if name not in classes or not isinstance(probability, float) or not 0 <= probability <= 1:
+        return None
+    return Prediction(name, probability)

@@ -198,11 +198,8 @@ async def create_explanation(request: Request, parts: Parts) -> Response:
 
         async def answered() -> Response:
             answer = await computing(media, work)
-            parts.answers.put(answer)
-            scope = _view_scope(request)
-            if scope is not None:
-                parts.view_tokens.remember(scope, answer.digest)
-            return await _response(request, parts, answer, media)
+            drawn = _response(request, parts, answer, media)
+            return await parts.kept.keep(answer, _view_scope(request), drawn)
 
         spent = time.perf_counter() - start
         return await while_listening(request, answered(), deadline, spent)
@@ -233,8 +230,8 @@ async def create_explanation(request: Request, parts: Parts) -> Response:
     },
 )
 async def get_explanation(digest: str, request: Request, parts: Parts) -> Response:
-    """By the `Content-Location` of the POST, from memory; any representation may be asked for."""
-    answer = _answer_again(request, parts, digest)
+    """By the `Content-Location` of the POST, not computed again; in any representation."""
+    answer = await parts.kept.again(digest, _view_scope(request))
     media = negotiate(answer.options.view, request.headers.get("accept"))
     tag = entity_tag(answer, media)
     if has_already(request, tag):
@@ -243,9 +240,8 @@ async def get_explanation(digest: str, request: Request, parts: Parts) -> Respon
 
     async def answered() -> Response:
         whole = await parts.explaining.completed(answer, media, request.state.work)
-        if whole is not answer:
-            parts.answers.put(whole)
-        return await _response(request, parts, whole, media)
+        drawn = _response(request, parts, whole, media)
+        return await (drawn if whole is answer else parts.kept.keep(whole, None, drawn))
 
     with parts.admission.place():
         deadline = parts.settings.request_timeout_seconds
@@ -291,7 +287,7 @@ async def get_explained_image(
 
     Overlays are drawn over the image as decoded, whose longer side is at most 2048 pixels.
     """
-    answer = _answer_again(request, parts, digest)
+    answer = await parts.kept.again(digest, _view_scope(request))
     tag = f'W/"{answer.digest[:32]}-{"enhanced" if enhanced else "original"}"'
     if has_already(request, tag):
         return Response(status_code=304, headers=_caching(tag))
@@ -334,14 +330,6 @@ async def _body_read(
 def _view_scope(request: Request) -> ViewScope | None:
     scope: ViewScope | None = request.state.view_scope
     return scope
-
-
-def _answer_again(request: Request, parts: Components, digest: str) -> Answer:
-    """The answer; for holders of view tokens, only where it was made under the same scope."""
-    scope = _view_scope(request)
-    if scope is not None:
-        parts.view_tokens.check_shown(scope, digest)
-    return parts.answers.get(digest)
 
 
 async def _in_time(reading: Awaitable[_Answer], deadline_seconds: float) -> _Answer:

@@ -167,10 +167,14 @@ async def list_jobs(
 
 @router.get("/{job}", summary="One job", responses=problems(*_MISSING, "invalid-request"))
 async def get_job(
-    job: str, request: Request, query: Annotated[WaitQuery, Query()], jobs: JobsHere
+    job: str, request: Request, query: Annotated[WaitQuery, Query()], jobs: JobsHere, parts: Parts
 ) -> answers.Job:
     """At once, or with `wait` as soon as its status or its progress changes."""
-    state = await following.change(jobs, job, query.wait, request.is_disconnected)
+
+    async def is_given_up() -> bool:
+        return parts.admission.ending or await request.is_disconnected()
+
+    state = await following.change(jobs, job, query.wait, is_given_up)
     return await _job(request, jobs, state)
 
 
@@ -202,6 +206,7 @@ async def events(
     job: str,
     request: Request,
     jobs: JobsHere,
+    parts: Parts,
     last_event_id: Annotated[str, Header(pattern="^[0-9]{1,19}(-[0-9]{1,19})?$")] = "0",
 ) -> StreamingResponse:
     """`progress` events with the job as data, and `end` with its end state; then it closes.
@@ -211,7 +216,11 @@ async def events(
     await jobs.threads.call(jobs.get, job)
     base = base_path(request)
     stream = following.events(
-        jobs, job, last_event_id, lambda state: answers.job(state, base, workers=True)
+        jobs,
+        job,
+        last_event_id,
+        lambda state: answers.job(state, base, workers=True),
+        lambda: parts.admission.ending,
     )
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)

@@ -37,10 +37,15 @@ async def healthz() -> JSONResponse:
     "/readyz",
     summary="Are the configured models warm?",
     response_model=Status,
-    responses=problems(*GUARD, "warming-up"),
+    responses=problems(*GUARD, "warming-up", "shutting-down"),
 )
 async def readyz(parts: Parts) -> JSONResponse:
-    """503 until the pinned models and the default one are loaded and have run once."""
+    """503 until the pinned models and the default one are loaded and have run once.
+
+    And again as soon as the process has been told to end, while it still answers.
+    """
+    if parts.admission.draining:
+        raise ServiceError("shutting-down", "the service is being stopped", {"Retry-After": "1"})
     readiness = parts.readiness
     if not readiness.ready:
         reasons = [f"{name} cannot be used: {why}" for name, why in readiness.failed.items()]

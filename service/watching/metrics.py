@@ -55,6 +55,17 @@ class Metrics:
             "gradcam_model_evictions", "Models put out of memory.", registry=registry
         )
         self.models_loaded = Gauge("gradcam_models_loaded", "Models in memory.", registry=registry)
+        self.shared_store_up = Gauge(
+            "gradcam_shared_store_up",
+            "1 while the Redis in which processes share answers does answer.",
+            registry=registry,
+        )
+        self.shared_answers = Counter(
+            "gradcam_shared_answers",
+            "Answers given to other processes or asked of them, by what became of it.",
+            ("outcome",),
+            registry=registry,
+        )
         self.unfinished_jobs = Gauge(
             "gradcam_unfinished_jobs", "Jobs queued or running.", registry=registry
         )

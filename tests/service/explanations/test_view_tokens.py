@@ -36,11 +36,21 @@ def test_a_token_that_is_longer_than_any_is_not_even_looked_at() -> None:
 def test_answers_are_had_again_by_tokens_of_the_same_scope_alone() -> None:
     tokens = ViewTokens(None)
     tokens.remember(SCOPE, "a")
-    tokens.check_shown(replace(SCOPE), "a")
+    assert tokens.has_shown(replace(SCOPE), "a")
+    assert not tokens.has_shown(SCOPE, "b")
     for other in (replace(SCOPE, caller="other"), replace(SCOPE, image="a.jpg")):
-        with pytest.raises(ServiceError) as refused:
-            tokens.check_shown(other, "a")
-        assert refused.value.code == "explanation-not-found"
+        assert not tokens.has_shown(other, "a")
+
+
+def test_a_scopes_label_is_of_all_of_it_and_the_same_in_every_process() -> None:
+    others = [
+        replace(SCOPE, caller="other"),
+        replace(SCOPE, experiment="run"),
+        replace(SCOPE, model="a.jpg"),
+        replace(SCOPE, image="a.jpg"),
+    ]
+    assert len({SCOPE.label, *(other.label for other in others)}) == 5
+    assert SCOPE.label == replace(SCOPE).label == "c8ec39f6ae7c3950935b59021f955fe9"
 
 
 def test_processes_share_tokens_by_the_secret_only() -> None:
@@ -57,7 +67,4 @@ def test_the_answers_shown_last_may_be_had_again(monkeypatch: pytest.MonkeyPatch
     tokens = ViewTokens(None)
     for digest in ("a", "b", "a", "c"):
         tokens.remember(SCOPE, digest)
-    for digest in ("a", "c"):
-        tokens.check_shown(SCOPE, digest)
-    with pytest.raises(ServiceError, match="no explanation"):
-        tokens.check_shown(SCOPE, "b")
+    assert [tokens.has_shown(SCOPE, digest) for digest in "abc"] == [True, False, True]

@@ -73,6 +73,15 @@ def count(metrics: Metrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(name, labels)
 
 
+def test_a_process_that_is_to_end_lets_its_connections_go() -> None:
+    admission = Admission(1, Metrics())
+    around = RequestContext(app(), Metrics(), "", admission)
+    asked = as_client(TestClient(around, base_url="http://localhost"))
+    assert "connection" not in asked.get("/v1/echo/x").headers
+    admission.draining = True
+    assert asked.get("/v1/echo/x").headers["connection"] == "close"
+
+
 @pytest.mark.parametrize("given", ["a", "A-1_b.c", "x" * 64])
 def test_a_request_keeps_its_id(given: str) -> None:
     answer = client(app()).get("/v1/echo/x", headers={"X-Request-ID": given})

@@ -157,3 +157,17 @@ def test_the_connection_is_kept_open_while_nothing_happens(
     first, *rest = told(setting, submitted(setting), "0", most=3)
     assert first[1:] == ("progress", "queued")
     assert rest == [("", ": still here\n\n", "")] * 2
+
+
+def test_a_stream_ends_with_the_process_and_goes_on_elsewhere(setting: Setting) -> None:
+    job, looks = submitted(setting), itertools.count()
+
+    async def read() -> list[tuple[str, str, str]]:
+        stream = events(setting.jobs, job, "0", shown, lambda: next(looks) == 3)
+        return [parsed(text) async for text in stream]
+
+    seen = asyncio.run(read())
+    assert [kind for _, kind, _ in seen] == ["progress"]
+    assert next(looks) == 4
+    setting.jobs.cancel(job)
+    assert told(setting, job, seen[-1][0])[-1][1:] == ("end", "canceled")

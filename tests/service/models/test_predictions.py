@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
+import redis
 
 from cam_engine.experiments.finding import ImageItem
+from processes.redis_server import running_redis
 from service.components import Components, build
 from service.models.predictions import PredictedPage, mixed
 from service.settings import Settings
@@ -58,19 +61,33 @@ class Predicting:
 
 
 @pytest.fixture
-def predicting(sample_run: Path, tmp_path: Path, one_thread: None) -> Iterator[Predicting]:
+def experiment(sample_run: Path, tmp_path: Path) -> Path:
+    """A copy of the bundled experiment with few images."""
     source = sorted(sample_run.glob("experiments/experiment_*"))[0]
     experiment = tmp_path / source.name
     shutil.copytree(source, experiment)
     images = sorted(experiment.glob("crops_gt_crops/crops/test/*/*.jpg"))
     for image in images[6:]:
         image.unlink()
-    built = build(Settings(data=tmp_path, catalog_seconds=0))
+    return experiment
+
+
+@contextmanager
+def predicting_on(experiment: Path, **settings: Any) -> Iterator[Predicting]:
+    given = {"data": experiment.parent, "catalog_seconds": 0, **settings}
+    built = build(Settings.model_validate(given))
     built.decoding.start()
-    yield Predicting(built, source.name, images[:6])
+    images = sorted(experiment.glob("crops_gt_crops/crops/test/*/*.jpg"))
+    yield Predicting(built, experiment.name, images)
     built.decoding.close()
     for executor in built.executors:
         executor.shutdown()
+
+
+@pytest.fixture
+def predicting(experiment: Path, one_thread: None) -> Iterator[Predicting]:
+    with predicting_on(experiment) as made:
+        yield made
 
 
 def test_every_image_has_its_prediction(predicting: Predicting) -> None:
@@ -163,3 +180,67 @@ def test_what_is_not_there_is_said(
     with pytest.raises(Exception) as refused:  # noqa: PT011 (CamError or ServiceError)
         predicting.page(model)
     assert getattr(refused.value, "code", None) == code
+
+
+@contextmanager
+def counted_decodings(predicting: Predicting) -> Iterator[list[int]]:
+    decoded: list[int] = []
+    decode = predicting.parts.decoding.decode
+
+    def counted(*given: Any) -> Any:
+        decoded.append(1)
+        return decode(*given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predicting.parts.decoding, "decode", counted)
+        yield decoded
+
+
+def test_what_one_process_predicted_the_others_know(
+    experiment: Path, tmp_path_factory: pytest.TempPathFactory, one_thread: None
+) -> None:
+    with (
+        running_redis(tmp_path_factory.mktemp("redis")) as server,
+        predicting_on(experiment, redis_url=server.url) as one,
+        predicting_on(experiment, redis_url=server.url) as other,
+    ):
+        first = one.page()
+        with counted_decodings(other) as decoded:
+            assert other.page() == first
+            assert decoded == []
+            assert other.page(model=FOCAL) != first  # another model's are its own
+            assert len(decoded) == 6
+        image = one.images[0]
+        image.write_bytes(image.read_bytes())
+        with counted_decodings(other) as decoded:
+            other.page()
+            assert len(decoded) == 1
+        server.kill()
+        with counted_decodings(one) as decoded:
+            one.page()
+            assert len(decoded) == 1
+
+
+def test_what_is_no_prediction_of_the_model_is_not_believed(
+    experiment: Path, tmp_path_factory: pytest.TempPathFactory, one_thread: None
+) -> None:
+    told = [b"", b"null", b"{}", b'["ring"]', b'["none", 0.5]', b'["ring", 2.0]', b'["ring", "1"]']
+    with (
+        running_redis(tmp_path_factory.mktemp("redis")) as server,
+        predicting_on(experiment, redis_url=server.url) as one,
+    ):
+        first = one.page()
+        with redis.Redis.from_url(server.url) as client:
+            [key] = cast("list[bytes]", client.keys("*:entry:predictions:*"))
+            fields = cast("list[bytes]", client.hkeys(key))
+            assert len(fields) == 6
+            for field, value in zip(fields, told, strict=False):
+                client.hset(key, field, value)
+            with (
+                predicting_on(experiment, redis_url=server.url) as other,
+                counted_decodings(other) as decoded,
+            ):
+                again = other.page()
+                assert len(decoded) == 6
+        for was, now in zip(first.images, again.images, strict=True):
+            assert was.prediction.name == now.prediction.name

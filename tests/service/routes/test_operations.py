@@ -38,6 +38,18 @@ def test_what_is_waited_for_is_named_until_it_is_there(sample_run: Path) -> None
     assert client.get("/readyz").json() == {"status": "ready"}
 
 
+def test_a_process_that_is_to_end_is_not_ready_any_more(sample_run: Path) -> None:
+    app = app_of(sample_run)
+    client = TestClient(app, URL)
+    app.state.components.readiness.waiting = set()
+    assert client.get("/readyz").status_code == 200
+    app.state.components.admission.draining = True
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["code"]) == (503, "shutting-down")
+    assert answer.headers["Retry-After"] == "1"
+    assert client.get("/healthz").status_code == 200
+
+
 def test_a_service_gets_ready_by_itself(sample_run: Path) -> None:
     with TestClient(app_of(sample_run), URL) as client:
         eventually("it is ready", lambda: client.get("/readyz").status_code == 200)
