@@ -27,6 +27,7 @@ from worker.jobs.redis.shared_state import SharedState
 
 _MOST_EVENTS = 1000
 _EVENT_PAUSE_MS = 300
+_NOT_IN_EVENTS = {"record", "notices"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,19 +134,15 @@ class JobRecords(SharedState):
     def events(self, job: str, after: str) -> list[Event]:
         """What happened after an event ("0": all that is remembered); [] where nothing did.
 
-        Each with the notices that there are by now, which would be long to keep with each.
+        Each with the job's record, and the notices that there are by now, which would be long to
+        keep with each.
         """
         streams = cast("list[Any]", self.client.xread({self._key(job, "events"): after}, count=100))
         entries = [entry for _, of_stream in streams or [] for entry in of_stream]
         now = self.state(job) if entries else None
-        said = {"notices": now.notices if now else ()}
-        return [
-            Event(
-                id_.decode(),
-                JobState.model_validate_json(fields[b"state"]).model_copy(update=said),
-            )
-            for id_, fields in entries
-        ]
+        if now is None:  # removed meanwhile
+            return []
+        return [Event(id_.decode(), _at(fields[b"state"], now)) for id_, fields in entries]
 
     def _announce(self, job: str, *, now: bool = False) -> None:
         """Tell listeners the job's state, a few times a second at most."""
@@ -155,7 +152,7 @@ class JobRecords(SharedState):
             return
         state = self.state(job)
         if state is not None:
-            fields = {"state": state.model_dump_json(exclude={"notices"})}
+            fields = {"state": state.model_dump_json(exclude=_NOT_IN_EVENTS)}
             self.client.xadd(
                 self._key(job, "events"), cast("Any", fields), maxlen=_MOST_EVENTS, approximate=True
             )
@@ -176,6 +173,12 @@ class JobRecords(SharedState):
 def ids_of_jobs(listed: Sequence[bytes]) -> list[str]:
     """Those that have the form of one, whatever else somebody put there."""
     return [text for id_ in listed if is_job_id(text := id_.decode(errors="replace"))]
+
+
+def _at(told: bytes, now: JobState) -> JobState:
+    """The state that an event tells, with what does not change and what is not kept with it."""
+    same = {"record": now.record, "notices": now.notices}
+    return JobState.model_validate({**json.loads(told), **same})
 
 
 def _bit(bitmap: bytes | None, index: int) -> bool:
