@@ -40,6 +40,7 @@ MODELS = 4
 LIST_LIMIT = 50
 LOOK_SECONDS = 1.0
 PROBE_SECONDS = 0.1
+SAY_SECONDS = 10.0
 LEAST_BUSY, MOST_P99_MS = 0.95, 20.0
 _FORK = get_context("fork")  # many processes that share what they have imported
 
@@ -230,6 +231,7 @@ class Cluster:
         while watch.store.active():
             watch.look()
             share = done(watch.store, jobs) / self._options.items
+            watch.say(share)
             while planned and share >= planned[0][0]:
                 planned.pop(0)[1]()
             time.sleep(LOOK_SECONDS)
@@ -274,6 +276,7 @@ class Watch:
         self._cpu_before, self._cpu = 0.0, 0.0
         self._bytes_at_first = int(self.store.client.info("memory")["used_memory"])
         self.bytes = 0
+        self._said = 0.0
 
     def look(self) -> None:
         memory, cpu = self.store.client.info("memory"), self.store.client.info("cpu")
@@ -284,6 +287,16 @@ class Watch:
         files = [file for file in self._server.folder.rglob("*") if file.is_file()]
         size = sum(file.stat().st_size for file in files if "aof" in file.name)
         self._outcome.aof_bytes = max(self._outcome.aof_bytes, size)
+
+    def say(self, share: float) -> None:
+        """How far it is, for who waits."""
+        if time.monotonic() - self._said >= SAY_SECONDS:
+            self._said = time.monotonic()
+            workers, cpu = len(self.store.workers()), self._outcome.redis_cpu
+            sys.stderr.write(
+                f"{share:.3f} done, {workers} workers, Redis {self.bytes / 2**20:.0f} MiB, "
+                f"{cpu:.0f} CPU s\n"
+            )
 
     def restart(self) -> None:
         """SIGKILL; then again, from its append-only file."""
@@ -379,9 +392,9 @@ def probe(url: str, jobs: Sequence[str], file: Path, is_over: Callable[[], bool]
 
 
 def page(store: JobStore) -> object:
-    """What the service asks Redis for a page of jobs."""
+    """What a page of jobs needs of Redis."""
     ids, total = store.job_ids(0, LIST_LIMIT)
-    return [store.state(job) for job in ids], total, store.workers()
+    return store.states(ids), total, store.workers()
 
 
 def report(outcome: Outcome) -> list[str]:

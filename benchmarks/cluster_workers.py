@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import structlog
+from celery import Celery
 from kombu import Connection, Consumer, Message, Queue
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
@@ -22,6 +23,8 @@ from worker.jobs import logs
 from worker.jobs.contract import Chunk, JobState
 from worker.jobs.coordination.coordinator import Coordinator
 from worker.jobs.coordination.queue import CHUNKS, make_celery
+from worker.jobs.outputs.places import Places
+from worker.jobs.redis.job_store import JobStore
 from worker.jobs.settings import JobSettings
 from worker.process import coordinate, parts
 from worker.turns import ChunkTurns, Report, Stopped
@@ -147,20 +150,22 @@ class Worker:
     def __init__(
         self,
         settings: JobSettings,
+        shared: tuple[JobStore, Coordinator, Places],
+        app: Celery,
         name: str,
         ledger: Ledger,
         seconds_per_item: float,
         ended: threading.Event,
     ) -> None:
         self._settings = settings
+        self._app = app
         self._name = name
         self._ended = ended
         self.spent = Spent()
-        store, coordinator, places = parts(settings)
+        store, coordinator, places = shared
         timed = TimedCoordinator(coordinator, self.spent)
         self._turns = Pretending(store, places, timed, name, settings.lease_seconds)  # type: ignore[arg-type]
         self._turns.pretend(ledger, seconds_per_item, ended)
-        self._app = make_celery(str(settings.redis_url))
 
     def threads(self) -> list[threading.Thread]:
         """What it consists of: one takes chunks, one coordinates."""
@@ -217,8 +222,9 @@ def run_process(
     logs.configure(settings)
     ended = threading.Event()
     ledger = Ledger(folder, number)
+    shared, app = parts(settings), make_celery(str(settings.redis_url))
     mine = [
-        Worker(settings, f"w{number}-{at}@simulated", ledger, seconds_per_item, ended)
+        Worker(settings, shared, app, f"w{number}-{at}@simulated", ledger, seconds_per_item, ended)
         for at in range(workers)
     ]
     threads = [thread for worker in mine for thread in worker.threads()]

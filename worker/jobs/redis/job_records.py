@@ -52,6 +52,7 @@ class JobRecords(SharedState):
                 "NOTICE",
                 "HAND_IN",
                 "CUT",
+                "SEND_AGAIN",
                 "CANCEL",
                 "END",
                 "RETRY",
@@ -60,35 +61,20 @@ class JobRecords(SharedState):
 
     def state(self, job: str) -> JobState | None:
         """The job as it stands; None where there is none, or none can have such an id."""
-        if not is_job_id(job):
-            return None
+        return self.states([job])[0]
+
+    def states(self, jobs: Sequence[str]) -> list[JobState | None]:
+        """The same for many, with one question to Redis."""
+        known = [job for job in jobs if is_job_id(job)]
         with self.client.pipeline(transaction=True) as pipe:
-            pipe.hgetall(self._key(job))
-            pipe.bitcount(self._key(job, "succeeded"))
-            pipe.bitcount(self._key(job, "failed"))
-            pipe.hgetall(self._key(job, "notices"))
-            fields, succeeded, failed, said = pipe.execute()
-        if b"record" not in fields:
-            return None
-        record = JobRecord.model_validate_json(fields[b"record"])
-        status = cast("JobStatus", fields[b"status"].decode())
-        finished = _time(fields.get(b"finished"))
-        # Once a job has ended, whatever it did not do was skipped.
-        skipped = record.total - succeeded - failed if finished else 0
-        error = fields.get(b"error")
-        return JobState(
-            record=record,
-            status=status,
-            started_at=_time(fields.get(b"started")),
-            finished_at=finished,
-            expires_at=_time(fields.get(b"expires")),
-            progress=Progress(
-                total=record.total, succeeded=succeeded, failed=failed, skipped=skipped
-            ),
-            error=JobError.model_validate_json(error) if error else None,
-            activity=_activity(fields, status),
-            notices=notices.listed(record, said),
-        )
+            for job in known:
+                pipe.hgetall(self._key(job))
+                pipe.bitcount(self._key(job, "succeeded"))
+                pipe.bitcount(self._key(job, "failed"))
+                pipe.hgetall(self._key(job, "notices"))
+            told = pipe.execute()
+        states = {job: _state(*told[4 * at : 4 * at + 4]) for at, job in enumerate(known)}
+        return [states.get(job) for job in jobs]
 
     def job_ids(self, offset: int, limit: int, owner: str | None = None) -> tuple[list[str], int]:
         """Ids, the newest first, and how many there are in all.
@@ -173,6 +159,31 @@ class JobRecords(SharedState):
 def ids_of_jobs(listed: Sequence[bytes]) -> list[str]:
     """Those that have the form of one, whatever else somebody put there."""
     return [text for id_ in listed if is_job_id(text := id_.decode(errors="replace"))]
+
+
+def _state(
+    fields: Mapping[bytes, bytes], succeeded: int, failed: int, said: Mapping[bytes, bytes]
+) -> JobState | None:
+    """What is kept of a job, and how many of its items succeeded and failed."""
+    if b"record" not in fields:
+        return None
+    record = JobRecord.model_validate_json(fields[b"record"])
+    status = cast("JobStatus", fields[b"status"].decode())
+    finished = _time(fields.get(b"finished"))
+    # Once a job has ended, whatever it did not do was skipped.
+    skipped = record.total - succeeded - failed if finished else 0
+    error = fields.get(b"error")
+    return JobState(
+        record=record,
+        status=status,
+        started_at=_time(fields.get(b"started")),
+        finished_at=finished,
+        expires_at=_time(fields.get(b"expires")),
+        progress=Progress(total=record.total, succeeded=succeeded, failed=failed, skipped=skipped),
+        error=JobError.model_validate_json(error) if error else None,
+        activity=_activity(fields, status),
+        notices=notices.listed(record, said),
+    )
 
 
 def _at(told: bytes, now: JobState) -> JobState:

@@ -326,6 +326,29 @@ def test_a_message_that_was_lost_is_sent_again_once_none_waits(
     assert jobs.out(job) == [chunk]
 
 
+@pytest.mark.parametrize(("seconds", "sent"), [(60, 1), (5, 0)])
+def test_a_message_that_was_overtaken_long_since_is_sent_again_once(
+    jobs: Jobs, seconds: int, sent: int
+) -> None:
+    """Where others always wait, none would ever be sent again."""
+    lost, other = jobs.accept(1), jobs.accept(2)
+    jobs.store.beat("w1")
+    jobs.coordinator.round()
+    (chunk,) = jobs.out(lost)
+    jobs.take(other)
+    jobs.store.client.delete(CHUNKS)
+    jobs.store.client.rpush(CHUNKS, "another's message")
+    (key,) = jobs.store.client.keys(f"*:{lost}:out")
+    now = jobs.store.now()
+    jobs.store.client.hset(key, chunk.key, f"1 {now - seconds} sent")
+    for _ in range(3):
+        jobs.coordinator.round()
+    assert jobs.messages() - 1 == sent
+    assert jobs.out(lost) == [chunk]
+    jobs.take(lost)
+    assert not jobs.store.sent_again(chunk)  # a worker has it
+
+
 @pytest.mark.parametrize("turn", ["round", "dispatch"])
 def test_one_of_several_acts_at_a_time(jobs: Jobs, turn: str) -> None:
     job = jobs.accept(images=4)

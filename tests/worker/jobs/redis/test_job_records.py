@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from tests.worker.jobs.redis.submitting import (
     JOB,
+    OTHER,
     SOON,
     UNREADABLE,
     pictures,
@@ -124,3 +125,19 @@ def test_a_job_whose_record_is_gone_has_no_events(store: JobStore) -> None:
     (key,) = store.client.keys(f"*:{JOB}")
     store.client.delete(key)
     assert store.events(JOB, "0") == []
+
+
+def test_many_jobs_are_asked_for_at_once_each_in_its_place(store: JobStore) -> None:
+    submitted(store)
+    submitted(store, OTHER, models=1)
+    store.cancel(OTHER)
+    asked = [OTHER, "3" * 32, "no id", JOB, OTHER]
+    assert store.states(asked) == [store.state(job) for job in asked]
+    assert [state and state.status for state in store.states(asked)] == [
+        "canceling",
+        None,
+        None,
+        "queued",
+        "canceling",
+    ]
+    assert store.states([]) == []
