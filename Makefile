@@ -1,6 +1,6 @@
 # Every target sets up .venv first if it is missing or older than pyproject.toml or constraints.txt.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system lint format mutants bench bench-jobs bench-pages load localisation families networks sample screenshots cluster clean
+.PHONY: help setup demo test test-system lint format mutants bench bench-cluster bench-jobs bench-pages load localisation families networks sample screenshots cluster clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -69,6 +69,9 @@ bench: $(STAMP) ## Measure speed and write docs/performance.md (EXPERIMENT=folde
 
 bench-jobs: $(STAMP) ## Measure jobs with real workers and write docs/performance.md (EXPERIMENT=folder)
 	@$(BIN)/python -m benchmarks.jobs $(if $(EXPERIMENT),--experiment $(EXPERIMENT)) --output docs/performance.md
+
+bench-cluster: $(STAMP) ## Measure Redis and the coordinator under 200 simulated workers, 20 minutes; write docs/performance.md
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.cluster --output docs/performance.md
 
 bench-pages: $(STAMP) ## Measure the pages in Chromium and write docs/performance.md
 	@$(BIN)/python -m benchmarks.pages --output docs/performance.md

@@ -17,7 +17,7 @@ from cam_engine.images.decoding_pool import DecodingPool
 from cam_engine.maps.explainer import resolve_device
 from cam_engine.models.libraries.plugins import register
 from cam_engine.process.memory import reuse_large_blocks, trim
-from cam_engine.process.threads import keep_opencv_to_its_thread
+from cam_engine.process.threads import keep_opencv_to_its_thread, usable_cores
 from service.executors import call_in
 from service.explanations.answers import AnswerCache
 from service.explanations.batching import Batcher
@@ -182,7 +182,7 @@ def build(settings: Settings) -> Components:
     reuse_large_blocks()
     keep_opencv_to_its_thread()
     metrics = Metrics()
-    io_threads = settings.io_threads or max(2, _cores())
+    io_threads = settings.io_threads or max(2, usable_cores())
     decoding = DecodingPool(settings.decoding_processes, settings.decoding_seconds)
     io, preparing, compute, loading = (
         ThreadPoolExecutor(io_threads, thread_name_prefix="pictures"),
@@ -292,10 +292,3 @@ def _jobs(settings: Settings, decoding: DecodingPool) -> Jobs | None:
         JobsThreads(settings.request_timeout_seconds),
         own_only=own_only,
     )
-
-
-def _cores() -> int:
-    """Cores that this process may use, which a container or taskset may have bounded."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import structlog
 from cachetools import LRUCache
-from celery.exceptions import SoftTimeLimitExceeded
-from redis.exceptions import RedisError
 
-from cam_engine.errors import (
-    CamError,
-    CheckpointInvalid,
-    OutOfMemory,
-    OutputNotWritable,
-    error_of_item,
-)
+from cam_engine.errors import CheckpointInvalid
 from cam_engine.experiments.finding import ImageItem
 from cam_engine.experiments.folder_depth import FolderDepth
 from cam_engine.experiments.picking import pick_by_errors
@@ -39,21 +27,18 @@ from cam_engine.outputs.pipeline import RunRequest, run, truth_margins
 from cam_engine.pictures.recipes import Failed, Row, RunFacts, run_facts, to_json
 from cam_engine.process.memory import trim
 from cam_engine.process.threads import usable_cores
-from worker.jobs.contract import Chunk, ItemFailure, JobImage, JobRecord, JobRequest, JobState
+from worker.jobs.contract import Chunk, JobImage, JobRecord, JobRequest, JobState
 from worker.jobs.coordination.coordinator import Coordinator
 from worker.jobs.outputs.places import Places
 from worker.jobs.outputs.storage import Workspace
-from worker.jobs.redis.job_chunks import LeaseAnswer
 from worker.jobs.redis.job_store import JobStore
 from worker.settings import WorkerSettings
+from worker.turns import NO_FAULT_OF_THE_MODEL, SYSTEM_ERRORS, ChunkTurns, Report, Stopped
 
 _log = structlog.get_logger(__name__)
 
-_REPORT_SECONDS = 1.0
 _PASS_SECONDS = 1.0
 _LEAST_MEASURED = 16
-_SYSTEM_ERRORS = (OutputNotWritable, OutOfMemory)
-_NO_FAULT_OF_THE_MODEL = (RedisError, SoftTimeLimitExceeded)  # the chunk is tried again
 
 
 class Models:
@@ -85,8 +70,8 @@ class Models:
         return self._loaded[sha256]
 
 
-class ChunkRunner:
-    """Works chunks off, one at a time, and tells the store of each image."""
+class ChunkRunner(ChunkTurns):
+    """Explains the images of chunks."""
 
     def __init__(
         self,
@@ -97,11 +82,8 @@ class ChunkRunner:
         worker: str,
         asked_to_stop: Callable[[], bool],
     ) -> None:
+        super().__init__(store, places, coordinator, worker, settings.lease_seconds)
         self._settings = settings
-        self._store = store
-        self._places = places
-        self._coordinator = coordinator
-        self._worker = worker
         self._asked_to_stop = asked_to_stop
         register(settings.networks)
         self._models = Models(settings)
@@ -118,54 +100,9 @@ class ChunkRunner:
         _log.info("drawing", processes=processes)
         return DrawingPool(processes) if processes else None
 
-    def run(self, chunk: Chunk) -> None:
-        """Do the chunk, as far as nobody says stop; then see to it that the job goes on."""
-        start = time.perf_counter()
-        answer = self._store.take(chunk, self._worker, self._settings.lease_seconds)
-        if answer == "go":
-            self._computing_seconds = 0.0
-            rest_from = self._work(chunk)
-            seconds = time.perf_counter() - start
-            self._store.add_seconds(chunk.job, chunk.model, seconds)
-            self._store.hand_in(chunk, self._worker, rest_from)
-            _log.info(
-                "chunk done" if rest_from is None else "chunk handed back",
-                job=chunk.job,
-                chunk=chunk.key,
-                attempt=chunk.attempt,
-                seconds=round(seconds, 3),
-                computing_seconds=round(self._computing_seconds, 3),
-            )
-            trim()  # the worker may now be idle for long
-        elif answer == "cancel":
-            self._store.hand_in(chunk, self._worker)
-        else:
-            _log.info("chunk left alone", job=chunk.job, chunk=chunk.key, why=answer)
-        self._coordinator.advance(chunk.job)
-
-    def _work(self, chunk: Chunk) -> int | None:
-        """The image index from which on another has to do it; None where it is done with."""
-        state = self._store.state(chunk.job)
-        if state is None:
-            return None
-        record = state.record
-        lease = self._settings.lease_seconds
-        report = _Report(self._store, self._places, chunk, record, self._worker, lease)
-        with report:
-            try:
-                self._explain(chunk, state, report)
-            except _Stopped as stopped:
-                return None if stopped.answer != "go" else report.rest_from
-            except _SYSTEM_ERRORS as error:
-                report.flush()
-                self._coordinator.fail(chunk.job, error)
-            except _NO_FAULT_OF_THE_MODEL:
-                raise
-            except Exception as error:  # the model's fault: its items fail, other models go on
-                report.fail_rest(error_of_item(error, record.models[chunk.model].name))
-        return None
-
-    def _explain(self, chunk: Chunk, state: JobState, report: _Report) -> None:
+    def explain(self, chunk: Chunk, state: JobState, report: Report) -> None:
+        """Load the model, and make the pictures of its images. Raises what is the model's fault."""
+        self._computing_seconds = 0.0
         record = state.record
         request, model = record.request, record.models[chunk.model]
         self._tell(chunk, f"loading {model.name}")
@@ -196,6 +133,11 @@ class ChunkRunner:
                 drawing=self._drawing,
             )
             self._run(explainer, facts, run_request, workspace, report)
+
+    def handed_in(self) -> dict[str, float]:
+        """Give memory back, for it may now be idle for long; and say how long the network ran."""
+        trim()
+        return {"computing_seconds": round(self._computing_seconds, 3)}
 
     def _tell(self, chunk: Chunk, activity: str) -> None:
         self._store.tell_activity(chunk.job, activity)
@@ -249,7 +191,7 @@ class ChunkRunner:
         facts: RunFacts,
         request: RunRequest,
         workspace: Workspace,
-        report: _Report,
+        report: Report,
     ) -> None:
         def on_row(row: Row) -> None:
             files: list[Path] = []
@@ -259,12 +201,12 @@ class ChunkRunner:
             if self._asked_to_stop():
                 workspace.wait()
                 report.flush()
-                raise _Stopped("go")
+                raise Stopped("go")
 
         start = time.perf_counter()
         try:
             outcome = run(explainer, facts, request, on_row)
-        except (*_SYSTEM_ERRORS, *_NO_FAULT_OF_THE_MODEL, _Stopped):
+        except (*SYSTEM_ERRORS, *NO_FAULT_OF_THE_MODEL, Stopped):
             raise
         except Exception:
             workspace.wait()
@@ -276,116 +218,3 @@ class ChunkRunner:
         if made >= _LEAST_MEASURED:
             rate = made / (time.perf_counter() - start)
             self._store.remember_rate(facts.model_sha256, rate)
-
-
-class _Stopped(Exception):
-    """Work on a chunk is to end: handed back ("go"), or not wanted any more."""
-
-    def __init__(self, answer: LeaseAnswer) -> None:
-        super().__init__(answer)
-        self.answer = answer
-
-
-class _Report:
-    """Tells the store of rows about once a second, and keeps the lease while nothing comes."""
-
-    def __init__(
-        self,
-        store: JobStore,
-        places: Places,
-        chunk: Chunk,
-        record: JobRecord,
-        worker: str,
-        lease_seconds: int,
-    ) -> None:
-        self._store = store
-        self._places = places
-        self._chunk = chunk
-        self._first = chunk.model * record.image_count
-        self._to_do = deque(range(chunk.start, chunk.end))
-        self._worker = worker
-        self._lease_seconds = lease_seconds
-        self._lock = threading.Lock()
-        self._succeeded: list[int] = []
-        self._failed: dict[int, ItemFailure] = {}
-        self._assumed: dict[int, Sequence[str]] = {}
-        self._told = time.monotonic()
-        self._answer: LeaseAnswer = "go"
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._keep_lease, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def row(self, row: Row) -> None:
-        """An image is done. Raises _Stopped where the job is not wanted any more."""
-        with self._lock:
-            index = self._first + self._to_do.popleft()
-            if isinstance(row, Failed):
-                detail = self._places.without_roots(row.detail)
-                self._failed[index] = ItemFailure(code=row.code, detail=detail)
-            else:
-                self._succeeded.append(index)
-                self._assumed[index] = row.decoding.notices
-        if time.monotonic() - self._told >= _REPORT_SECONDS:
-            self.flush()
-        if self._answer != "go":
-            raise _Stopped(self._answer)
-
-    @property
-    def rest_from(self) -> int | None:
-        """The first image of the job that no row came for; None where all came."""
-        return self._to_do[0] if self._to_do else None
-
-    def skip(self, made_before: Mapping[int, Sequence[str]]) -> None:
-        """Images, by position in the chunk, that were made before: no rows will come for them.
-
-        With what was assumed of each.
-        """
-        with self._lock:
-            first = self._first + self._chunk.start
-            made = {self._chunk.start + position for position in made_before}
-            self._succeeded += [self._first + image for image in sorted(made)]
-            self._assumed |= {first + position: said for position, said in made_before.items()}
-            self._to_do = deque(image for image in self._to_do if image not in made)
-        self.flush()
-
-    def fail_rest(self, error: CamError) -> None:
-        """What of the chunk is not done fails for one reason."""
-        why = ItemFailure(code=error.code, detail=self._places.without_roots(str(error)))
-        with self._lock:
-            self._failed |= {self._first + image: why for image in self._to_do}
-            self._to_do.clear()
-        self.flush()
-
-    def flush(self) -> None:
-        """Tell the store what has gathered."""
-        with self._lock:
-            succeeded, failed, assumed = self._succeeded, self._failed, self._assumed
-            self._succeeded, self._failed, self._assumed = [], {}, {}
-        self._told = time.monotonic()
-        self._answer = self._store.mark(
-            self._chunk, self._worker, self._lease_seconds, succeeded, failed, assumed
-        )
-
-    def _keep_lease(self) -> None:
-        """Also tell what has gathered: the next row may be long in coming."""
-        longest = self._lease_seconds / 4
-        while not self._ended.wait(min(_REPORT_SECONDS, longest)):
-            silent = time.monotonic() - self._told
-            if silent >= longest or (self._gathered and silent >= _REPORT_SECONDS):
-                self.flush()
-
-    @property
-    def _gathered(self) -> bool:
-        return bool(self._succeeded or self._failed)

@@ -102,7 +102,7 @@ def _coordinate_while_running(settings: WorkerSettings) -> None:
 
     def begin(sender: Any, **_more: object) -> None:
         thread = threading.Thread(
-            target=_coordinate, args=(settings, sender.hostname, ended), daemon=True
+            target=coordinate, args=(settings, sender.hostname, ended), daemon=True
         )
         thread.start()
 
@@ -118,14 +118,15 @@ def _coordinate_while_running(settings: WorkerSettings) -> None:
     worker_shutdown.connect(clean_up, weak=False)
 
 
-def _coordinate(settings: WorkerSettings, name: str, ended: threading.Event) -> None:
+def coordinate(settings: JobSettings, name: str, ended: threading.Event) -> None:
+    """Say that the worker is alive, and keep jobs moving, until it has ended."""
     store, coordinator, _ = parts(settings)
     webhooks = threading.Thread(target=_deliver, args=(settings, store, ended), daemon=True)
     webhooks.start()
     while not ended.is_set():
         try:
             store.beat(name)
-            coordinator.round()
+            coordinator.round_in_turn()
         except RedisError as error:
             _log.warning("Redis does not answer", reason=str(error))
         except Exception:
@@ -138,7 +139,7 @@ def _coordinate(settings: WorkerSettings, name: str, ended: threading.Event) -> 
         return
 
 
-def _deliver(settings: WorkerSettings, store: JobStore, ended: threading.Event) -> None:
+def _deliver(settings: JobSettings, store: JobStore, ended: threading.Event) -> None:
     """Webhooks have a thread of their own: one that hangs must not hold jobs up."""
     webhooks = Webhooks(settings, store)
     while not ended.wait(_ROUND_SECONDS):

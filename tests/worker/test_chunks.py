@@ -27,7 +27,7 @@ def setting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Setting]:
     """A worker that does image by image and reports of each."""
-    monkeypatch.setattr("worker.chunks._REPORT_SECONDS", 0.0)
+    monkeypatch.setattr("worker.turns._REPORT_SECONDS", 0.0)
     with setting_on(redis_server, sample_run, tmp_path) as made:
         models = made.runner._models
         models._settings = models._settings.model_copy(update={"batch_size": 1})

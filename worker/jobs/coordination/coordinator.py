@@ -6,6 +6,8 @@ so at a time. Nothing depends on it being the same one twice.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -18,7 +20,7 @@ from worker.jobs.coordination.queue import ChunkQueue
 from worker.jobs.outputs import job_files
 from worker.jobs.outputs.places import Places
 from worker.jobs.outputs.storage import FoundJob
-from worker.jobs.redis.job_chunks import GivenOut
+from worker.jobs.redis.job_chunks import GivenOut, Standing
 from worker.jobs.redis.job_store import JobStore
 from worker.jobs.settings import JobSettings
 
@@ -27,6 +29,7 @@ _log = structlog.get_logger(__name__)
 _FIRST_CHUNK_IMAGES = 64  # where no rate is known yet: a short chunk that measures one
 _LARGEST_CHUNK_IMAGES = 20_000
 _ROUND_SECONDS = 30
+_TURN_SECONDS = 2
 _FINISH_SECONDS = 600
 _STALE_MESSAGE_SECONDS = 20.0
 _EXPIRY_ROUND_SECONDS = 60
@@ -50,23 +53,34 @@ class Coordinator:
         with self._store.only_one("round", _ROUND_SECONDS) as mine:
             if mine:
                 self.rebuild()
-                for job in self._store.active():
-                    self._recover(job)
-                    self.finish_if_done(job)
+                every = self._store.standing()
+                changed = self._recover(every)
+                for standing in every:
+                    if standing.may_end or standing.job in changed:
+                        self.finish_if_done(standing.job)
                 self._expire()
         self.dispatch()
+
+    def round_in_turn(self) -> None:
+        """A round, unless another process of many that do so has had its own a moment ago."""
+        with self._store.only_one("turn", _TURN_SECONDS, keep=True) as mine:
+            if mine:
+                self.round()
 
     def dispatch(self) -> None:
         """Give chunks out until each worker has one and another waits, jobs taking turns."""
         with self._store.only_one("dispatch", _ROUND_SECONDS) as mine:
             if not mine:
                 return
-            jobs = self._store.active()
+            given, listed = self._store.backlog()
+            jobs = deque(listed)
             wanted = 2 * max(1, len(self._store.workers()))
-            given = sum(len(self._store.out(job)) for job in jobs)
-            while given < wanted and (chunk := self._next(self._store.active())) is not None:
-                self._queue.send(chunk)
-                given += 1
+            while given < wanted and jobs:
+                job = jobs.popleft()
+                if (chunk := self._next(job)) is not None:
+                    self._queue.send(chunk)
+                    given += 1
+                    jobs.append(job)
 
     def advance(self, job: str) -> None:
         """After a chunk of the job: end the job, or give out more."""
@@ -116,15 +130,9 @@ class Coordinator:
             self._store.create(record, unfinished.images)
             _log.warning("job rebuilt from its file", job=record.id)
 
-    def _next(self, jobs: list[str]) -> Chunk | None:
-        for job in jobs:
-            state = self._store.state(job)
-            if state is None:
-                continue
-            chunk = self._store.cut(job, self._chunk_images(state))
-            if chunk is not None:
-                return chunk
-        return None
+    def _next(self, job: str) -> Chunk | None:
+        state = self._store.state(job)
+        return None if state is None else self._store.cut(job, self._chunk_images(state))
 
     def _chunk_images(self, state: JobState) -> int:
         rates = [self._store.rate(model.checkpoint_sha256) for model in state.record.models]
@@ -134,17 +142,25 @@ class Coordinator:
         wanted = round(min(known) * self._settings.chunk_seconds)
         return max(1, min(wanted, _LARGEST_CHUNK_IMAGES))
 
-    def _recover(self, job: str) -> None:
-        """Chunks whose worker is gone, or whose message is."""
-        for given in self._store.out(job):
-            if given.leased:
-                self._store.bound_lease(given.chunk, self._settings.lease_seconds)
-                continue
-            age = self._store.now() - given.since
-            if given.taken:
-                self._lost(given)
-            elif not 0 <= age <= _STALE_MESSAGE_SECONDS and self._queue.is_empty():
+    def _recover(self, every: Sequence[Standing]) -> set[str]:
+        """Chunks whose worker is gone, or whose message is. Answers the jobs of the former."""
+        out = [given for standing in every for given in standing.given]
+        leased = [given.chunk for given in out if given.leased]
+        self._store.bound_leases(leased, self._settings.lease_seconds)
+        lost = [given for given in out if given.taken and not given.leased]
+        for given in lost:
+            self._lost(given)
+        now = self._store.now()
+        # Messages come in the order in which they were sent.
+        latest = max((given.since for given in out if given.taken), default=0.0)
+        for given in out:
+            waits = not (given.taken or given.leased)
+            stale = waits and not 0 <= now - given.since <= _STALE_MESSAGE_SECONDS
+            overtaken = latest - given.since > _STALE_MESSAGE_SECONDS
+            gone = stale and (overtaken or self._queue.is_empty())
+            if gone and self._store.sent_again(given.chunk):
                 self._queue.send(given.chunk)
+        return {given.chunk.job for given in lost}
 
     def _lost(self, given: GivenOut) -> None:
         chunk = given.chunk

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, cast
@@ -24,6 +24,21 @@ class GivenOut:
     leased: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How an unfinished job stands: its chunks on their way, and ranges that none was cut of."""
+
+    job: str
+    status: str
+    given: tuple[GivenOut, ...]
+    pending: int
+
+    @property
+    def may_end(self) -> bool:
+        """Whether there may be nothing left to do or to wait for."""
+        return self.status == "canceling" or not (self.given or self.pending)
+
+
 class JobChunks(JobRecords):
     """Gives them out, and counts what is done: each item once, however often it is told."""
 
@@ -31,6 +46,39 @@ class JobChunks(JobRecords):
         """Unfinished jobs, the one whose turn it is first."""
         listed = cast("list[bytes]", self.client.zrange(self._name("active"), 0, -1))
         return ids_of_jobs(listed)
+
+    def standing(self) -> list[Standing]:
+        """All unfinished jobs in turn, with two questions to Redis however many there are."""
+        jobs = self.active()
+        with self.client.pipeline(transaction=False) as pipe:
+            for job in jobs:
+                pipe.hget(self._key(job), "status")
+                pipe.hgetall(self._key(job, "out"))
+                pipe.llen(self._key(job, "pending"))
+            told = pipe.execute()
+        chunks = [list(_out(job, told[3 * at + 1])) for at, job in enumerate(jobs)]
+        leased = iter(self._leased([chunk for of_job in chunks for chunk, _, _ in of_job]))
+        return [
+            Standing(
+                job,
+                (told[3 * at] or b"").decode(),
+                tuple(
+                    GivenOut(chunk, since, taken, next(leased)) for chunk, since, taken in of_job
+                ),
+                int(told[3 * at + 2]),
+            )
+            for at, (job, of_job) in enumerate(zip(jobs, chunks, strict=True))
+        ]
+
+    def backlog(self) -> tuple[int, list[str]]:
+        """How many chunks are on their way, and which jobs have ranges left, in turn."""
+        jobs = self.active()
+        with self.client.pipeline(transaction=False) as pipe:
+            for job in jobs:
+                pipe.hlen(self._key(job, "out"))
+                pipe.llen(self._key(job, "pending"))
+            told = pipe.execute()
+        return sum(told[::2]), [job for job, left in zip(jobs, told[1::2], strict=True) if left]
 
     def cut(self, job: str, images: int) -> Chunk | None:
         """The job's next chunk, of so many images at most; its turn then goes to the back."""
@@ -55,18 +103,28 @@ class JobChunks(JobRecords):
 
     def out(self, job: str) -> list[GivenOut]:
         """Chunks given out and not handed in yet."""
-        given = []
-        for key, value in self._fields(self._key(job, "out")).items():
-            model, start, end = map(int, key.decode().split(":"))
-            attempt, when, how = value.decode().split(" ")
-            chunk = Chunk(job=job, model=model, start=start, end=end, attempt=int(attempt))
-            leased = bool(self.client.exists(self._lease(chunk)))
-            given.append(GivenOut(chunk, float(when), taken=how == "taken", leased=leased))
-        return given
+        out = list(_out(job, self._fields(self._key(job, "out"))))
+        leased = self._leased([chunk for chunk, _, _ in out])
+        return [
+            GivenOut(chunk, since, taken, of_chunk)
+            for (chunk, since, taken), of_chunk in zip(out, leased, strict=True)
+        ]
 
-    def bound_lease(self, chunk: Chunk, lease_seconds: int) -> None:
-        """Let a lease last no longer than it is given for, if Redis's clock was set back."""
-        self._bound(self._lease(chunk), lease_seconds * 1000)
+    def _leased(self, chunks: Sequence[Chunk]) -> list[bool]:
+        """Whether a worker has them."""
+        with self.client.pipeline(transaction=False) as pipe:
+            for chunk in chunks:
+                pipe.exists(self._lease(chunk))
+            return [bool(there) for there in pipe.execute()]
+
+    def bound_leases(self, chunks: Sequence[Chunk], lease_seconds: int) -> None:
+        """Let leases last no longer than they are given for, if Redis's clock was set back."""
+        self._bound_all([self._lease(chunk) for chunk in chunks], lease_seconds * 1000)
+
+    def sent_again(self, chunk: Chunk) -> bool:
+        """Its message is about to be sent anew; False where that is not needed any more."""
+        out = self._key(chunk.job, "out")
+        return bool(self._call("SEND_AGAIN", [out], [chunk.key, self.now()]))
 
     def take(self, chunk: Chunk, worker: str, lease_seconds: int) -> LeaseAnswer:
         """Begin a chunk: "go", or why not."""
@@ -145,6 +203,15 @@ class JobChunks(JobRecords):
 
     def _lease(self, chunk: Chunk) -> str:
         return self._key(chunk.job, f"lease:{chunk.key}")
+
+
+def _out(job: str, fields: Mapping[bytes, bytes]) -> Iterator[tuple[Chunk, float, bool]]:
+    """Chunks on their way: since when, and whether a worker took them."""
+    for key, value in fields.items():
+        model, start, end = map(int, key.decode().split(":"))
+        attempt, when, how = value.decode().split(" ")
+        chunk = Chunk(job=job, model=model, start=start, end=end, attempt=int(attempt))
+        yield chunk, float(when), how == "taken"
 
 
 def _entry(chunk: Chunk, start: int, attempt: int) -> str:

@@ -27,6 +27,7 @@ from worker.jobs.redis.shared_state import SharedState
 
 _MOST_EVENTS = 1000
 _EVENT_PAUSE_MS = 300
+_NOT_IN_EVENTS = {"record", "notices"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class JobRecords(SharedState):
                 "NOTICE",
                 "HAND_IN",
                 "CUT",
+                "SEND_AGAIN",
                 "CANCEL",
                 "END",
                 "RETRY",
@@ -59,35 +61,20 @@ class JobRecords(SharedState):
 
     def state(self, job: str) -> JobState | None:
         """The job as it stands; None where there is none, or none can have such an id."""
-        if not is_job_id(job):
-            return None
+        return self.states([job])[0]
+
+    def states(self, jobs: Sequence[str]) -> list[JobState | None]:
+        """The same for many, with one question to Redis."""
+        known = [job for job in jobs if is_job_id(job)]
         with self.client.pipeline(transaction=True) as pipe:
-            pipe.hgetall(self._key(job))
-            pipe.bitcount(self._key(job, "succeeded"))
-            pipe.bitcount(self._key(job, "failed"))
-            pipe.hgetall(self._key(job, "notices"))
-            fields, succeeded, failed, said = pipe.execute()
-        if b"record" not in fields:
-            return None
-        record = JobRecord.model_validate_json(fields[b"record"])
-        status = cast("JobStatus", fields[b"status"].decode())
-        finished = _time(fields.get(b"finished"))
-        # Once a job has ended, whatever it did not do was skipped.
-        skipped = record.total - succeeded - failed if finished else 0
-        error = fields.get(b"error")
-        return JobState(
-            record=record,
-            status=status,
-            started_at=_time(fields.get(b"started")),
-            finished_at=finished,
-            expires_at=_time(fields.get(b"expires")),
-            progress=Progress(
-                total=record.total, succeeded=succeeded, failed=failed, skipped=skipped
-            ),
-            error=JobError.model_validate_json(error) if error else None,
-            activity=_activity(fields, status),
-            notices=notices.listed(record, said),
-        )
+            for job in known:
+                pipe.hgetall(self._key(job))
+                pipe.bitcount(self._key(job, "succeeded"))
+                pipe.bitcount(self._key(job, "failed"))
+                pipe.hgetall(self._key(job, "notices"))
+            told = pipe.execute()
+        states = {job: _state(*told[4 * at : 4 * at + 4]) for at, job in enumerate(known)}
+        return [states.get(job) for job in jobs]
 
     def job_ids(self, offset: int, limit: int, owner: str | None = None) -> tuple[list[str], int]:
         """Ids, the newest first, and how many there are in all.
@@ -133,19 +120,15 @@ class JobRecords(SharedState):
     def events(self, job: str, after: str) -> list[Event]:
         """What happened after an event ("0": all that is remembered); [] where nothing did.
 
-        Each with the notices that there are by now, which would be long to keep with each.
+        Each with the job's record, and the notices that there are by now, which would be long to
+        keep with each.
         """
         streams = cast("list[Any]", self.client.xread({self._key(job, "events"): after}, count=100))
         entries = [entry for _, of_stream in streams or [] for entry in of_stream]
         now = self.state(job) if entries else None
-        said = {"notices": now.notices if now else ()}
-        return [
-            Event(
-                id_.decode(),
-                JobState.model_validate_json(fields[b"state"]).model_copy(update=said),
-            )
-            for id_, fields in entries
-        ]
+        if now is None:  # removed meanwhile
+            return []
+        return [Event(id_.decode(), _at(fields[b"state"], now)) for id_, fields in entries]
 
     def _announce(self, job: str, *, now: bool = False) -> None:
         """Tell listeners the job's state, a few times a second at most."""
@@ -155,7 +138,7 @@ class JobRecords(SharedState):
             return
         state = self.state(job)
         if state is not None:
-            fields = {"state": state.model_dump_json(exclude={"notices"})}
+            fields = {"state": state.model_dump_json(exclude=_NOT_IN_EVENTS)}
             self.client.xadd(
                 self._key(job, "events"), cast("Any", fields), maxlen=_MOST_EVENTS, approximate=True
             )
@@ -176,6 +159,37 @@ class JobRecords(SharedState):
 def ids_of_jobs(listed: Sequence[bytes]) -> list[str]:
     """Those that have the form of one, whatever else somebody put there."""
     return [text for id_ in listed if is_job_id(text := id_.decode(errors="replace"))]
+
+
+def _state(
+    fields: Mapping[bytes, bytes], succeeded: int, failed: int, said: Mapping[bytes, bytes]
+) -> JobState | None:
+    """What is kept of a job, and how many of its items succeeded and failed."""
+    if b"record" not in fields:
+        return None
+    record = JobRecord.model_validate_json(fields[b"record"])
+    status = cast("JobStatus", fields[b"status"].decode())
+    finished = _time(fields.get(b"finished"))
+    # Once a job has ended, whatever it did not do was skipped.
+    skipped = record.total - succeeded - failed if finished else 0
+    error = fields.get(b"error")
+    return JobState(
+        record=record,
+        status=status,
+        started_at=_time(fields.get(b"started")),
+        finished_at=finished,
+        expires_at=_time(fields.get(b"expires")),
+        progress=Progress(total=record.total, succeeded=succeeded, failed=failed, skipped=skipped),
+        error=JobError.model_validate_json(error) if error else None,
+        activity=_activity(fields, status),
+        notices=notices.listed(record, said),
+    )
+
+
+def _at(told: bytes, now: JobState) -> JobState:
+    """The state that an event tells, with what does not change and what is not kept with it."""
+    same = {"record": now.record, "notices": now.notices}
+    return JobState.model_validate({**json.loads(told), **same})
 
 
 def _bit(bitmap: bytes | None, index: int) -> bool:

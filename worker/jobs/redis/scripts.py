@@ -115,6 +115,17 @@ redis.call('DEL', KEYS[2])
 return 1
 """
 
+# The message of a chunk that no worker took is sent anew.  KEYS: chunks out.  ARGV: chunk, now.
+# Answers 0 where it was taken or handed in meanwhile.
+SEND_AGAIN = """
+local told = redis.call('HGET', KEYS[1], ARGV[1])
+if not told then return 0 end
+local attempt, when, how = string.match(told, '(%S+) (%S+) (%S+)')
+if how ~= 'sent' then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], attempt .. ' ' .. ARGV[2] .. ' sent')
+return 1
+"""
+
 # Cut the next chunk off a job.  KEYS: job, pending, chunks out.  ARGV: now, images of a chunk.
 # Pending entries are "model:start:end:attempt"; answers the chunk in that form, or "".
 CUT = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
@@ -156,6 +156,13 @@ class SharedState:
     def _bound(self, name: str, milliseconds: int) -> None:
         """Let a key last so long at most: it would last longer once Redis's clock was set back."""
         self._shorten(keys=[name], args=[milliseconds])
+
+    def _bound_all(self, names: Sequence[str], milliseconds: int) -> None:
+        """The same for many, with one question."""
+        with self.client.pipeline(transaction=False) as pipe:
+            for name in names:
+                self._shorten(keys=[name], args=[milliseconds], client=pipe)
+            pipe.execute()
 
     # The client's own types say that each answer may also be one to wait for.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Connection
 
 from cam_engine.errors import OutputNotWritable
 from processes.redis_server import RedisServer
@@ -325,6 +326,29 @@ def test_a_message_that_was_lost_is_sent_again_once_none_waits(
     assert jobs.out(job) == [chunk]
 
 
+@pytest.mark.parametrize(("seconds", "sent"), [(60, 1), (5, 0)])
+def test_a_message_that_was_overtaken_long_since_is_sent_again_once(
+    jobs: Jobs, seconds: int, sent: int
+) -> None:
+    """Where others always wait, none would ever be sent again."""
+    lost, other = jobs.accept(1), jobs.accept(2)
+    jobs.store.beat("w1")
+    jobs.coordinator.round()
+    (chunk,) = jobs.out(lost)
+    jobs.take(other)
+    jobs.store.client.delete(CHUNKS)
+    jobs.store.client.rpush(CHUNKS, "another's message")
+    (key,) = jobs.store.client.keys(f"*:{lost}:out")
+    now = jobs.store.now()
+    jobs.store.client.hset(key, chunk.key, f"1 {now - seconds} sent")
+    for _ in range(3):
+        jobs.coordinator.round()
+    assert jobs.messages() - 1 == sent
+    assert jobs.out(lost) == [chunk]
+    jobs.take(lost)
+    assert not jobs.store.sent_again(chunk)  # a worker has it
+
+
 @pytest.mark.parametrize("turn", ["round", "dispatch"])
 def test_one_of_several_acts_at_a_time(jobs: Jobs, turn: str) -> None:
     job = jobs.accept(images=4)
@@ -405,3 +429,41 @@ def test_an_ended_job_is_forgotten_when_its_time_is_over_and_its_pictures_stay(j
     assert jobs.store.state(job) is None
     assert not (output / "runs" / job).exists()
     assert picture.read_bytes() == b"a picture"
+
+
+def test_of_many_that_take_turns_one_has_a_round_at_a_time(jobs: Jobs) -> None:
+    jobs.coordinator.round_in_turn()
+    job = jobs.accept()
+    jobs.coordinator.round_in_turn()
+    assert jobs.messages() == 0  # the last one was a moment ago
+    assert jobs.store.client.delete("gradcam:lock:turn")
+    jobs.coordinator.round_in_turn()
+    assert len(jobs.out(job)) == 1
+    assert 0 < jobs.store.client.ttl("gradcam:lock:turn") <= 2
+
+
+@pytest.mark.parametrize("turn", ["round", "dispatch"])
+def test_many_jobs_that_go_on_are_asked_for_as_often_as_one(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, turn: str
+) -> None:
+    """Else two hundred workers with three hundred jobs do nothing but ask."""
+    sent: list[object] = []
+    send = Connection.send_packed_command
+
+    def counted(self: Connection, command: object, check_health: bool = True) -> None:
+        sent.append(command)
+        send(self, command, check_health)
+
+    asked = []
+    for number in range(1, 6):
+        jobs.store.beat(f"w{number}")
+        job = jobs.accept(number)
+        jobs.coordinator.round()
+        jobs.take(job)
+        with monkeypatch.context() as patched:
+            patched.setattr(Connection, "send_packed_command", counted)
+            sent.clear()
+            getattr(jobs.coordinator, turn)()
+            asked.append(len(sent))
+    assert len(set(asked[1:])) == 1, asked
+    assert asked[1] < 25

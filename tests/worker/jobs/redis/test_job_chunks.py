@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.worker.jobs.redis.submitting import (
     JOB,
+    OTHER,
     UNREADABLE,
     counts,
     submitted,
@@ -101,8 +102,36 @@ def test_a_lease_that_lasts_longer_than_it_is_given_for_is_cut_short(store: JobS
     assert chunk is not None
     store.take(chunk, "w1", 1000)
     (lease,) = store.client.keys("*lease*")
-    store.bound_lease(chunk, 30)
+    store.bound_leases([chunk], 30)
     left = store.client.pttl(lease)
     assert 0 < left <= 30_000
-    store.bound_lease(chunk, 1000)
+    store.bound_leases([chunk], 1000)
     assert store.client.pttl(lease) <= left
+
+
+def test_how_all_unfinished_jobs_stand_is_asked_at_once(store: JobStore) -> None:
+    submitted(store, models=1)
+    submitted(store, OTHER)
+    taken, sent = store.cut(JOB, 10), store.cut(OTHER, 5)
+    assert taken is not None
+    assert sent is not None
+    store.take(taken, "w1", 30)
+    first, second = store.standing()
+    assert [first.job, second.job] == store.active() == [JOB, OTHER]
+    assert (first.status, first.pending, first.may_end) == ("running", 0, False)
+    assert (second.status, second.pending, second.may_end) == ("queued", 2, False)
+    assert (list(first.given), list(second.given)) == (store.out(JOB), store.out(OTHER))
+    assert [(given.taken, given.leased) for given in (*first.given, *second.given)] == [
+        (True, True),
+        (False, False),
+    ]
+    assert store.backlog() == (2, [OTHER])
+    store.hand_in(taken, "w1")
+    store.cancel(OTHER)
+    assert [standing.may_end for standing in store.standing()] == [True, True]
+    assert store.backlog() == (1, [OTHER])
+
+
+def test_without_jobs_none_stands_anywhere(store: JobStore) -> None:
+    assert store.standing() == []
+    assert store.backlog() == (0, [])

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from tests.worker.jobs.redis.submitting import (
     JOB,
+    OTHER,
     SOON,
     UNREADABLE,
     pictures,
@@ -94,3 +95,49 @@ def test_a_chunk_that_is_taken_is_told_at_once_however_often_there_is_news(store
     before = len(store.events(JOB, "0"))
     store.take(other, "w2", 30)
     assert len(store.events(JOB, "0")) == before + 1
+
+
+def test_an_event_is_short_and_comes_with_the_jobs_record(store: JobStore) -> None:
+    submitted(store)
+    store.cancel(JOB)
+    (key,) = store.client.keys("*:events")
+    kept = [fields[b"state"] for _, fields in store.client.xrange(key)]
+    assert len(kept) == 2
+    assert max(len(state) for state in kept) < 400
+    state = store.state(JOB)
+    assert state is not None
+    assert [event.state.record for event in store.events(JOB, "0")] == [state.record] * 2
+    assert store.events(JOB, "0")[-1].state == state
+
+
+def test_an_event_of_an_older_version_has_its_own_record_and_is_read(store: JobStore) -> None:
+    submitted(store)
+    state = store.state(JOB)
+    assert state is not None
+    (key,) = store.client.keys("*:events")
+    store.client.delete(key)
+    store.client.xadd(key, {"state": state.model_dump_json(exclude={"notices"})})
+    assert [event.state for event in store.events(JOB, "0")] == [state]
+
+
+def test_a_job_whose_record_is_gone_has_no_events(store: JobStore) -> None:
+    submitted(store)
+    (key,) = store.client.keys(f"*:{JOB}")
+    store.client.delete(key)
+    assert store.events(JOB, "0") == []
+
+
+def test_many_jobs_are_asked_for_at_once_each_in_its_place(store: JobStore) -> None:
+    submitted(store)
+    submitted(store, OTHER, models=1)
+    store.cancel(OTHER)
+    asked = [OTHER, "3" * 32, "no id", JOB, OTHER]
+    assert store.states(asked) == [store.state(job) for job in asked]
+    assert [state and state.status for state in store.states(asked)] == [
+        "canceling",
+        None,
+        None,
+        "queued",
+        "canceling",
+    ]
+    assert store.states([]) == []

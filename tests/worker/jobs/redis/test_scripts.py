@@ -44,6 +44,12 @@ STEPS: dict[str, tuple[str, list[str], list[Any], Given]] = {
         [CHUNK, "w1", "0:2:4:1"],
         {"out": {CHUNK: "1 5.0 taken"}, "lease": "w1"},
     ),
+    "a message is sent again": (
+        "SEND_AGAIN",
+        ["out"],
+        [CHUNK, 7.0],
+        {"out": {CHUNK: "1 5.0 sent"}},
+    ),
     "a job is asked to stop": ("CANCEL", ["job"], [], JOB),
     "a job is ended": (
         "END",
