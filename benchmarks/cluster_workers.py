@@ -14,8 +14,12 @@ from pathlib import Path
 import numpy as np
 import structlog
 from celery import Celery
-from kombu import Connection, Consumer, Message, Queue
+from kombu.connection import Connection
+from kombu.entity import Queue
 from kombu.exceptions import KombuError
+from kombu.message import Message
+from kombu.messaging import Consumer
+from numpy.typing import NDArray
 from redis.exceptions import RedisError
 
 from cam_engine.pictures.recipes import Succeeded
@@ -59,11 +63,12 @@ class Ledger:
         os.write(self._file, b"".join(self._ENTRY.pack(int(job, 16), item) for item in items))
 
     @classmethod
-    def entries(cls, folder: Path) -> np.ndarray:
+    def entries(cls, folder: Path) -> NDArray[np.uint64]:
         """All of them, each as (job << 32) + item."""
         kept = [np.fromfile(file, cls._TYPE) for file in sorted(folder.glob("*.ledger"))]
         every = np.concatenate([np.empty(0, cls._TYPE), *kept])
-        return (every["job"].astype(np.uint64) << np.uint64(32)) + every["item"]
+        jobs: NDArray[np.uint64] = every["job"].astype(np.uint64)
+        return (jobs << np.uint64(32)) + every["item"].astype(np.uint64)
 
     def made(self, job: str, first: int, count: int) -> set[int]:
         """Which of `count` items of a job from `first` on are made, from 0."""

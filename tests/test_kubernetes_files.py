@@ -16,7 +16,7 @@ import pytest
 import yaml
 from celery import Celery
 from dockerfile_parse import DockerfileParser
-from kombu import Queue
+from kombu.entity import Queue
 from kombu.transport.redis import Channel
 from prometheus_client import Gauge
 
@@ -280,7 +280,8 @@ def test_pods_have_few_rights(made: list[Document]) -> None:
 
 def environment_of(made: list[Document], name: str) -> dict[str, str]:
     """A container's variables; of those from Secrets something that may stand there."""
-    container, environment = container_of(pods(made)[name]), {}
+    container = container_of(pods(made)[name])
+    environment: dict[str, str] = {}
     for source in container["envFrom"]:
         if "configMapRef" in source:
             environment |= of_kind(made, "ConfigMap")[source["configMapRef"]["name"]]["data"]

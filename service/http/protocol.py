@@ -7,7 +7,7 @@ import json
 import uuid
 from http import HTTPStatus
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.http.middleware import REQUEST_ID, SECURITY_HEADERS
 from service.http.problems import MEDIA_TYPE, ServiceError, problem_object
@@ -64,19 +64,24 @@ class PatientProtocol(HttpToolsProtocol):
         """The request is known: what is left of it is the application's to wait for."""
         self._stop_waiting()
         super().on_headers_complete()
-        if self._is_last and self.cycle is not None:
-            self.cycle.keep_alive = False
+        if self._is_last and self._asked is not None:
+            self._asked.keep_alive = False
 
     def shutdown(self) -> None:
         """The server takes no more connections, and this one is to end soon."""
-        if self.cycle is not None:
+        if self._asked is not None:
             super().shutdown()
             return
         self._is_last = True
         self.loop.call_later(self.last_seconds, self._close_unless_asked)
 
+    @property
+    def _asked(self) -> RequestResponseCycle | None:
+        """The last request, if there was one: uvicorn says that there always was."""
+        return self.cycle
+
     def _close_unless_asked(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
+        if self._asked is None and not self.transport.is_closing():
             self._stop_waiting()
             self.transport.close()
 

@@ -146,8 +146,7 @@ class Jobs:
     def page(self, offset: int, limit: int) -> tuple[list[JobState], int]:
         """Jobs that the caller sees, the newest first, and how many there are in all."""
         ids, total = self.store.job_ids(offset, limit, self._caller if self._own_only else None)
-        states = self.store.states(ids)
-        return [states[job] for job in ids if job in states], total
+        return [state for state in self.store.states(ids) if state is not None], total
 
     def _sees(self, record: JobRecord) -> bool:
         hidden = self._own_only and self._caller is not None

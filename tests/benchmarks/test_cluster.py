@@ -78,7 +78,12 @@ def test_a_ledger_knows_what_any_process_made(tmp_path: Path) -> None:
     ids=str,
 )
 def test_anything_else_than_once_is_said(told: dict[str, Any]) -> None:
-    whole = {"succeeded": 5000, "made": 5000, "made_once": 5000, "statuses": {"succeeded": 10}}
+    whole: dict[str, Any] = {
+        "succeeded": 5000,
+        "made": 5000,
+        "made_once": 5000,
+        "statuses": {"succeeded": 10},
+    }
     good = Outcome(options(), seconds=1.0, **whole)
     assert good.exactly_once
     assert "each item ended once" in "\n".join(report(good))

@@ -62,8 +62,8 @@ def made(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     _needs_nginx()
     scratch = tmp_path_factory.mktemp("cluster")
     copy_experiment(sample_run, scratch / "results", 24)
-    settings = {"chunk_seconds": "1", "lease_seconds": "4"}
-    with cluster(scratch / "results", scratch, workers=1, **settings) as started:
+    data = scratch / "results"
+    with cluster(data, scratch, workers=1, chunk_seconds="1", lease_seconds="4") as started:
         yield started
 
 

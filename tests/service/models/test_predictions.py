@@ -170,13 +170,13 @@ def test_folders_that_mean_no_class_are_counted(predicting: Predicting) -> None:
 
 
 @pytest.mark.parametrize(
-    ("experiment", "model", "code"),
+    ("wanted", "model", "code"),
     [("nowhere", CB, "experiment-not-found"), (None, "none", "model-not-found")],
 )
 def test_what_is_not_there_is_said(
-    predicting: Predicting, experiment: str | None, model: str, code: str
+    predicting: Predicting, wanted: str | None, model: str, code: str
 ) -> None:
-    predicting.id = experiment or predicting.id
+    predicting.id = wanted or predicting.id
     with pytest.raises(Exception) as refused:  # noqa: PT011 (CamError or ServiceError)
         predicting.page(model)
     assert getattr(refused.value, "code", None) == code

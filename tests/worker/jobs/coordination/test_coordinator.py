@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -448,7 +449,7 @@ def test_many_jobs_that_go_on_are_asked_for_as_often_as_one(
 ) -> None:
     """Else two hundred workers with three hundred jobs do nothing but ask."""
     sent: list[object] = []
-    send = Connection.send_packed_command
+    send: Callable[..., None] = Connection.send_packed_command
 
     def counted(self: Connection, command: object, check_health: bool = True) -> None:
         sent.append(command)

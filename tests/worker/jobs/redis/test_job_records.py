@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import cast
 
 from tests.worker.jobs.redis.submitting import (
     JOB,
@@ -101,7 +102,8 @@ def test_an_event_is_short_and_comes_with_the_jobs_record(store: JobStore) -> No
     submitted(store)
     store.cancel(JOB)
     (key,) = store.client.keys("*:events")
-    kept = [fields[b"state"] for _, fields in store.client.xrange(key)]
+    events = cast("list[tuple[bytes, dict[bytes, bytes]]]", store.client.xrange(key))
+    kept = [fields[b"state"] for _, fields in events]
     assert len(kept) == 2
     assert max(len(state) for state in kept) < 400
     state = store.state(JOB)
