@@ -175,7 +175,7 @@ class Job:
 
     def cancel(self) -> None:
         """End it."""
-        self._client.delete(f"/v1/jobs/{self._id}").raise_for_status()
+        self._client.post(f"/v1/jobs/{self._id}/cancel").raise_for_status()
 
     def _submit(self) -> str:
         body = {"experiment": self._experiment, "resume": False, "max_images": None}
