@@ -190,7 +190,9 @@ def environment_of(data: Path, settings: dict[str, str]) -> dict[str, str]:
     """Variables of a worker: ours, and GRADCAM_ ones of these settings alone."""
     variables = {f"GRADCAM_{name.upper()}": value for name, value in settings.items()}
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("GRADCAM_")}
-    return {**inherited, "OMP_NUM_THREADS": "1", "GRADCAM_DATA": str(data), **variables}
+    # They have to keep up with whatever else runs, tests side by side for one.
+    own = {"OMP_NUM_THREADS": "1", "GRADCAM_DATA": str(data), "GRADCAM_NICENESS": "0"}
+    return {**inherited, **own, **variables}
 
 
 def _stop(workers: list[Worker]) -> None:

@@ -16,7 +16,7 @@ class WorkerSettings(JobSettings):
     batch_size: PositiveInt | None = Field(None, description="most images a pass")
     cached_models: PositiveInt = Field(4, description="most models in memory")
     niceness: int = Field(
-        19,
+        10,
         ge=0,
         le=19,
         description="how far the worker lets other processes of the machine have the cores first; "

@@ -44,6 +44,7 @@ def measured(tmp_path: Path, *words: str) -> tuple[int, dict[str, Any]]:
     return done.returncode, told
 
 
+@pytest.mark.system
 def test_each_item_ends_once_whatever_is_killed(tmp_path: Path) -> None:
     status, told = measured(tmp_path)
     assert status == 0, told

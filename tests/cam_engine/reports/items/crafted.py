@@ -37,6 +37,7 @@ SMALL = Effort(
     steps=3,
     random_seeds=1,
     random_crops=20,
+    random_shares=(0.0, 0.5, 1.0),
     pairs=20,
     disturbed_crops=24,
     figures=4,
