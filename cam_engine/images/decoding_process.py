@@ -12,8 +12,8 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from cam_engine.errors import CamError
 from cam_engine.images.decoded import ImageFacts, facts_from_json
 from cam_engine.images.decoding import ImageLimits, decode
 from cam_engine.options import DecodingOptions
-from cam_engine.process.children import write_all
+from cam_engine.process.children import answer_messages, write_all
 from cam_engine.process.memory import reuse_large_blocks, trim
 
 _STATUS = Path("/proc/self/status")
@@ -83,29 +83,21 @@ def read_reply(message: bytes) -> Reply:
     return Pixels(int(fields["height"]), int(fields["width"]), facts)
 
 
-def _main(connection: Connection, file: int) -> None:
+def _main(descriptors: Sequence[str]) -> None:
     cv2.setNumThreads(1)
     reuse_large_blocks(_LARGE_BYTES)
-    # Ctrl-C, and a service manager that tells all processes to stop, mean who started this one.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
     idle_bytes = _data_bytes()
-    connection.send_bytes(b"ready")
-    while True:
-        try:
-            message = connection.recv_bytes()
-        except (EOFError, OSError):
-            return
+
+    def answer(message: bytes, file: int) -> bytes:
         task = Task.from_bytes(message)
         limits = ImageLimits(task.max_bytes, task.max_pixels)
         _limit_memory(idle_bytes, limits)
         signal.setitimer(signal.ITIMER_PROF, task.seconds)
         reply = _work(file, task.size, limits, task.options)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        try:
-            connection.send_bytes(json.dumps(asdict(reply)).encode())
-        except OSError:
-            return
+        return json.dumps(asdict(reply)).encode()
+
+    answer_messages(descriptors, answer)
 
 
 def _work(file: int, size: int, limits: ImageLimits, options: DecodingOptions) -> Reply:
@@ -143,4 +135,4 @@ def _data_bytes() -> int | None:
 
 
 if __name__ == "__main__":
-    _main(Connection(int(sys.argv[1])), int(sys.argv[2]))
+    _main(sys.argv[1:])

@@ -8,12 +8,10 @@ row, or what went wrong. Ends with the socket. Imports no torch.
 from __future__ import annotations
 
 import pickle
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import cv2
@@ -23,7 +21,7 @@ from cam_engine.errors import CamError
 from cam_engine.outputs.figure_writer import Figure, FigureWriter
 from cam_engine.outputs.summaries import row_to_json
 from cam_engine.pictures.recipes import RunFacts, to_json
-from cam_engine.process.children import read_exactly, write_all
+from cam_engine.process.children import answer_messages, read_exactly, write_all
 from cam_engine.process.memory import reuse_large_blocks
 
 
@@ -102,22 +100,17 @@ def _described(error: Exception) -> str:
     return f"{type(error).__name__}{where}: {error}"
 
 
-def _main(connection: Connection, file: int) -> None:
+def _main(descriptors: Sequence[str]) -> None:
     cv2.setNumThreads(1)
     reuse_large_blocks()
-    # Ctrl-C, and a service manager that tells all processes to stop, mean who started this one.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
     drawer = Drawer()
-    connection.send_bytes(b"ready")
-    while True:
-        try:
-            message = connection.recv_bytes()
-            task = pickle.loads(message)  # noqa: S301 (of the process that started us)
-            connection.send_bytes(to_json(drawer.draw(task, file)).encode())
-        except (EOFError, OSError):
-            return
+
+    def answer(message: bytes, file: int) -> bytes:
+        task = pickle.loads(message)  # noqa: S301 (of the process that started us)
+        return to_json(drawer.draw(task, file)).encode()
+
+    answer_messages(descriptors, answer)
 
 
 if __name__ == "__main__":
-    _main(Connection(int(sys.argv[1])), int(sys.argv[2]))
+    _main(sys.argv[1:])

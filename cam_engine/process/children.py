@@ -7,15 +7,17 @@ when it is killed, when its pool is closed, and when this process ends, however 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Generic, TypeVar
 
@@ -95,6 +97,29 @@ class Child:
             pass
         if not self._ready:
             raise RuntimeError(f"a process did not start: try `{' '.join(self._command)}`")
+
+
+def answer_messages(descriptors: Sequence[str], answer: Callable[[bytes, int], bytes]) -> None:
+    """What a Child's program does, until its socket ends: a reply to each message.
+
+    descriptors: of the socket and the file, as the program is given them. answer: from a message
+    and the file's descriptor to a reply.
+    """
+    connection, file = Connection(int(descriptors[0])), int(descriptors[1])
+    # Ctrl-C, and a service manager that tells all processes to stop, mean who started this one.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    connection.send_bytes(b"ready")
+    while True:
+        try:
+            message = connection.recv_bytes()
+        except (EOFError, OSError):
+            return
+        reply = answer(message, file)
+        try:
+            connection.send_bytes(reply)
+        except OSError:
+            return
 
 
 _C = TypeVar("_C", bound=Child)

@@ -119,3 +119,20 @@ def test_a_module_that_does_not_start_is_said_with_its_command() -> None:
         pytest.raises(RuntimeError, match=r"-m no\.such\.module"),
     ):
         said(wrong, b"x")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_tells_its_parent_to_end_does_not_end_it(number: signal.Signals) -> None:
+    child = echo()
+    child.ask(b"x", LONGEST)
+    os.kill(child.pid, number)
+    assert child.ask(b"y", LONGEST) == b"Y"
+    child.kill()
+
+
+def test_it_ends_with_its_socket() -> None:
+    child = echo()
+    child.ask(b"x", LONGEST)
+    child._connection.close()
+    assert child.status() == 0
+    child.kill()
