@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from cam_engine.maps.explainer import Explainer
 from cam_engine.pictures.rendering import full_size_map
 from cam_engine.reports.items import faithfulness
 from cam_engine.reports.items.faithfulness import CONTROLS, measure_faithfulness
 from cam_engine.reports.study import Study
+from cam_engine.results import RgbImage
 from tests.cam_engine.reports.items import crafted
 from tests.cam_engine.reports.items.crafted import cell, criterion, table, verdicts
 from tests.networks import small_network
@@ -37,6 +41,24 @@ def test_the_answer_follows_the_blot(crafted_study: Study) -> None:
             cell(scores, row, "insertion") - cell(scores, row, "deletion")
         )
     assert [row[0] for row in scores.rows][3:] == list(CONTROLS)
+
+
+def test_the_network_is_asked_each_image_once(
+    crafted_study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[bytes]] = []
+    probabilities = Explainer.probabilities
+
+    def counted(self: Explainer, images: Sequence[RgbImage]) -> Any:
+        asked.append([image.tobytes() for image in images])
+        return probabilities(self, images)
+
+    few = replace(crafted_study, effort=replace(crafted.SMALL, followed_crops=2))
+    assert few.probabilities.shape == (len(few.crops), 3)
+    monkeypatch.setattr(Explainer, "probabilities", counted)
+    measure_faithfulness(few)
+    assert len(asked) == 2
+    assert all(len(images) == len(set(images)) > 20 for images in asked)
 
 
 def test_a_map_of_the_ground_fails(crafted_study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
