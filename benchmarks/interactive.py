@@ -10,8 +10,6 @@ anybody, in turns.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import signal
 import statistics
 import subprocess
@@ -27,10 +25,9 @@ from typing import Any
 
 import httpx
 import numpy as np
-import torch
 
 from benchmarks.documents import replace_block
-from benchmarks.jobs import SAMPLE, copy_experiment
+from benchmarks.jobs import SAMPLE, copy_experiment, measured_by
 from benchmarks.speed import held
 from processes.eventually import eventually, eventually_answers
 from processes.redis_server import free_port
@@ -191,17 +188,9 @@ class Job:
 
 
 def head_lines(arguments: argparse.Namespace) -> list[str]:
-    named = (
-        ""
-        if SAMPLE in arguments.experiment.parents
-        else f" --experiment {arguments.experiment.name}"
-    )
-    return [
-        f"Measured on {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}:",
-        "",
-        f"    python -m benchmarks.interactive{named}",
-        "",
-    ]
+    experiment = arguments.experiment
+    named = "" if SAMPLE in experiment.parents else f" --experiment {experiment.name}"
+    return measured_by(f"python -m benchmarks.interactive{named}")
 
 
 def table(rows: Sequence[Found]) -> list[str]:

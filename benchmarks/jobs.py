@@ -333,10 +333,15 @@ def head_lines(arguments: argparse.Namespace) -> list[str]:
     named = (
         "" if SAMPLE in arguments.experiment.parents else " EXPERIMENT=" + arguments.experiment.name
     )
+    return measured_by(f"make bench-jobs{named}")
+
+
+def measured_by(command: str) -> list[str]:
+    """On which machine, and by which command."""
     return [
         f"Measured on {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}:",
         "",
-        f"    make bench-jobs{named}",
+        f"    {command}",
         "",
     ]
 

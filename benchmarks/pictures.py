@@ -9,8 +9,6 @@ pipeline is the whole one, from files to files, with a network that answers with
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import shutil
 import statistics
 import tempfile
@@ -22,10 +20,8 @@ from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
 
-import torch
-
 from benchmarks.documents import replace_block
-from benchmarks.jobs import SAMPLE, copy_experiment
+from benchmarks.jobs import SAMPLE, copy_experiment, measured_by
 from benchmarks.speed import held
 from cam_engine.confined import ConfinedFolder
 from cam_engine.errors import CamError, NonFiniteOutput
@@ -190,12 +186,7 @@ def fresh(folder: Path) -> ConfinedFolder:
 def head_lines(arguments: argparse.Namespace) -> list[str]:
     experiment = arguments.experiment
     named = "" if SAMPLE in experiment.parents else f" --experiment {experiment.name}"
-    return [
-        f"Measured on {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}:",
-        "",
-        f"    python -m benchmarks.pictures{named}",
-        "",
-    ]
+    return measured_by(f"python -m benchmarks.pictures{named}")
 
 
 def tables(rates: Rates) -> list[str]:
