@@ -94,16 +94,20 @@ def test_others_have_the_cores_before_a_thread_and_those_that_it_starts() -> Non
     assert os.getpriority(os.PRIO_PROCESS, 0) == own
 
 
-@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="a kernel without them")
-@pytest.mark.parametrize(("own_session", "expected"), [(True, "nice 4"), (False, None)])
-def test_a_session_of_ours_comes_after_others(own_session: bool, expected: str | None) -> None:
+_AUTOGROUP = Path("/proc/self/autogroup")
+
+
+@pytest.mark.skipif(not _AUTOGROUP.exists(), reason="a kernel without them")
+@pytest.mark.parametrize("own_session", [True, False])
+def test_a_session_of_ours_comes_after_others(own_session: bool) -> None:
     code = (
-        "import os, subprocess, sys\n"
+        "import subprocess, sys\n"
         "inner = 'from cam_engine.process.threads import let_others_first; let_others_first(4); '\n"
         "inner += 'print(open(\"/proc/self/autogroup\").read())'\n"
         "subprocess.run([sys.executable, '-c', inner], check=True)\n"
     )
-    before = Path("/proc/self/autogroup").read_text().split(maxsplit=1)[1].strip()
+    # Empty where no process above this one ever began a session, as below some init processes.
+    before = _AUTOGROUP.read_text().strip()
     ended = subprocess.run(
         [sys.executable, "-c", code],
         check=True,
@@ -111,4 +115,7 @@ def test_a_session_of_ours_comes_after_others(own_session: bool, expected: str |
         text=True,
         start_new_session=own_session,
     )
-    assert ended.stdout.split(maxsplit=1)[1].strip() == (expected or before)
+    after = ended.stdout.strip()
+    if own_session and not after:
+        pytest.skip("a kernel that puts no session into a group")
+    assert after.endswith("nice 4") if own_session else after == before
