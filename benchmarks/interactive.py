@@ -73,6 +73,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--models", nargs="*", default=["densenet121"], help="parts of names")
     parser.add_argument("--clicks", type=int, default=40, help="idle, and of each round")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=8000, help="of the job, which must not end")
     parser.add_argument("--output", type=Path, help="Markdown file whose block is replaced")
     arguments = parser.parse_args()
     if arguments.experiment is None:
@@ -84,7 +85,7 @@ def parse_arguments() -> argparse.Namespace:
 def measure(arguments: argparse.Namespace, name: str, scratch: Path) -> Found:
     """One model, and a job of it."""
     data = scratch / "results"
-    folder = copy_experiment(arguments.experiment, data, [name], 400)
+    folder = copy_experiment(arguments.experiment, data, [name], arguments.images)
     images = sorted((folder / "crops_gt_crops/crops/test").rglob("*.*"))
     found = Found(next(folder.glob("cls_*")).name.removeprefix("cls_"))
     with running(data, scratch) as client:
@@ -145,23 +146,23 @@ class Person:
 
 
 class Job:
-    """Jobs over the experiment again and again, so that one always runs."""
+    """A job over the experiment, of so many images that it does not end before it is stopped."""
 
     def __init__(self, client: httpx.Client, experiment: str) -> None:
-        self._client, self._experiment = client, experiment
-        self._before = 0
-        self._id = self._submit()
+        self._client = client
+        body = {"experiment": experiment, "resume": False, "max_images": None}
+        answer = client.post("/v1/jobs", json=body)
+        answer.raise_for_status()
+        self._id = str(answer.json()["id"])
 
     def done(self) -> int:
-        """Items done so far, of all of them."""
-        job = self._asked()
+        """Items done so far. Raises RuntimeError once there is nothing more to do."""
+        answer = self._client.get(f"/v1/jobs/{self._id}")
+        answer.raise_for_status()
+        job: dict[str, Any] = answer.json()
         if job["status"] not in {"queued", "running"}:
-            if job["status"] != "succeeded":
-                raise RuntimeError(f"the job did not succeed: {job}")
-            self._before += job["progress"]["succeeded"]
-            self._id = self._submit()
-            job = self._asked()
-        return self._before + int(job["progress"]["succeeded"])
+            raise RuntimeError(f"the job ended too early ({job['status']}); give more --images")
+        return int(job["progress"]["succeeded"])
 
     def rate(self, seconds: float) -> float:
         """Images a second over so many seconds, once it works."""
@@ -173,18 +174,6 @@ class Job:
     def cancel(self) -> None:
         """End it."""
         self._client.post(f"/v1/jobs/{self._id}/cancel").raise_for_status()
-
-    def _submit(self) -> str:
-        body = {"experiment": self._experiment, "resume": False, "max_images": None}
-        answer = self._client.post("/v1/jobs", json=body)
-        answer.raise_for_status()
-        return str(answer.json()["id"])
-
-    def _asked(self) -> dict[str, Any]:
-        answer = self._client.get(f"/v1/jobs/{self._id}")
-        answer.raise_for_status()
-        job: dict[str, Any] = answer.json()
-        return job
 
 
 def head_lines(arguments: argparse.Namespace) -> list[str]:

@@ -32,6 +32,7 @@ from cam_engine.models.loading import load_classifier
 from cam_engine.options import CamOptions, FigureStyle
 from cam_engine.outputs.drawing_pool import DrawingPool, PooledWriter
 from cam_engine.outputs.figure_writer import Figure, FigureWriter
+from cam_engine.outputs.files import make_folder
 from cam_engine.outputs.pipeline import RunRequest, run
 from cam_engine.pictures.picture_set import ShownImage, at_most_output
 from cam_engine.pictures.recipes import RunFacts, run_facts
@@ -179,7 +180,7 @@ def of_pipeline(
 
 def fresh(folder: Path) -> ConfinedFolder:
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    make_folder(folder)
     return ConfinedFolder(folder)
 
 
