@@ -133,6 +133,12 @@ class ExperimentNotFound(CamError):
     code = "experiment-not-found"
 
 
+class DataUnavailable(CamError):
+    """The bucket that data lie in does not answer, or does not let us in."""
+
+    code = "data-unavailable"
+
+
 class NoModelsFound(CamError):
     """The experiment holds no classification model (that matches the filter)."""
 

@@ -99,7 +99,12 @@ class Stack:
         _stop(self.workers)
 
     def submit(self, *, key: str | None = None, **request: Any) -> dict[str, Any]:
-        body = {"experiment": self.experiment, **request}
+        return self.submit_to(self.experiment, key=key, **request)
+
+    def submit_to(
+        self, experiment: str, *, key: str | None = None, **request: Any
+    ) -> dict[str, Any]:
+        body = {"experiment": experiment, **request}
         headers = {"Idempotency-Key": key} if key else {}
         answer = httpx.post(f"{self.server.url}/v1/jobs", json=body, headers=headers, timeout=30)
         assert answer.status_code == 202, answer.text

@@ -189,7 +189,7 @@ def build(settings: Settings) -> Components:
         ThreadPoolExecutor(1, thread_name_prefix="network"),
         ThreadPoolExecutor(_LOADING_THREADS, thread_name_prefix="loading"),
     )
-    catalog = Catalog(settings.data, settings.catalog_seconds)
+    catalog = Catalog(settings.data_folder, settings.catalog_seconds)
     models = ModelCache(
         loader(settings.device, settings.precision, settings.batch_size),
         loading,

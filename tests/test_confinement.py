@@ -19,6 +19,8 @@ ALLOWED = {
     "service/commands/jobs.py:download": "the file that a person names for the archive",
     "service/commands/up.py:_state_folder": "the private folder of `gradcam up` for its Redis",
     "service/commands/up.py:_held": "the lock in that folder",
+    "cam_engine/stores/fetching.py": "files of a bucket's mirror, in a folder of our own",
+    "cam_engine/stores/mirror.py": "the same",
     "cam_engine/process/threads.py:let_others_first": "the kernel's own file, of this process",
     "worker/process.py:stop": "a file of this process in TMPDIR, with a random name",
     "worker/process.py:clean_up": "the same",

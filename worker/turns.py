@@ -17,7 +17,13 @@ import structlog
 from celery.exceptions import SoftTimeLimitExceeded
 from redis.exceptions import RedisError
 
-from cam_engine.errors import CamError, OutOfMemory, OutputNotWritable, error_of_item
+from cam_engine.errors import (
+    CamError,
+    DataUnavailable,
+    OutOfMemory,
+    OutputNotWritable,
+    error_of_item,
+)
 from cam_engine.pictures.recipes import Failed, Row
 from worker.jobs.contract import Chunk, ItemFailure, JobRecord, JobState
 from worker.jobs.coordination.coordinator import Coordinator
@@ -28,7 +34,7 @@ from worker.jobs.redis.job_store import JobStore
 _log = structlog.get_logger(__name__)
 
 _REPORT_SECONDS = 1.0
-SYSTEM_ERRORS = (OutputNotWritable, OutOfMemory)
+SYSTEM_ERRORS = (DataUnavailable, OutputNotWritable, OutOfMemory)
 NO_FAULT_OF_THE_MODEL = (RedisError, SoftTimeLimitExceeded)  # the chunk is tried again
 
 

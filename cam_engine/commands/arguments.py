@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cam_engine.commands import exit_status
+from cam_engine.commands.data_paths import data_path, own_path
 from cam_engine.errors import CamError
 from cam_engine.method_facts import DEFAULT_METHOD, SCORES
 from cam_engine.options import (
@@ -26,6 +27,7 @@ from cam_engine.options import (
 from cam_engine.process.decoder_messages import silence_decoders
 from cam_engine.process.memory import reuse_large_blocks
 from cam_engine.process.threads import keep_opencv_to_its_thread, share_cores_with_pictures
+from cam_engine.stores.access import with_addresses
 
 _OWN = CamOptions()
 
@@ -72,7 +74,7 @@ def run_command(command: Command, arguments: argparse.Namespace) -> int:
     try:
         return command(arguments)
     except CamError as error:
-        print(f"error [{error.code}]: {error}", file=sys.stderr)
+        print(with_addresses(f"error [{error.code}]: {error}"), file=sys.stderr)
         return exit_status.NOTHING_DONE
     except KeyboardInterrupt:
         print("stopped; no half picture was left. --resume goes on from here", file=sys.stderr)
@@ -135,7 +137,7 @@ def add_experiment_arguments(parser: argparse.ArgumentParser) -> None:
     _add_max_images(parser, 10, "images a classifier")
     parser.add_argument(
         "--output-base",
-        type=Path,
+        type=own_path,
         help="output folder (default: <exp-folder>/gradcam_visualizations)",
     )
     parser.add_argument("--no-clahe", action="store_true", help="do not apply CLAHE")
@@ -146,7 +148,7 @@ def add_experiment_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_experiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exp-folder",
-        type=Path,
+        type=data_path,
         required=True,
         help="experiment folder; a run or a results folder means all experiments of the newest run",
     )
@@ -161,9 +163,12 @@ def _add_experiment(parser: argparse.ArgumentParser) -> None:
 
 def add_images_arguments(parser: argparse.ArgumentParser) -> None:
     """The documented options of the images command, then the extra ones."""
-    parser.add_argument("--model", type=Path, required=True, help="checkpoint, e.g. best.pt")
+    parser.add_argument("--model", type=data_path, required=True, help="checkpoint, e.g. best.pt")
     parser.add_argument(
-        "--images", type=Path, required=True, help="image file, or folder (searched recursively)"
+        "--images",
+        type=data_path,
+        required=True,
+        help="image file, or folder (searched recursively)",
     )
     parser.add_argument(
         "--class-names",
@@ -173,7 +178,7 @@ def add_images_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--output",
-        type=Path,
+        type=own_path,
         default=Path("improved_gradcam_output"),
         help="output folder (default: %(default)s)",
     )
@@ -194,7 +199,9 @@ def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_inspect_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the inspect command."""
-    parser.add_argument("path", type=Path, help="checkpoint, its folder, or an experiment folder")
+    parser.add_argument(
+        "path", type=data_path, help="checkpoint, its folder, or an experiment folder"
+    )
     parser.add_argument("--json", action="store_true", help="print all of it as JSON")
     parser.add_argument(
         "--write-sidecar",
@@ -212,13 +219,13 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--boxes",
-        type=Path,
+        type=own_path,
         metavar="FILE",
         help="where parasites lie: a JSON file of boxes, or a table of crops",
     )
     parser.add_argument(
         "--fields",
-        type=Path,
+        type=own_path,
         metavar="FOLDER",
         help="the field images that crops were cut from, to cut wider ones",
     )
@@ -232,7 +239,7 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
         "--thorough", action="store_true", help="more crops, steps and repetitions of each measure"
     )
     parser.add_argument(
-        "--output", type=Path, help="output folder (default: <exp-folder>/gradcam_report)"
+        "--output", type=own_path, help="output folder (default: <exp-folder>/gradcam_report)"
     )
     parser.add_argument("--no-clahe", action="store_true", help="do not apply CLAHE")
     _add_input_options(parser.add_argument_group("the network's input"))

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from cam_engine.pictures.recipes import Failed, Row
 from cam_engine.short_names import speakable
+from cam_engine.stores.access import with_addresses
 
 _SECONDS_BETWEEN_LOG_LINES = 10.0
 _LOG_COLUMNS = 160
@@ -73,7 +74,7 @@ class Console:
     def problem(self, where: str, code: str, detail: str) -> None:
         """Say what went wrong with one part while the rest goes on; also when quiet."""
         said = speakable(f"{where}: error [{code}]: {detail}")
-        self._errors.print(said, markup=False)
+        self._errors.print(with_addresses(said), markup=False)
 
     def skipped(self, where: str, words: str) -> None:
         """Say what was left out, and why; where: what it was left out of, "" where that is plain.
@@ -112,7 +113,7 @@ class Console:
 
     def _say(self, text: str) -> None:
         if not self._quiet:
-            self._out.print(speakable(text), markup=False)
+            self._out.print(with_addresses(speakable(text)), markup=False)
 
     @contextmanager
     def _bar(self, model: str, total: int) -> Iterator[Advance]:

@@ -22,6 +22,7 @@ from cam_engine.commands.assumed_statistics import (
     warning,
 )
 from cam_engine.commands.console import wide_console
+from cam_engine.commands.data_paths import see
 from cam_engine.confined import ConfinedFolder
 from cam_engine.errors import (
     CamError,
@@ -44,6 +45,7 @@ from cam_engine.models.fitting.heads import head_words
 from cam_engine.models.loading import Classifier, load_classifier
 from cam_engine.outputs.files import write_into
 from cam_engine.short_names import speakable
+from cam_engine.stores import access
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +182,13 @@ def _compared(read: Classifier, crops: Sequence[ImageItem]) -> tuple[Compared | 
 
 def _wanted(path: Path) -> list[tuple[Path, Around]]:
     """(checkpoint, what is around it): one file, a folder with one, an experiment."""
+    see(path)
     if path.is_file():
         return [(path, _around(path))]
     if not path.is_dir():
-        raise CheckpointNotFound(f"{path} is not there: name a checkpoint or an experiment folder")
+        raise CheckpointNotFound(
+            f"{access.shown(path)} is not there: name a checkpoint or an experiment folder"
+        )
     own = next((path / name for name in CHECKPOINT_NAMES if (path / name).is_file()), None)
     if own is not None:
         return [(own, _around(own))]
@@ -210,13 +215,15 @@ def _show(read: Sequence[Inspected]) -> None:
     is_first = True
     for one in read:
         if one.classifier is None:
-            said = f"{one.path}: error [{getattr(one.error, 'code', '')}]: {one.error}"
+            said = (
+                f"{access.shown(one.path)}: error [{getattr(one.error, 'code', '')}]: {one.error}"
+            )
             errors.print(speakable(said), markup=False)
             continue
         if not is_first:
             console.print()
         is_first = False
-        console.print(speakable(str(one.path)), style="bold", markup=False)
+        console.print(speakable(access.shown(one.path)), style="bold", markup=False)
         table = Table(box=None, show_header=False, pad_edge=False)
         for name in ("what", "value", "from"):
             table.add_column(name)
@@ -266,6 +273,8 @@ def _write_sidecar(one: Inspected, console: Console) -> None:
     if one.classifier is None:
         return
     path = sidecar_of(one.path)
+    if access.is_mirrored(path):
+        raise InvalidOption(f"nothing is written into a bucket: put {path.name} there by hand")
     if path.exists():
         raise InvalidOption(f"{path} is there already: correct it, or remove it first")
     read, seen = one.classifier, one.classifier.preprocessing

@@ -16,6 +16,7 @@ from rich.table import Table
 from cam_engine.commands import exit_status
 from cam_engine.commands.asked_models import explainer_asked
 from cam_engine.commands.console import wide_console
+from cam_engine.commands.data_paths import output_beside
 from cam_engine.confined import ConfinedFolder
 from cam_engine.errors import CamError, InvalidOption, OutputNotWritable, error_of_item
 from cam_engine.experiments.finding import SPLITS, Experiment, find_experiments
@@ -139,5 +140,5 @@ def _show(report: Report, console: Console) -> None:
 
 def _output(base: Path | None, experiment: Experiment, count: int) -> Path:
     if base is None:
-        return experiment.folder / DEFAULT_OUTPUT
+        return output_beside(experiment.folder, DEFAULT_OUTPUT)
     return base if count == 1 else base / experiment.name

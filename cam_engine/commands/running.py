@@ -15,6 +15,7 @@ from cam_engine.commands import exit_status
 from cam_engine.commands.asked_models import explainer_asked
 from cam_engine.commands.assumed_statistics import doubt_after_a_run
 from cam_engine.commands.console import Console, ModelResult
+from cam_engine.commands.data_paths import output_beside, see
 from cam_engine.confined import ConfinedFolder
 from cam_engine.errors import (
     CamError,
@@ -55,6 +56,7 @@ from cam_engine.outputs.summaries import (
 from cam_engine.pictures.recipes import run_facts, to_json
 from cam_engine.process.threads import usable_cores
 from cam_engine.short_names import speakable
+from cam_engine.stores import access
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +102,13 @@ def run_experiments(arguments: argparse.Namespace) -> int:
 def run_images(arguments: argparse.Namespace) -> int:
     """One classifier over an image or a folder. Answers the exit status."""
     session = _session(arguments)
+    see(arguments.model)
     images = look_for_images(arguments.images, outputs=[arguments.output])
     if not images.items:
         left_out = f"; skipped: {images.skipped.words}" if images.skipped else ""
         raise NoImagesFound(
-            f"no test images found in {arguments.images}: expected JPEG, PNG, WebP, BMP, TIFF or "
-            f"GIF files there or in folders below{left_out}"
+            f"no test images found in {access.shown(arguments.images)}: expected JPEG, PNG, WebP, "
+            f"BMP, TIFF or GIF files there or in folders below{left_out}"
         )
     root = arguments.images if arguments.images.is_dir() else arguments.images.parent
     job = _Job(
@@ -290,7 +293,7 @@ def _pick(
 
 def _experiment_output(base: Path | None, experiment: Experiment, count: int) -> Path:
     if base is None:
-        return experiment.folder / DEFAULT_OUTPUT
+        return output_beside(experiment.folder, DEFAULT_OUTPUT)
     return base if count == 1 else base / experiment.name
 
 

@@ -18,8 +18,8 @@ from cam_engine import text_keys
 from cam_engine.commands.findings import Findings
 from cam_engine.confined import ConfinedFolder, parts_of
 from cam_engine.errors import PathOutsideRoot
-from cam_engine.images.png import read_png_text
-from cam_engine.outputs.files import COMPONENTS, MAIN_PREFIX, PicturePaths
+from cam_engine.images.png import MAIN_PREFIX, read_png_text
+from cam_engine.outputs.files import COMPONENTS, PicturePaths
 from cam_engine.outputs.summaries import SUMMARY_JSON
 from cam_engine.pictures.measures import blockiness, focus, local_contrast, stained_tissue
 from cam_engine.pictures.rendering import resize_map

@@ -31,6 +31,7 @@ from cam_engine.experiments.finding import (
 from cam_engine.experiments.skipped import NOTHING, Skipped, Tally
 from cam_engine.images.decoding import DEFAULT_LIMITS, ImageLimits
 from cam_engine.short_names import speakable
+from cam_engine.stores import access
 
 _CONTROL = re.compile("[\x00-\x1f]")
 _LONGEST_PATH = 1024
@@ -62,7 +63,9 @@ class DataRoot:
     def look_for_experiments(self) -> FoundExperiments:
         """As `experiments`, with those that lead out of the root counted."""
         kept, tally = [], Tally()
-        for experiment in reversed(all_experiments(self.root) if self.root.is_dir() else []):
+        may_be_there = self.root.is_dir() or access.is_mirrored(self.root)
+        there = all_experiments(self.root) if may_be_there else []
+        for experiment in reversed(there):
             if not _is_utf8(experiment.folder):
                 tally.add("name-not-utf8", experiment.name)
             elif not self.holds(experiment.folder):
@@ -138,6 +141,7 @@ class DataRoot:
         """
         try:
             below = self._below(path)
+            access.bring(self.root / below)
             with ConfinedFolder(self.root).opened(below) as file:
                 yield file
         except FileNotFoundError as error:
@@ -184,7 +188,8 @@ class DataRoot:
 
 def without_root(text: str, root: Path) -> str:
     """A message without where a root is on the disk: its paths begin below it."""
-    for form in sorted({str(root), str(root.absolute()), str(root.resolve())}, reverse=True):
+    forms = {str(root), str(root.absolute()), str(root.resolve()), access.shown(root)}
+    for form in sorted(forms, reverse=True):
         if len(form) > 1:  # not of the file system's own root, or of "."
             text = text.replace(f"{form}/", "").replace(form, "the data root")
     return text

@@ -9,15 +9,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cam_engine.errors import ExperimentNotFound, ImageNotFound, NoImagesFound, NoModelsFound
+from cam_engine.errors import (
+    DataUnavailable,
+    ExperimentNotFound,
+    ImageNotFound,
+    NoImagesFound,
+    NoModelsFound,
+)
 from cam_engine.experiments.naming import LONGEST_NAME, unique_names
 from cam_engine.experiments.skipped import NOTHING, Skipped, Tally
 from cam_engine.experiments.walking import DEFAULT_OUTPUT, walk
 from cam_engine.links import stays_within
 from cam_engine.short_names import short_name, speakable
+from cam_engine.stores import access
 
 __all__ = [
     "CHECKPOINT_NAMES",
@@ -52,6 +59,7 @@ _BELOW_A_ROOT = (
     "*/experiments/experiment_*",
     "*/*/experiments/experiment_*",
 )
+_LONGEST_EXAMPLE = 120  # bytes
 _RUN_DATE = re.compile(r"(\d{8}_\d{6})")
 
 
@@ -108,6 +116,7 @@ class Experiment:
     @property
     def splits(self) -> list[str]:
         """The splits that have a folder for crops: "test", "train", "val" and the like."""
+        _look_at(self)
         for crops in CROP_FOLDERS:
             root = self.folder / crops
             names = [p.name for p in sorted(root.glob("*")) if _is_dir(p) and p.name in SPLITS]
@@ -137,7 +146,7 @@ class Experiment:
 
         within: checkpoints that lie elsewhere, or to which links lead by way of there, are none.
         """
-        models, tally = [], Tally()
+        models, tally = [], _look_at(self, "/cls_")
         for folder in sorted(self.folder.glob("cls_*")):
             try:
                 checkpoint = _checkpoint_in(folder)
@@ -156,6 +165,7 @@ class Experiment:
 
     def split_folders(self, split: str) -> list[Path]:
         """The folders that may hold a split's crops, of those layouts that are there."""
+        _look_at(self)
         roots = [self.folder / crops / split for crops in CROP_FOLDERS]
         return [root for root in roots if _is_dir(root)]
 
@@ -173,9 +183,9 @@ class Experiment:
 
         Of the first layout that has any. within, outputs: as in `walk`.
         """
-        listed = FoundImages(())
+        listed = FoundImages((), _look_at(self, f"/{split}/").skipped())
         for root in self.split_folders(split):
-            here = look_for_images(root, within=within, outputs=outputs)
+            here = _images_below(root, within, outputs)
             folders = (*listed.folders, *here.folders)
             listed = FoundImages(here.items, listed.skipped + here.skipped, folders)
             if listed.items:
@@ -184,7 +194,7 @@ class Experiment:
 
     def no_images(self, split: str, skipped: Skipped) -> NoImagesFound:
         """The error for a split without images; it names the folders that were looked into."""
-        looked = " or ".join(str(self.folder / crops / split) for crops in CROP_FOLDERS)
+        looked = " or ".join(access.shown(self.folder / crops / split) for crops in CROP_FOLDERS)
         left_out = f"; skipped: {skipped.words}" if skipped else ""
         return NoImagesFound(
             f"no test images found in {self.name}: expected images in {looked}{left_out}; "
@@ -205,11 +215,13 @@ class Experiment:
 def find_experiments(folder: Path) -> list[Experiment]:
     """The experiment at the folder; or all of a run; or, of a results folder, of the newest run.
 
-    The newest run is the one with the latest date in its name. Raises ExperimentNotFound.
+    The newest run is the one with the latest date in its name. Raises ExperimentNotFound or
+    DataUnavailable.
     """
+    _look_for_runs(folder)
     if not folder.is_dir():
         raise ExperimentNotFound(
-            f"there is no folder {folder}; "
+            f"there is no folder {access.shown(folder)}; "
             "--exp-folder takes an experiment, a run or a results folder"
         )
     if (experiments := _experiments_of_run(folder)) or (
@@ -222,13 +234,16 @@ def find_experiments(folder: Path) -> list[Experiment]:
 def all_experiments(root: Path) -> list[Experiment]:
     """Every experiment below a data root, the oldest run first.
 
-    The root may be an experiment itself, a run, a results folder, or hold results folders.
+    The root may be an experiment itself, a run, a results folder, or hold results folders. Raises
+    DataUnavailable.
     """
+    _look_for_runs(root)
     if Experiment(root).holds_models:
         return [Experiment(root)]
     folders = {
         folder for pattern in _BELOW_A_ROOT for folder in root.glob(pattern) if _is_dir(folder)
     }
+    access.each(access.look_at_experiment, folders)
     return [Experiment(folder) for folder in sorted(folders, key=_age)]
 
 
@@ -243,13 +258,20 @@ def look_for_images(
     """The image file at the path, or all under the folder (recursively), each with a unique name.
 
     The true class is the folder directly around an image, unless that is the folder given. within,
-    outputs: as in `walk`. Raises ImageNotFound where there is nothing at the path.
+    outputs: as in `walk`. Raises ImageNotFound where there is nothing at the path, or
+    DataUnavailable.
     """
+    odd = access.look_below(path)
+    found = _images_below(path, within, outputs)
+    return replace(found, skipped=_named_oddly(odd).skipped() + found.skipped)
+
+
+def _images_below(path: Path, within: Path | None, outputs: Iterable[Path]) -> FoundImages:
     if path.is_file():
         name = short_name(speakable(path.stem), LONGEST_NAME)
         return FoundImages((ImageItem(path, name, None),))
     if not path.is_dir():
-        raise ImageNotFound(f"there is no image or folder {path}")
+        raise ImageNotFound(f"there is no image or folder {access.shown(path)}")
     walked = walk(path, within=within, outputs=outputs)
     names = unique_names([file.relative_to(path) for file in walked.files])
     items = (
@@ -257,6 +279,43 @@ def look_for_images(
         for file, name in zip(walked.files, names, strict=True)
     )
     return FoundImages(tuple(items), walked.skipped, walked.folders)
+
+
+def _look_at(experiment: Experiment, where: str = "") -> Tally:
+    """See what is in it, where that is in a bucket.
+
+    Answers what cannot be had of it; where: a part of the keys that are meant.
+    """
+    try:
+        odd = access.look_at_experiment(experiment.folder)
+        return _named_oddly(key for key in odd if where in key)
+    except (DataUnavailable, OSError) as error:
+        tally = Tally()
+        tally.add("not-readable", f"{experiment.name} ({error})")
+        return tally
+
+
+def _look_for_runs(root: Path) -> None:
+    """See experiments below a root, where that is in a bucket. Raises DataUnavailable."""
+    if not access.is_mirrored(root):
+        return
+    access.look_into(root)
+    for pattern in ("*", "*/*"):  # what is between a root and its "experiments"
+        folders = (path for path in root.glob(pattern) if _may_hold_runs(path))
+        access.each(access.look_into, folders)
+    access.each(access.look_into, root.glob("*/*/experiments"))
+
+
+def _may_hold_runs(folder: Path) -> bool:
+    is_part = folder.name.startswith(("cls_", "experiment_")) or folder.name in CROP_FOLDERS
+    return not is_part and _is_dir(folder)
+
+
+def _named_oddly(keys: Iterable[str]) -> Tally:
+    tally = Tally()
+    for key in keys:
+        tally.add("no-path", short_name(key, _LONGEST_EXAMPLE))
+    return tally
 
 
 def _checkpoint_in(folder: Path) -> Path | None:

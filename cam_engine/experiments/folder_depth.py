@@ -9,7 +9,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Protocol
 
-from cam_engine.errors import CamError, error_of_item
+from cam_engine.errors import CamError, DataUnavailable, error_of_item
 from cam_engine.experiments.finding import ImageItem
 from cam_engine.images.decoding import (
     DEFAULT_LIMITS,
@@ -22,6 +22,7 @@ from cam_engine.images.decoding import (
 from cam_engine.images.headers import FilePieces, is_deep_png
 from cam_engine.images.tiff_headers import is_deep_tiff
 from cam_engine.options import CamOptions
+from cam_engine.stores import access
 
 # Files of other names are not opened for it; what they hold is read by their own depth.
 _DEEP_SUFFIXES = frozenset({".png", ".tif", ".tiff"})
@@ -66,6 +67,8 @@ class FolderDepth:
             return options
         page = decoding.page
         if page not in self._found:
+            wanted = [item for item in wanted if _may_be_deep(item)]
+            access.bring_soon(item.path for item in wanted)
             if not any(self._is_deep(item) for item in wanted):
                 return options
             self._found[page] = self._greatest(options)
@@ -77,6 +80,7 @@ class FolderDepth:
         return any(file.suffix.lower() in _DEEP_SUFFIXES for file in files)
 
     def _greatest(self, options: CamOptions) -> int | None:
+        access.bring_soon(item.path for item in self._items if _may_be_deep(item))
         needs = (self._needed(item, options) for item in self._items if self._is_deep(item))
         return max((bits for bits in needs if bits is not None), default=None)
 
@@ -85,13 +89,15 @@ class FolderDepth:
         try:
             data = self._files.read_image(item.path, DEFAULT_LIMITS)
             return self._decode(data, DEFAULT_LIMITS, options.decoding).facts.least_bits
+        except DataUnavailable:
+            raise
         except Exception as error:  # it is told of the image when its turn comes
             error_of_item(error, item.name)
             return None
 
     def _is_deep(self, item: ImageItem) -> bool:
         """As its header says, of which no more is read than is needed; nothing is decoded."""
-        if item.path.suffix.lower() not in _DEEP_SUFFIXES:
+        if not _may_be_deep(item):
             return False
         try:
             with self._files.open_image(item.path) as file:
@@ -99,5 +105,11 @@ class FolderDepth:
                 if len(data) > DEFAULT_LIMITS.max_bytes:
                     return False
                 return is_deep_png(data) or is_deep_tiff(data)
+        except DataUnavailable:
+            raise
         except (CamError, OSError):
             return False
+
+
+def _may_be_deep(item: ImageItem) -> bool:
+    return item.path.suffix.lower() in _DEEP_SUFFIXES

@@ -21,6 +21,7 @@ Reason = Literal[
     "link-broken",
     "leads-out",
     "name-not-utf8",
+    "no-path",
     "not-readable",
     "no-checkpoint",
 ]
@@ -38,6 +39,7 @@ _WORDS: Mapping[Reason, tuple[str, str]] = MappingProxyType(
             "under a name that is not UTF-8, to be renamed",
             "under names that are not UTF-8, to be renamed",
         ),
+        "no-path": ("key of a bucket that is no path", "keys of a bucket that are no paths"),
         "linked-again": (
             "link to what is there already",
             "links to what is there already",

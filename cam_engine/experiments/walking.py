@@ -16,8 +16,9 @@ from pathlib import Path
 
 from cam_engine.experiments.skipped import Skipped, Tally
 from cam_engine.images.decoding import IMAGE_SUFFIXES
-from cam_engine.images.png import is_own_picture
+from cam_engine.images.png import is_own_picture, named_like_ours
 from cam_engine.short_names import speakable
+from cam_engine.stores import access
 
 DEFAULT_OUTPUT = "gradcam_visualizations"
 
@@ -163,7 +164,7 @@ class _Walker:
             self.tally.add("not-readable", f"{self._shown(path)} (no regular file)")
         elif self._is_unspeakable(path):
             self.tally.add("name-not-utf8", self._shown(path))
-        elif suffix == ".png" and is_own_picture(path):
+        elif suffix == ".png" and _may_be_ours(path) and is_own_picture(path):
             folder = path.parent  # there are seven of an image
             self.tally.add("own-picture", self._shown(path if folder == self._root else folder))
         elif self._known_files is None or _identity(path) not in self._known_files:
@@ -228,6 +229,17 @@ def _identity(path: Path) -> _Identity | None:
 
 def _identities(files: Iterable[Path]) -> set[_Identity]:
     return {identity for file in files if (identity := _identity(file)) is not None}
+
+
+def _may_be_ours(path: Path) -> bool:
+    """Whether it is worth a look into a file; in a bucket, only where its name is like ours."""
+    if not access.is_mirrored(path):
+        return True
+    if not named_like_ours(path.name):
+        return False
+    with suppress(OSError):  # the look will say so
+        access.bring(path)
+    return True
 
 
 def _images_in(folder: Path) -> int:

@@ -55,6 +55,7 @@ from cam_engine.images.plain import flatten, orientation_of, turn_upright
 from cam_engine.images.tiff import decode_tiff
 from cam_engine.options import DEFAULT_DECODING, DecodingOptions
 from cam_engine.results import RgbImage
+from cam_engine.stores import access
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -168,6 +169,7 @@ def read_image_bytes(path: Path, limits: ImageLimits = DEFAULT_LIMITS) -> bytes:
 def open_image(path: Path) -> BufferedReader:
     """A regular file, to be read. Raises ImageNotFound or InvalidImage."""
     try:
+        access.bring(path)
         if not stat.S_ISREG(path.stat().st_mode):
             raise ImageNotFound(f"not a file but a folder or device, in {path.parent}")
         return path.open("rb")

@@ -28,6 +28,10 @@ from cam_engine.results import RgbImage
 
 Pixels = RgbImage | NDArray[np.uint16]
 
+# How the files of a run are named.
+MAIN_PREFIX = "improved_gradcam_"
+COMPONENT_KINDS = ("heatmap", "overlay", "map")
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _END = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
 _HEADER_START = b"\0\0\0\rIHDR"
@@ -89,6 +93,13 @@ def read_png_text(source: Path | str | bytes | BinaryIO, name: str | None = None
         raise ImageNotFound(f"no file {name}") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InvalidImage(f"{name}: not a PNG ({error})") from error
+
+
+def named_like_ours(name: str) -> bool:
+    """Whether a PNG of that name may be a figure or a component of this software."""
+    return name.startswith(MAIN_PREFIX) or name.endswith(
+        tuple(f"_{k}.png" for k in COMPONENT_KINDS)
+    )
 
 
 def is_own_picture(path: Path) -> bool:

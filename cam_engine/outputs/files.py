@@ -12,9 +12,9 @@ from pathlib import Path
 
 from cam_engine.confined import PART_SUFFIX, Below, ConfinedFolder
 from cam_engine.errors import OutputNotWritable
+from cam_engine.images.png import MAIN_PREFIX
 from cam_engine.short_names import short_name
 
-MAIN_PREFIX = "improved_gradcam_"
 COMPONENTS = "components"
 _LONGEST_LAYER = 80  # bytes
 
@@ -31,7 +31,7 @@ class PicturePaths:
         return self.folder / f"{MAIN_PREFIX}{self.name}.{suffix}"
 
     def component(self, layer: str, kind: str) -> Path:
-        """One layer's picture; kind is "heatmap", "overlay" or "map"."""
+        """One layer's picture; kind is one of COMPONENT_KINDS."""
         return self.folder / COMPONENTS / f"{self.name}_{file_part(layer)}_{kind}.png"
 
 

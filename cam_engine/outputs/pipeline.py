@@ -16,7 +16,13 @@ from pathlib import Path
 from cam_engine import text_keys
 from cam_engine.class_names import class_index, class_meant
 from cam_engine.confined import ConfinedFolder
-from cam_engine.errors import CamError, OutOfMemory, OutputNotWritable, error_of_item
+from cam_engine.errors import (
+    CamError,
+    DataUnavailable,
+    OutOfMemory,
+    OutputNotWritable,
+    error_of_item,
+)
 from cam_engine.experiments.finding import ImageItem
 from cam_engine.images.decoded import ImageFacts
 from cam_engine.images.decoding import DEFAULT_LIMITS, Decode, ImageLimits, decode, read_image_bytes
@@ -32,9 +38,11 @@ from cam_engine.pictures.picture_set import ShownImage, at_most_output
 from cam_engine.pictures.recipes import Failed, Row, RunFacts, Succeeded
 from cam_engine.results import Explanation, RgbImage
 from cam_engine.short_names import speakable
+from cam_engine.stores import access
 
 OnRow = Callable[[Row], None]
 
+_BROUGHT_AHEAD = 128  # images of a bucket
 _FIRST_PASS = 4  # images, where passes are to be short and it is not known how long they take
 
 
@@ -198,7 +206,12 @@ class _Run:
     def _loaded_batches(self) -> Iterator[list[_Load]]:
         ahead: deque[list[Future[_Load]]] = deque()
         items = iter(self._request.items)
+        taken = 0
         while chunk := list(islice(items, self._images_a_pass)):
+            access.bring_soon(
+                item.path for item in self._request.items[taken : taken + _BROUGHT_AHEAD]
+            )
+            taken += len(chunk)
             ahead.append([self._pool.submit(self._load, item) for item in chunk])
             if len(ahead) > 1:
                 yield [future.result() for future in ahead.popleft()]
@@ -215,6 +228,8 @@ class _Run:
             image, facts = self._request.decode(data, self._request.limits, options.decoding)
             prepared = self._explainer.prepare_image(image, options)
             shown = at_most_output(ShownImage(image, prepared.enhanced))
+        except DataUnavailable:  # of the whole run
+            raise
         except Exception as error:
             return self._failed(item, error)
         return _Loaded(item, prepared.network_input, shown, digest, facts)
@@ -326,6 +341,8 @@ def _network_input(
     try:
         image = decode(read(item.path, limits), limits, options.decoding).pixels
         return explainer.prepare_image(image, options).network_input.pixels
+    except DataUnavailable:  # of the whole run
+        raise
     except Exception as error:
         error_of_item(error, item.name)
         return None

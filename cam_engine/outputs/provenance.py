@@ -13,8 +13,8 @@ from cam_engine import text_keys
 from cam_engine.confined import Below, ConfinedFolder
 from cam_engine.errors import CamError, ImageNotFound, InvalidImage
 from cam_engine.images.decoded import facts_from_json
-from cam_engine.images.png import read_png_text
-from cam_engine.outputs.files import COMPONENTS, MAIN_PREFIX, remove_files
+from cam_engine.images.png import MAIN_PREFIX, read_png_text
+from cam_engine.outputs.files import COMPONENTS, remove_files
 
 _RUN_IN_PDF = re.compile(rb'"run": "([0-9a-f]{64})"')
 

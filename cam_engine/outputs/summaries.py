@@ -14,7 +14,8 @@ from typing import Any
 from cam_engine.confined import ConfinedFolder
 from cam_engine.experiments.skipped import NOTHING, Skipped
 from cam_engine.images.decoded import counted, facts_from_json
-from cam_engine.outputs.files import MAIN_PREFIX, not_writable, write_into
+from cam_engine.images.png import MAIN_PREFIX
+from cam_engine.outputs.files import not_writable, write_into
 from cam_engine.pictures.recipes import Failed, LayerFacts, Row, RunFacts, Succeeded, to_json
 from cam_engine.results import ClassScore
 from cam_engine.short_names import speakable

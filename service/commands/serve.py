@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+from pathlib import Path
 
 import structlog
 import uvicorn
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 
 from cam_engine.commands import exit_status
 from cam_engine.errors import InvalidOption
+from cam_engine.stores import access
 from service.app import create_app
 from service.commands.draining import DrainingServer
 from service.http.protocol import PatientProtocol
@@ -26,10 +28,7 @@ _GRACE_SECONDS = 5.0
 def serve(arguments: argparse.Namespace) -> int:
     """Run until stopped. Raises InvalidOption for settings that cannot work."""
     settings = _settings(arguments)
-    if not settings.data.is_dir():
-        raise InvalidOption(
-            f"there is no data root {settings.data}; name a results folder with --data"
-        )
+    check_data(settings.data_folder)
     if settings.auth != "off" and not settings.api_keys and not is_loopback(arguments.host):
         raise InvalidOption(
             f"--host {arguments.host} can be reached from other machines, and there are no API "
@@ -64,6 +63,14 @@ def serve(arguments: argparse.Namespace) -> int:
     except SystemExit:  # it could not listen, and has said so
         return exit_status.NOTHING_DONE
     return exit_status.DONE if server.started else exit_status.NOTHING_DONE
+
+
+def check_data(root: Path) -> None:
+    """Raises InvalidOption, or DataUnavailable where a bucket cannot be looked into."""
+    access.look_into(root)
+    if not root.is_dir():
+        where = access.shown(root)
+        raise InvalidOption(f"there is no data root {where}; name a results folder with --data")
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:

@@ -26,6 +26,7 @@ import structlog
 
 from cam_engine.commands import exit_status
 from cam_engine.errors import InvalidOption
+from cam_engine.stores import access
 
 _log = structlog.get_logger(__name__)
 
@@ -114,7 +115,7 @@ class Child:
 
 def up(arguments: argparse.Namespace) -> int:
     """Run everything until Ctrl-C or SIGTERM. Raises InvalidOption."""
-    if not arguments.data.is_dir():
+    if not access.is_in_bucket(arguments.data) and not arguments.data.is_dir():
         raise InvalidOption(f"there is no data root {arguments.data}; name one with --data")
     _check_address(arguments.host, arguments.port)
     stop = threading.Event()
@@ -138,7 +139,7 @@ def up(arguments: argparse.Namespace) -> int:
 
 def _children(arguments: argparse.Namespace, sockets: Path, held: ExitStack) -> list[Child]:
     """Redis unless there is one, a worker, the service; ended in the opposite order."""
-    environment = {**os.environ, "GRADCAM_DATA": str(arguments.data.absolute())}
+    environment = {**os.environ, "GRADCAM_DATA": _data(arguments)}
     if sys.stderr.isatty():
         environment.setdefault("GRADCAM_LOG_FORMAT", "console")
     children = []
@@ -157,13 +158,18 @@ def _children(arguments: argparse.Namespace, sockets: Path, held: ExitStack) -> 
     return children
 
 
+def _data(arguments: argparse.Namespace) -> str:
+    in_bucket = access.is_in_bucket(arguments.data)
+    return str(arguments.data if in_bucket else arguments.data.absolute())
+
+
 def _state_folder(arguments: argparse.Namespace) -> Path:
     """Where our Redis keeps its log of changes: on this machine, one folder a data root."""
     if arguments.state is not None:
         folder: Path = arguments.state
     else:
         home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
-        name = re.sub(r"[^A-Za-z0-9]+", "-", str(arguments.data.absolute())).strip("-")[-100:]
+        name = re.sub(r"[^A-Za-z0-9]+", "-", _data(arguments)).strip("-")[-100:]
         folder = home / "gradcam" / name
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder.absolute()

@@ -17,10 +17,10 @@ import numpy as np
 
 from cam_engine import text_keys
 from cam_engine.images.decoded import DecodedImage
-from cam_engine.images.png import encode_png
+from cam_engine.images.png import MAIN_PREFIX, encode_png
 from cam_engine.images.preparing import enhance
 from cam_engine.options import CamOptions, DecodingOptions
-from cam_engine.outputs.files import MAIN_PREFIX, file_part
+from cam_engine.outputs.files import file_part
 from cam_engine.pictures.picture_set import (
     Pictures,
     PictureSource,

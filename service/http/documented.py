@@ -16,7 +16,7 @@ Documented = dict[int | str, dict[str, Any]]
 GUARD = ("cross-site-request", "host-not-allowed")
 """Codes that every address may answer with."""
 
-BASIC = (*GUARD, "api-key-required", "api-key-invalid", "rate-limited")
+BASIC = (*GUARD, "api-key-required", "api-key-invalid", "rate-limited", "data-unavailable")
 """Codes that every address below /v1 may answer with."""
 
 VIEW_TOKENS = ("view-token-invalid", "view-token-expired")

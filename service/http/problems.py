@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 
 from cam_engine import errors as cam_errors
 from cam_engine.errors import CamError
+from cam_engine.experiments.data_root import without_root
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -87,6 +89,7 @@ _ROWS = (
     ProblemType("queue-full", 503, "Busy", "Try again as Retry-After says."),
     ProblemType("deadline-exceeded", 503, "Not done in time", "Try again as Retry-After says."),
     ProblemType("output-not-writable", 503, "Output cannot be written", "Make room for it."),
+    ProblemType("data-unavailable", 503, "Data's bucket is away", "Try again as Retry-After says."),
     ProblemType("jobs-unavailable", 503, "No jobs here", "Set GRADCAM_REDIS_URL."),
     ProblemType("out-of-memory", 503, "Device out of memory", "Try again later."),
     ProblemType("shutting-down", 503, "Shutting down", "Try again as Retry-After says."),
@@ -124,7 +127,7 @@ class ServiceError(Exception):
 def of_cam_error(error: CamError, root: str) -> ServiceError:
     """The library's error as the service's, without the data root's place on the disk."""
     code = _CODES.get(error.code, error.code)
-    detail = str(error).replace(f"{root}/", "").replace(root, "the data root")
+    detail = without_root(str(error), Path(root))
     if code not in PROBLEMS:
         return ServiceError("internal-error", "an unexpected error")
     retry = {"Retry-After": "5"} if PROBLEMS[code].status == 503 else {}

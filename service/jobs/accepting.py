@@ -22,6 +22,7 @@ from cam_engine.experiments.picking import pick_images
 from cam_engine.experiments.skipped import Skipped
 from cam_engine.images.decoding_pool import DecodingPool
 from cam_engine.models.files.companions import digest_with
+from cam_engine.stores import access
 from service.http.problems import ServiceError
 from service.jobs.results import JobResults
 from service.jobs.threads import JobsThreads
@@ -391,5 +392,6 @@ def _job_model(places: Places, model: ModelFolder) -> JobModel:
 
 @lru_cache(maxsize=1024)
 def _digest(stamp: FileStamp) -> str:
+    access.bring(stamp.path)
     with stamp.path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

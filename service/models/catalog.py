@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cachetools import LRUCache, cached
 
-from cam_engine.errors import CamError, error_of_item
+from cam_engine.errors import CamError, CheckpointInvalid, DataUnavailable, error_of_item
 from cam_engine.experiments.data_root import DataRoot, check_form
 from cam_engine.experiments.finding import Experiment, FoundImages, ImageItem
 from cam_engine.experiments.skipped import NOTHING, Skipped
@@ -20,6 +20,7 @@ from cam_engine.maps.grids import LayerGrid, layer_grids
 from cam_engine.models.checkpoint_headers import CheckpointStalled, HeaderReader
 from cam_engine.models.files.companions import companions_along
 from cam_engine.models.header_reading import CheckpointHeader
+from cam_engine.stores import access
 from service.http.problems import ServiceError
 
 _MOST_LISTS = 512
@@ -176,8 +177,8 @@ class Catalog:
     def _read_facts(self, stamp: FileStamp) -> ModelFacts | Unreadable:
         """Raises _ForNow where the file was not to blame."""
         try:
-            header = self._headers.read(stamp.path)
-        except CheckpointStalled as error:
+            header = self._header(stamp.path)
+        except (CheckpointStalled, DataUnavailable) as error:
             raise _ForNow(Unreadable(error.code, str(error))) from error
         except Exception as raised:  # one file's fault is not the others'
             fault = error_of_item(raised, stamp.path.parent.name)
@@ -192,6 +193,22 @@ class Catalog:
         except Exception as raised:
             fault = error_of_item(raised, stamp.path.parent.name)
             return Unreadable(fault.code, str(fault))
+
+    def _header(self, path: Path) -> CheckpointHeader:
+        """Of a file in a bucket, from its two ends, or all of it where they do not say enough.
+
+        Raises what reading it raises; DataUnavailable where the bucket does not answer.
+        """
+        try:
+            access.bring_ends(path)
+            return self._headers.read(path)
+        except CheckpointStalled:
+            raise
+        except CheckpointInvalid:
+            if not access.is_mirrored(path):
+                raise
+        access.bring(path)
+        return self._headers.read(path)
 
     def images(self, entry: ExperimentEntry, split: str) -> tuple[ImageItem, ...]:
         """The split's images by path."""
@@ -244,9 +261,13 @@ class Catalog:
 
 
 def stamp_of(path: Path) -> FileStamp:
-    """The file as it is now. Raises OSError."""
+    """The file as it is now. Raises OSError.
+
+    In a bucket's mirror its time tells it from all others; it may be another on the disk.
+    """
     status = path.stat()
-    return FileStamp(path, status.st_mtime_ns, status.st_size, status.st_ino)
+    inode = 0 if access.is_mirrored(path) else status.st_ino
+    return FileStamp(path, status.st_mtime_ns, status.st_size, inode)
 
 
 def model_stamp_of(checkpoint: Path) -> FileStamp:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cachetools import LRUCache
 
+from cam_engine.stores import access
 from service.models.catalog import FileStamp, stamp_of
 
 _MOST_KEPT = 20_000
@@ -27,6 +28,7 @@ class ImageDigests:
             with self._lock:
                 digest = self._known.get(stamp)
             if digest is None:
+                access.bring(path)
                 with path.open("rb") as file:
                     digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError:

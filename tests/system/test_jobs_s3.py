@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 import zipfile
@@ -16,7 +17,8 @@ import pytest
 import redis
 from PIL import Image
 
-from processes.jobs import Stack, stack
+from processes.jobs import Stack, stack, stack_on
+from tests.buckets import new_bucket, requests_of
 from tests.s3_server import BUCKET, S3Server, running_s3
 from tests.service.asking import assert_problem
 
@@ -135,3 +137,41 @@ def test_a_killed_workers_job_is_finished_and_nothing_made_twice(
     assert sum("improved_gradcam_" in name for name in made) == IMAGES
     assert all(pixels(content).size for name, content in made.items() if name.endswith(".png"))
     assert made["summary.csv"].count(b"succeeded") == IMAGES
+
+
+def test_a_job_on_experiments_in_a_bucket_is_the_job_on_the_folder(
+    jobs: Stack, sample_run: Path, tmp_path: Path
+) -> None:
+    """The same pictures; each checkpoint and each image is asked of the store once a machine."""
+    bucket = new_bucket(S3Server(os.environ["AWS_ENDPOINT_URL"]))
+    bucket.put_tree(jobs.data, "lab/")
+    (tmp_path / "theirs").mkdir()
+    settings = {
+        "output_store": f"s3://{BUCKET}/{tmp_path.name}-theirs",
+        "data_cache": str(tmp_path / "cache"),
+        "chunk_seconds": "3",
+    }
+    jobs.add_worker()
+    ours = jobs.wait(jobs.submit(max_images=40)["id"])
+    with (
+        requests_of(bucket) as asked,
+        stack_on(bucket.address / "lab", tmp_path / "theirs", **settings) as made,
+    ):
+        made.add_worker()
+        made.add_worker()
+        job = made.submit_to(jobs.experiment, max_images=40)
+        theirs = made.wait(job["id"])
+        assert theirs["status"] == ours["status"] == "succeeded", theirs
+        pictures = {
+            name: content
+            for name, content in archive(made, theirs).items()
+            if name.endswith(".png")
+        }
+    expected = {n: c for n, c in archive(jobs, ours).items() if n.endswith(".png")}
+    assert len(expected) == 2 * 40 * 7
+    assert pictures.keys() == expected.keys()
+    for name, content in pictures.items():  # batches of two workers are of other sizes
+        assert np.abs(pixels(content) - pixels(expected[name])).max() <= 8, name
+    for kind, most in ((".jpg", IMAGES), ("best.pt", 2 * 3)):  # two ends, and then the whole
+        reads = [words for words in asked if words.startswith("GET") and words.endswith(kind)]
+        assert 0 < len(reads) <= most, reads

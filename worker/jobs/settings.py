@@ -5,9 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, SecretStr
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from cam_engine.stores import access
+from cam_engine.stores.access import GIB, MirrorOptions
 from worker.jobs.cam_fields import split_names
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_names)]
@@ -18,7 +27,20 @@ class JobSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="GRADCAM_", frozen=True, extra="forbid")
 
-    data: Path = Field(Path("results"), description="data root, on storage that all share")
+    data: Path = Field(
+        Path("results"),
+        description="data root, on storage that all share; or s3://bucket/prefix (extra `s3`, "
+        "AWS_* variables)",
+    )
+    data_cache: Path | None = Field(
+        None, description="folder for files of a bucket; default: the user's for caches"
+    )
+    data_cache_bytes: PositiveInt = Field(
+        20 * GIB, description="room in it; what was not read for longest is put out"
+    )
+    data_listing_seconds: NonNegativeFloat = Field(
+        30.0, description="how long a look at what a bucket holds is believed"
+    )
     output_root: Path | None = Field(
         None,
         description="where all jobs' pictures go, and where `output` may name folders; default: "
@@ -50,3 +72,12 @@ class JobSettings(BaseSettings):
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
+
+    @property
+    def data_folder(self) -> Path:
+        """The data root on this machine; of one in a bucket, the mirror of it.
+
+        Raises InvalidOption for an address that cannot be one, or without the extra.
+        """
+        options = MirrorOptions(self.data_cache, self.data_cache_bytes, self.data_listing_seconds)
+        return access.local(self.data, options)

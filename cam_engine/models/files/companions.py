@@ -19,6 +19,7 @@ from cam_engine.errors import CheckpointInvalid
 from cam_engine.links import steps_of
 from cam_engine.models.files.shards import is_index, parts_of_index, stem_of
 from cam_engine.short_names import printable
+from cam_engine.stores import access
 
 SIDECAR_KEYS = (
     *("model_name", "class_names", "head", "input_size", "mean", "std", "weights"),
@@ -213,6 +214,7 @@ def _digest(path: Path) -> str:
     if path.suffix.lower() == ".json":  # as much as is read of it; weights may be large
         return hashlib.sha256(_content(path)).hexdigest()
     try:
+        access.bring(path)
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
@@ -221,6 +223,7 @@ def _digest(path: Path) -> str:
 
 def _content(path: Path) -> bytes:
     try:
+        access.bring(path)
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES + 1)
     except OSError as error:

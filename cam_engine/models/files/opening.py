@@ -38,6 +38,7 @@ from cam_engine.models.files.pickles.reading import (
 )
 from cam_engine.models.files.pickles.values import bytes_each
 from cam_engine.short_names import printable
+from cam_engine.stores import access
 
 _ZIP_START = b"PK\3\4"
 _ZIP_END = struct.Struct("<4s4H2LH")
@@ -56,6 +57,7 @@ def opened(path: Path) -> Iterator[BufferedReader]:
                 raise CheckpointInvalid(f"{path} is {what}")
             what = "a folder, not a checkpoint file" if path.is_dir() else "not there"
             raise CheckpointNotFound(f"{path} is {what}: name a file such as best.pt")
+        access.bring(path)
         with path.open("rb") as file:
             yield file
     except OSError as error:
@@ -95,6 +97,7 @@ def saved_in(file: BufferedReader, path: Path) -> Iterator[Saved]:
 def is_exported_program(path: Path) -> bool:
     """Whether it is a program of `torch.export`; False for what cannot be opened as a zip."""
     try:
+        access.bring(path)
         with zipfile.ZipFile(path) as archive:
             return is_exported([name.lower() for name in archive.namelist()])
     except (OSError, ValueError, zipfile.BadZipFile):

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 from cam_engine.errors import CheckpointInvalid
+from cam_engine.stores import access
 
 _END = ".index.json"
 _MOST_BYTES = 1 << 25
@@ -29,6 +30,7 @@ def stem_of(index: Path) -> Path:
 def parts_of_index(index: Path) -> dict[str, frozenset[str]]:
     """Names of the parts, and which tensors are in each. Raises CheckpointInvalid."""
     try:
+        access.bring(index)
         with index.open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
         places = json.loads(content)["weight_map"] if len(content) <= _MOST_BYTES else None

@@ -184,6 +184,7 @@ ELSEWHERE = {
     **dict.fromkeys(JOB_CODES, "with a Redis, in tests/service/routes/test_jobs.py"),
     **dict.fromkeys(RESULT_CODES, "with a worker, in tests/system/test_jobs_results.py"),
     **dict.fromkeys(VIEW_TOKEN_CODES, "with a clock and a key, in tests of view tokens"),
+    "data-unavailable": "of a bucket: tests/service/test_data_in_bucket.py",
     "output-not-writable": "a full disk: tests/system/test_jobs_faults.py",
     "internal-error": "below, in this process: there is no known way to cause one from outside",
     "out-of-memory": "a device's memory cannot be used up in a test; see the engine's own tests",

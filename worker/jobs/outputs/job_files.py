@@ -10,7 +10,7 @@ from typing import get_args
 from cam_engine.confined import parts_of
 from cam_engine.errors import CamError, OutputNotWritable
 from cam_engine.experiments.finding import DEFAULT_OUTPUT, Experiment, ImageItem
-from cam_engine.outputs.files import MAIN_PREFIX
+from cam_engine.images.png import MAIN_PREFIX
 from cam_engine.outputs.folder_lock import FINISHED, RUNS
 from worker.jobs.contract import SETS, JobImage, JobRecord, JobRequest, JobState, JobStatus
 from worker.jobs.outputs.places import Places

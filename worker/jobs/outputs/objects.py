@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, NoReturn
 from urllib.parse import urlsplit
 
@@ -13,12 +11,12 @@ import structlog
 
 from cam_engine.confined import parts_of
 from cam_engine.errors import InvalidOption, OutputNotWritable, PathOutsideRoot
+from cam_engine.stores.s3 import s3_store
 from worker.jobs.outputs.storage import media_type
 
 try:
     import obstore
     from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
-    from obstore.store import S3Store
 except ImportError as error:
     raise InvalidOption(
         "GRADCAM_OUTPUT_STORE needs an extra: pip install 'gradcam-service[s3]'"
@@ -26,17 +24,10 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from obstore import UpdateVersion
-    from obstore.store import ClientConfig, RetryConfig
 
 _log = structlog.get_logger(__name__)
 
 _ERRORS = (BaseError, OSError)  # obstore raises FileNotFoundError for what is not there
-_CLIENT: ClientConfig = {"connect_timeout": "5s", "timeout": "30s"}
-_RETRY: RetryConfig = {
-    "max_retries": 50,
-    "retry_timeout": timedelta(seconds=30),
-    "backoff": {"max_backoff": timedelta(seconds=3)},
-}
 
 
 class Objects:
@@ -51,12 +42,8 @@ class Objects:
         parts = urlsplit(address)
         if parts.scheme != "s3" or not parts.netloc:
             raise InvalidOption(f"GRADCAM_OUTPUT_STORE is {address!r}: give s3://bucket/prefix")
-        plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
-        self._store = S3Store(
-            parts.netloc,
-            prefix=parts.path.strip("/") or None,
-            client_options={**_CLIENT, "allow_http": plain},
-            retry_config=_RETRY,
+        self._store = s3_store(
+            parts.netloc, parts.path.strip("/") or None, wanted_by="GRADCAM_OUTPUT_STORE"
         )
 
     def read(self, key: str) -> bytes:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from cam_engine.errors import NoModelsFound
+from cam_engine.errors import InvalidOption, NoModelsFound
 from cam_engine.experiments.data_root import DataRoot, without_root
 from cam_engine.experiments.finding import Experiment, ModelFolder
+from cam_engine.stores.access import is_in_bucket
 from worker.jobs.contract import JobFolder, JobRecord, JobRequest
 from worker.jobs.outputs.posix import PosixStorage
 from worker.jobs.outputs.storage import OutputFolder, OutputStorage
@@ -16,7 +17,7 @@ class Places:
 
     def __init__(self, settings: JobSettings) -> None:
         """Raises InvalidOption where the output store cannot be used."""
-        self.root = DataRoot(settings.data)
+        self.root = DataRoot(settings.data_folder)
         self._output_root = settings.output_root
         self.storage = _storage(settings, self.root)
 
@@ -49,6 +50,12 @@ class Places:
 
 
 def _storage(settings: JobSettings, root: DataRoot) -> OutputStorage:
+    named = settings.output_store is not None or settings.output_root is not None
+    if is_in_bucket(settings.data) and not named:
+        raise InvalidOption(
+            "the data root is in a bucket, beside whose experiments no pictures are put: set "
+            "GRADCAM_OUTPUT_STORE or GRADCAM_OUTPUT_ROOT, for the service and for all workers"
+        )
     if settings.output_store is None:
         return PosixStorage(root, settings.output_root)
     from worker.jobs.outputs.s3 import ObjectStorage  # noqa: PLC0415 (an extra)

@@ -14,10 +14,10 @@ from cam_engine.confined import ConfinedFolder
 from cam_engine.errors import CamError, InvalidOption, OutputNotWritable, PathOutsideRoot
 from cam_engine.experiments.data_root import DataRoot, inside
 from cam_engine.experiments.finding import DEFAULT_OUTPUT, ImageItem
+from cam_engine.images.png import MAIN_PREFIX
 from cam_engine.outputs import folder_lock as output_lock
 from cam_engine.outputs.files import (
     COMPONENTS,
-    MAIN_PREFIX,
     PicturePaths,
     make_folder,
     make_plain_folder,
@@ -34,6 +34,7 @@ from cam_engine.outputs.folder_lock import (
 )
 from cam_engine.outputs.provenance import Provenance, provenance_in, remove_made_otherwise, text_in
 from cam_engine.outputs.summaries import ModelSummary, write_merged_summary, write_model_summary
+from cam_engine.stores.access import is_mirrored
 from worker.jobs.contract import SET_NAME, SETS, Below, JobFolder, JobRequest
 from worker.jobs.outputs.storage import (
     RESULTS,
@@ -103,6 +104,8 @@ class PosixStorage:
         return ConfinedFolder(self._root.root, experiment / parts["output"], shown=path)
 
     def _beside_experiments(self) -> Iterator[JobFolder]:
+        if is_mirrored(self._root.root):  # nothing is put there
+            return
         for experiment in self._root.experiments():
             path = f"{self._root.id_of(experiment.folder)}/{DEFAULT_OUTPUT}"
             yield from _job_folders("data", [path])

@@ -15,14 +15,8 @@ from cam_engine.confined import ConfinedFolder, parts_of
 from cam_engine.errors import CamError, InvalidOption, OutputBusy, PathOutsideRoot
 from cam_engine.experiments.data_root import DataRoot, check_form
 from cam_engine.experiments.finding import DEFAULT_OUTPUT, ImageItem
-from cam_engine.images.png import read_png_text
-from cam_engine.outputs.files import (
-    COMPONENTS,
-    MAIN_PREFIX,
-    PicturePaths,
-    make_plain_folder,
-    write_into,
-)
+from cam_engine.images.png import MAIN_PREFIX, read_png_text
+from cam_engine.outputs.files import COMPONENTS, PicturePaths, make_plain_folder, write_into
 from cam_engine.outputs.folder_lock import (
     JOB_FILE,
     LOCK_FILE,

@@ -1,0 +1,154 @@
+"""Paths whose files may lie in a bucket, for all who read: each function takes any path.
+
+A bucket is named as s3://bucket/prefix, which `local` makes a path of its mirror of. As with a
+file system that is mounted, all of a process see the same: mirrors are kept here. Of a path that is
+in none, everything here returns at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cam_engine.confined import parts_of
+from cam_engine.errors import InvalidOption
+from cam_engine.stores.mirror import Mirror
+from cam_engine.stores.s3 import endpoint, s3_store
+
+GIB = 2**30
+
+_PATIENCE_SECONDS = 5.0  # somebody waits for a page, or for an overlay
+
+# What pathlib makes of s3://: such a folder's name would be nobody's.
+_SCHEME = "s3:"
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorOptions:
+    """Where mirrors are, what they may keep, and how long a look at a folder holds."""
+
+    cache: Path | None = None
+    most_bytes: int = 20 * GIB
+    listing_seconds: float = 30.0
+
+    @property
+    def folder(self) -> Path:
+        """The folder of all mirrors: by default the user's for caches."""
+        if self.cache is not None:
+            return self.cache
+        from platformdirs import user_cache_path  # noqa: PLC0415 (an extra)
+
+        return user_cache_path("gradcam-service") / "buckets"
+
+
+_mirrors: dict[str, Mirror] = {}
+_lock = threading.Lock()
+
+
+def is_in_bucket(path: Path) -> bool:
+    """Whether a path is written as s3://bucket/prefix."""
+    return path.parts[:1] == (_SCHEME,)
+
+
+def local(path: Path, options: MirrorOptions | None = None) -> Path:
+    """The path in its mirror of one that is written as s3://bucket/prefix; any other as it is.
+
+    options: of a bucket that is named for the first time. Raises InvalidOption for an address that
+    cannot be one, and without the extra; PathOutsideRoot for keys that are no path.
+    """
+    if not is_in_bucket(path):
+        return path
+    if len(path.parts) < 2:
+        raise InvalidOption(f"{path}: give s3://bucket/prefix")
+    bucket, below = path.parts[1], parts_of("/".join(path.parts[2:]))
+    with _lock:
+        if bucket not in _mirrors:
+            _mirrors[bucket] = _mirror(bucket, options or MirrorOptions())
+        return _mirrors[bucket].root.joinpath(*below)
+
+
+def shown(path: Path) -> str:
+    """A path for people: of a file in a mirror, its address."""
+    mirror = _mirror_of(path)
+    return str(path) if mirror is None else mirror.shown(path)
+
+
+def with_addresses(text: str) -> str:
+    """A message for people, with addresses in the place of paths in mirrors."""
+    for mirror in list(_mirrors.values()):
+        text = text.replace(str(mirror.root), mirror.address)
+    return text
+
+
+def is_mirrored(path: Path) -> bool:
+    """Whether a path's file lies in a bucket."""
+    return _mirror_of(path) is not None
+
+
+def bring(path: Path) -> None:
+    """Have a file's content where it is read. Raises DataUnavailable or OSError."""
+    if (mirror := _mirror_of(path)) is not None:
+        mirror.bring(path)
+
+
+def bring_ends(path: Path) -> None:
+    """As `bring`, as far as a checkpoint says what it is."""
+    if (mirror := _mirror_of(path)) is not None:
+        mirror.bring_ends(path)
+
+
+def bring_soon(paths: Iterable[Path]) -> None:
+    """Begin to bring files that are read next."""
+    if _mirrors:
+        for path in paths:
+            if (mirror := _mirror_of(path)) is not None:
+                mirror.bring_soon([path])
+
+
+def look_into(folder: Path) -> tuple[str, ...]:
+    """See what is right in a folder. As of those below: answers keys that are no path.
+
+    Raises DataUnavailable where the bucket does not answer; OSError of this machine's disk.
+    """
+    mirror = _mirror_of(folder)
+    return () if mirror is None else mirror.look_into(folder)
+
+
+def look_below(folder: Path) -> tuple[str, ...]:
+    """See all files below a folder; or the file, if it is one."""
+    mirror = _mirror_of(folder)
+    return () if mirror is None else mirror.look_below(folder)
+
+
+def look_at_experiment(folder: Path) -> tuple[str, ...]:
+    """See the classifiers and crops of an experiment."""
+    mirror = _mirror_of(folder)
+    return () if mirror is None else mirror.look_at_experiment(folder)
+
+
+def each(look: Callable[[Path], object], folders: Iterable[Path]) -> None:
+    """Look into several folders of one bucket at once; errors are raised when one is asked for."""
+    folders = list(folders)
+    if folders and (mirror := _mirror_of(folders[0])) is not None:
+        mirror.each(look, folders)
+
+
+def _mirror_of(path: Path) -> Mirror | None:
+    if not _mirrors:
+        return None
+    for mirror in list(_mirrors.values()):
+        if path.is_relative_to(mirror.root):
+            return mirror
+    return None
+
+
+def _mirror(bucket: str, options: MirrorOptions) -> Mirror:
+    store = s3_store(bucket, None, wanted_by=f"s3://{bucket}", patience_seconds=_PATIENCE_SECONDS)
+    # Two stores may have buckets of one name.
+    place = hashlib.sha256(endpoint().encode()).hexdigest()[:12]
+    root = options.folder / place / bucket
+    address = f"s3://{bucket}"
+    return Mirror(store, address, root, options.most_bytes, options.listing_seconds)
