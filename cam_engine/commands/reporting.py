@@ -24,6 +24,7 @@ from cam_engine.options import CamOptions, DecodingOptions
 from cam_engine.outputs.files import make_plain_folder, write_into
 from cam_engine.outputs.folder_lock import HeldFolder
 from cam_engine.short_names import speakable
+from cam_engine.stores import access
 
 if TYPE_CHECKING:
     from cam_engine.reports.report import Report
@@ -65,6 +66,7 @@ def run_report(arguments: argparse.Namespace) -> int:
 
 
 def _report(experiment: Experiment, output: Path, arguments: argparse.Namespace) -> int:
+    access.look_below(experiment.folder)  # also tables of what training measured
     # What a report is made with is not imported for an option that is wrong.
     from cam_engine.reports.documents.page import page  # noqa: PLC0415
     from cam_engine.reports.documents.paper import paper  # noqa: PLC0415

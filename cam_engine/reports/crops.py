@@ -17,6 +17,7 @@ from cam_engine.class_names import folded
 from cam_engine.errors import InvalidOption
 from cam_engine.experiments.finding import Experiment
 from cam_engine.images.preparing import read_image
+from cam_engine.stores import access
 
 METADATA = "ground_truth_crop_metadata.csv"
 Box = tuple[int, int, int, int]
@@ -96,6 +97,7 @@ def crops_beside(boxes: Path) -> list[Crop]:
 def read_table(path: Path) -> list[Crop]:
     """The crops that a metadata table names, boxes as field boxes. Raises InvalidOption."""
     try:
+        access.bring(path)
         with path.open(encoding="utf-8-sig", newline="") as file:
             return [_of_row(row) for row in csv.DictReader(file)]
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError) as error:

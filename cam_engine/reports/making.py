@@ -42,6 +42,7 @@ from cam_engine.reports.items.stability import measure_stability
 from cam_engine.reports.kept import KeptSections, digest_of
 from cam_engine.reports.report import ModelReport, Report
 from cam_engine.reports.study import QUICK, Effort, Study
+from cam_engine.stores import access
 
 _LIBRARIES = ("scikit-learn", "scikit-image", "scipy", "ImageHash", "typst", "XlsxWriter")
 _VALIDATION = "val"
@@ -114,6 +115,7 @@ class _Making:
             )
         self.beside = [] if request.boxes is None else crops_beside(request.boxes)
         self.places = digest_of({"boxes": self.beside, "fields": request.fields})
+        access.bring_soon(crop.file for crop in self.all_crops)
         self.files = {crop.file: _sha256(crop.file) for crop in self.all_crops}
 
     def report(self) -> Report:
@@ -329,5 +331,6 @@ def _software() -> str:
 
 
 def _sha256(path: Path) -> str:
+    access.bring(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

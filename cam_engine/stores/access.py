@@ -151,4 +151,10 @@ def _mirror(bucket: str, options: MirrorOptions) -> Mirror:
     place = hashlib.sha256(endpoint().encode()).hexdigest()[:12]
     root = options.folder / place / bucket
     address = f"s3://{bucket}"
-    return Mirror(store, address, root, options.most_bytes, options.listing_seconds)
+    try:
+        return Mirror(store, address, root, options.most_bytes, options.listing_seconds)
+    except OSError as error:
+        raise InvalidOption(
+            f"files of {address} cannot be kept in {root} ({error.strerror}): set "
+            "GRADCAM_DATA_CACHE, or XDG_CACHE_HOME, to a folder that can be written to"
+        ) from error

@@ -42,6 +42,7 @@ _BLOCK_BYTES = 512  # of st_blocks, everywhere
 _LEFT = 0.9  # of the room, once something had to be put out
 _FAILURE_SECONDS = 5.0  # a folder that cannot be looked into is not looked into again at once
 _AWAY_SECONDS = 10.0
+_CACHE_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 _LONGEST_REASON = 300  # characters
 _IN_USE_SECONDS = 60  # files that were read since are not put out
 _PARTS_OF_AN_EXPERIMENT = "cls_", "crops_gt_crops"
@@ -146,7 +147,8 @@ class Mirror:
                 _log.warning("%s; what was listed before is kept", error)
             page.error, page.looked = error, time.monotonic()
             return
-        apply(folder, listed)
+        with self._errors(folder):
+            apply(folder, listed)
         if page.listed is None or listed.odd != page.listed.odd:
             for key in listed.odd:
                 _log.warning("%s/%s is left out: no file can have that name", self.address, key)
@@ -239,6 +241,13 @@ class Mirror:
         except fetching.Changed as error:
             why = f"{error.strerror} since it was listed; try again"
             raise fetching.Changed(errno.ESTALE, why, self.shown(path)) from error
+        except OSError as error:
+            if error.errno not in _CACHE_IS_FULL:
+                raise
+            raise DataUnavailable(
+                f"{self.shown(path)}: the cache cannot take it ({error.strerror}): make room, or "
+                "set GRADCAM_DATA_CACHE and GRADCAM_DATA_CACHE_BYTES"
+            ) from error
         except BaseError as error:
             reason = str(error).strip().partition("\n")[0][:_LONGEST_REASON]
             _log.warning("%s: %s", self.shown(path), reason)

@@ -26,6 +26,7 @@ from cam_engine.models.architectures import find_architecture
 from cam_engine.reports.criteria import Cell, Criterion, Section, Table, Verdict, make_table
 from cam_engine.reports.study import Study
 from cam_engine.reports.words import judged, listed, percent, percent_with
+from cam_engine.stores import access
 
 Named = NDArray[np.int64]
 
@@ -310,6 +311,7 @@ def _other_loss(table: str, folder: str) -> bool:
 
 def _rows(path: Path) -> list[dict[str, str]]:
     try:
+        access.bring(path)
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error):

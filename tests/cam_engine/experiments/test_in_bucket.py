@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from cam_engine.errors import DataUnavailable, ExperimentNotFound, ImageNotFound
 from cam_engine.experiments.data_root import DataRoot
 from cam_engine.experiments.finding import Experiment, find_experiments, look_for_images
 from cam_engine.images.png import encode_png
+from cam_engine.reports.crops import read_crops
 from cam_engine.stores import access, fetching
 from cam_engine.stores.access import MirrorOptions
 from tests.buckets import Bucket, new_bucket, requests_of
@@ -147,3 +149,15 @@ def test_a_bucket_that_is_not_there_is_told_as_such(s3: S3Server, options: Mirro
         with pytest.raises(DataUnavailable, match="s3://no-such-bucket/lab"):
             look(folder)
     assert Experiment(folder).look_for_models().skipped
+
+
+def test_crops_and_their_boxes_are_those_of_the_folder(
+    bucket: Bucket, options: MirrorOptions, lifecycle: Path
+) -> None:
+    bucket.put_tree(lifecycle, "experiment_x/")
+    there = read_crops(Experiment(access.local(bucket.address / "experiment_x", options)))
+    here = read_crops(Experiment(lifecycle))
+    assert any(crop.field_box is not None for crop in here)
+    assert [replace(crop, file=Path()) for crop in there] == [
+        replace(crop, file=Path()) for crop in here
+    ]

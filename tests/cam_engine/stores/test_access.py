@@ -75,3 +75,9 @@ def test_buckets_of_one_name_in_two_stores_are_two(
 def test_the_default_place_is_the_users_folder_for_caches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert MirrorOptions().folder == Path("/somewhere/gradcam-service/buckets")
+
+
+def test_a_cache_that_cannot_be_made_is_told(bucket: Bucket, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InvalidOption, match=r"cannot be kept in .*set GRADCAM_DATA_CACHE"):
+        access.local(bucket.address, MirrorOptions(tmp_path / "file"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import time
@@ -232,6 +233,23 @@ def test_what_is_in_use_stays_and_the_room_that_it_takes_is_told(
             mirror.bring(mirror.root / f"lab/{number}")
     assert {fetching.state_of(mirror.root / f"lab/{n}") for n in range(3)} == {WHOLE}
     assert "in use" in caplog.text
+
+
+def test_a_full_disk_is_no_fault_of_the_file(
+    bucket: Bucket, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put("lab/a", b"content")
+    mirror.look_below(mirror.root / "lab")
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(DataUnavailable, match=r"No space left on device.*make room"):
+        mirror.bring(mirror.root / "lab/a")
+    monkeypatch.undo()
+    mirror.bring(mirror.root / "lab/a")
+    assert (mirror.root / "lab/a").read_bytes() == b"content"
 
 
 def test_files_come_ahead_of_who_reads_them(bucket: Bucket, mirror: Mirror) -> None:
