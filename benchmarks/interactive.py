@@ -33,7 +33,6 @@ from processes.eventually import eventually, eventually_answers
 from processes.redis_server import free_port
 
 MOST_TIMES_IDLE, LEAST_OF_JOB = 2.0, 0.85
-_FEW_SECONDS = 3.0  # between two clicks of a person
 _WARM = 10  # clicks that are not counted
 
 
@@ -73,6 +72,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--models", nargs="*", default=["densenet121"], help="parts of names")
     parser.add_argument("--clicks", type=int, default=40, help="idle, and of each round")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--warm-seconds", type=float, default=20.0, help="of the job, not counted")
+    parser.add_argument("--every", type=float, default=3.0, help="seconds between two clicks")
     parser.add_argument("--images", type=int, default=8000, help="of the job, which must not end")
     parser.add_argument("--output", type=Path, help="Markdown file whose block is replaced")
     arguments = parser.parse_args()
@@ -91,15 +92,15 @@ def measure(arguments: argparse.Namespace, name: str, scratch: Path) -> Found:
     with running(data, scratch) as client:
         person = Person(client, images)
         person.clicks(_WARM, 0.1)
-        found.idle = person.clicks(arguments.clicks, _FEW_SECONDS / 10)
+        found.idle = person.clicks(arguments.clicks, arguments.every / 10)
         job = Job(client, folder.relative_to(data).as_posix())
-        job.rate(20)  # its worker and its model are loaded
+        job.rate(arguments.warm_seconds)  # its worker and its model are loaded
         for _ in range(arguments.rounds):
-            seconds = arguments.clicks * _FEW_SECONDS / arguments.rounds
+            seconds = arguments.clicks * arguments.every / arguments.rounds
             found.alone.append(job.rate(seconds))
             before = job.done()
             start = time.monotonic()
-            found.beside += person.clicks(arguments.clicks // arguments.rounds, _FEW_SECONDS)
+            found.beside += person.clicks(arguments.clicks // arguments.rounds, arguments.every)
             found.clicked.append((job.done() - before) / (time.monotonic() - start))
         job.cancel()
     return found

@@ -160,7 +160,7 @@ def _nginx(scratch: Path, replicas: list[Replica], port: int) -> Iterator[str]:
     command = [binary, "-p", f"{folder}/", "-c", str(folder / "nginx.conf"), *user]
     log_file = folder / "error.log"
     with log_file.open("wb") as log:
-        process = subprocess.Popen(command, stderr=log)
+        process = subprocess.Popen(command, stderr=log, process_group=0)
     url = f"http://127.0.0.1:{port}"
     try:
         eventually_answers(f"{url}/healthz", process, evidence=log_file.read_text)

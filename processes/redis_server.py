@@ -42,7 +42,8 @@ class RedisServer:
         command[command.index("--port") + 1] = str(self.port)
         at = command.index("--unixsocket")
         del command[at : at + 4]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        # Ctrl-C in a terminal is for who started it, and who then ends it in its turn.
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, process_group=0)
         with redis.Redis.from_url(self.url) as client:
             eventually(
                 "redis-server answers",

@@ -66,6 +66,7 @@ def listening(data: Path, scratch: Path, *arguments: str, **settings: str) -> It
             [*command, *arguments],
             stderr=log,
             env=environment,
+            process_group=0,  # Ctrl-C is for who started it
         )
     try:
         yield Server(_address(process, log_file), process, log_file)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from io import BufferedReader
@@ -68,8 +68,7 @@ class FolderDepth:
         page = decoding.page
         if page not in self._found:
             wanted = [item for item in wanted if _may_be_deep(item)]
-            access.bring_soon(item.path for item in wanted)
-            if not any(self._is_deep(item) for item in wanted):
+            if not any(self._is_deep(item) for item in _ahead(wanted)):
                 return options
             self._found[page] = self._greatest(options)
         return replace(options, decoding=replace(decoding, depth_bits=self._found[page]))
@@ -80,8 +79,8 @@ class FolderDepth:
         return any(file.suffix.lower() in _DEEP_SUFFIXES for file in files)
 
     def _greatest(self, options: CamOptions) -> int | None:
-        access.bring_soon(item.path for item in self._items if _may_be_deep(item))
-        needs = (self._needed(item, options) for item in self._items if self._is_deep(item))
+        items = (item for item in self._items if _may_be_deep(item))
+        needs = (self._needed(item, options) for item in _ahead(items) if self._is_deep(item))
         return max((bits for bits in needs if bits is not None), default=None)
 
     def _needed(self, item: ImageItem, options: CamOptions) -> int | None:
@@ -113,3 +112,7 @@ class FolderDepth:
 
 def _may_be_deep(item: ImageItem) -> bool:
     return item.path.suffix.lower() in _DEEP_SUFFIXES
+
+
+def _ahead(items: Iterable[ImageItem]) -> Iterator[ImageItem]:
+    return access.ahead(items, lambda item: item.path)

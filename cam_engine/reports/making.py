@@ -115,8 +115,8 @@ class _Making:
             )
         self.beside = [] if request.boxes is None else crops_beside(request.boxes)
         self.places = digest_of({"boxes": self.beside, "fields": request.fields})
-        access.bring_soon(crop.file for crop in self.all_crops)
-        self.files = {crop.file: _sha256(crop.file) for crop in self.all_crops}
+        crops = access.ahead(self.all_crops, lambda crop: crop.file)
+        self.files = {crop.file: _sha256(crop.file) for crop in crops}
 
     def report(self) -> Report:
         request = self.request

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from cam_engine.confined import parts_of
 from cam_engine.errors import InvalidOption
@@ -19,7 +20,9 @@ from cam_engine.stores.mirror import Mirror
 from cam_engine.stores.s3 import endpoint, s3_store
 
 GIB = 2**30
+Item = TypeVar("Item")
 
+_STRIDE = 64  # files
 _PATIENCE_SECONDS = 5.0  # somebody waits for a page, or for an overlay
 
 # What pathlib makes of s3://: such a folder's name would be nobody's.
@@ -106,6 +109,18 @@ def bring_soon(paths: Iterable[Path]) -> None:
         for path in paths:
             if (mirror := _mirror_of(path)) is not None:
                 mirror.bring_soon([path])
+
+
+def ahead(items: Iterable[Item], path_of: Callable[[Item], Path]) -> Iterator[Item]:
+    """The items, each of whose files is read in turn, while those of the next ones come."""
+    if not _mirrors:
+        yield from items
+        return
+    items = list(items)
+    for at, item in enumerate(items):
+        if at % _STRIDE == 0:
+            bring_soon(path_of(each) for each in items[at : at + 2 * _STRIDE])
+        yield item
 
 
 def look_into(folder: Path) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _AT_ONCE = 16  # requests to the store
+_MOST_COMING = 256  # files; whoever ends waits for them
 _BLOCK_BYTES = 512  # of st_blocks, everywhere
 _LEFT = 0.9  # of the room, once something had to be put out
 _FAILURE_SECONDS = 5.0  # a folder that cannot be looked into is not looked into again at once
@@ -172,8 +173,13 @@ class Mirror:
         self._bring(path, fetching.fetch_ends)
 
     def bring_soon(self, paths: Iterable[Path]) -> None:
-        """Begin to bring files; whoever then reads one waits for what is left of it."""
+        """Begin to bring files; whoever then reads one waits for what is left of it.
+
+        Some hundreds at most are on their way: what is more comes when it is read.
+        """
         for path in paths:
+            if len(self._coming) >= _MOST_COMING:
+                return
             if path not in self._coming and _is_by_name(path):
                 self._coming[path] = self._pool.submit(self.bring, path)
                 self._coming[path].add_done_callback(partial(self._came, path))

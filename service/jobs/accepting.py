@@ -262,8 +262,10 @@ class Jobs:
         if request.webhook is not None and (why := self.webhooks.refusal(request.webhook)):
             raise ServiceError("webhook-not-allowed", why)
         root, experiment = self.places.root, self.places.experiment(request)
+        there = root.models(experiment, request.models)
         models = tuple(
-            _job_model(self.places, model) for model in root.models(experiment, request.models)
+            _job_model(self.places, model)
+            for model in access.ahead(there, lambda model: model.checkpoint)
         )
         listed = root.look_for_images(experiment)
         if not listed.items:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from cam_engine.errors import InvalidOption, PathOutsideRoot
-from cam_engine.stores import access
+from cam_engine.stores import access, fetching
 from cam_engine.stores.access import MirrorOptions
+from processes.eventually import eventually
 from tests.buckets import Bucket
 
 
@@ -81,3 +82,20 @@ def test_a_cache_that_cannot_be_made_is_told(bucket: Bucket, tmp_path: Path) -> 
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(InvalidOption, match=r"cannot be kept in .*set GRADCAM_DATA_CACHE"):
         access.local(bucket.address, MirrorOptions(tmp_path / "file"))
+
+
+def test_files_of_the_next_items_come_meanwhile(bucket: Bucket, options: MirrorOptions) -> None:
+    names = [f"{number:03}" for number in range(150)]
+    for name in names:
+        bucket.put(f"lab/{name}", name.encode())
+    folder = access.local(bucket.address / "lab", options)
+    access.look_below(folder)
+    items = access.ahead(iter(names), lambda name: folder / name)
+    assert next(items) == "000"
+    eventually(
+        "the next ones are there",
+        lambda: all(fetching.state_of(folder / name) == fetching.WHOLE for name in names[:128]),
+    )
+    assert fetching.state_of(folder / names[-1]) == fetching.BY_NAME
+    assert ["000", *items] == names
+    assert list(access.ahead(names, Path)) == names
