@@ -29,6 +29,7 @@ from redis.exceptions import RedisError
 
 from benchmarks.cluster_workers import Ledger, run_process
 from benchmarks.documents import replace_block
+from cam_engine.process.memory import settle
 from processes.redis_server import RedisServer, running_redis
 from worker.jobs.contract import JobFolder, JobImage, JobModel, JobRecord, JobRequest, JobState
 from worker.jobs.outputs import job_files
@@ -105,6 +106,7 @@ class Outcome:
 def main() -> None:
     arguments = parse_arguments()
     options = Options(**{name: getattr(arguments, name) for name in Options.__slots__})
+    settle()  # as real processes do, and for all that are forked
     with tempfile.TemporaryDirectory() as scratch:
         outcome = Cluster(options, Path(scratch)).run()
     if arguments.json:

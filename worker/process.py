@@ -15,7 +15,7 @@ from celery.signals import setup_logging, worker_ready, worker_shutdown, worker_
 from redis.exceptions import RedisError
 
 from cam_engine.errors import InvalidOption
-from cam_engine.process.memory import reuse_large_blocks
+from cam_engine.process.memory import reuse_large_blocks, settle
 from cam_engine.process.threads import (
     keep_opencv_to_its_thread,
     let_others_first,
@@ -75,6 +75,7 @@ def make_runner() -> ChunkRunner:
     keep_opencv_to_its_thread()
     from worker.chunks import ChunkRunner  # noqa: PLC0415 (imports torch)
 
+    settle()
     logs.configure(settings)
     store, coordinator, places = parts(settings)
     name = f"{os.uname().nodename}:{os.getpid()}"

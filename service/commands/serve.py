@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from cam_engine.commands import exit_status
 from cam_engine.errors import InvalidOption
+from cam_engine.process.memory import settle
 from cam_engine.stores import access
 from service.app import create_app
 from service.commands.draining import DrainingServer
@@ -36,6 +37,7 @@ def serve(arguments: argparse.Namespace) -> int:
             "everybody"
         )
     app = create_app(settings)
+    settle()
     config = uvicorn.Config(
         app,
         host=arguments.host,
