@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from cam_engine.errors import DataUnavailable, ExperimentNotFound, ImageNotFound
 from cam_engine.experiments.data_root import DataRoot
 from cam_engine.experiments.finding import Experiment, find_experiments, look_for_images
 from cam_engine.images.png import encode_png
-from cam_engine.reports.crops import read_crops
+from cam_engine.reports.crops import METADATA, read_crops
 from cam_engine.stores import access, fetching
 from cam_engine.stores.access import MirrorOptions
 from tests.buckets import Bucket, new_bucket, requests_of
@@ -152,12 +153,19 @@ def test_a_bucket_that_is_not_there_is_told_as_such(s3: S3Server, options: Mirro
 
 
 def test_crops_and_their_boxes_are_those_of_the_folder(
-    bucket: Bucket, options: MirrorOptions, lifecycle: Path
+    bucket: Bucket, options: MirrorOptions, lifecycle: Path, tmp_path: Path
 ) -> None:
-    bucket.put_tree(lifecycle, "experiment_x/")
+    copy = tmp_path / "experiment_x"
+    shutil.copytree(lifecycle / "crops_gt_crops", copy / "crops_gt_crops")
+    sides = "bbox_x1,bbox_y1,bbox_x2,bbox_y2"
+    (copy / "crops_gt_crops" / METADATA).write_text(
+        f"crop_filename,split,class_name,original_image,{sides}\n"
+        "cell_001.jpg,test,ring,field 7.jpg,10,20,30,40\n"
+    )
+    bucket.put_tree(copy, "experiment_x/")
     there = read_crops(Experiment(access.local(bucket.address / "experiment_x", options)))
-    here = read_crops(Experiment(lifecycle))
-    assert any(crop.field_box is not None for crop in here)
-    assert [replace(crop, file=Path()) for crop in there] == [
-        replace(crop, file=Path()) for crop in here
+    here = read_crops(Experiment(copy))
+    assert any(crop.field_box == (10, 20, 30, 40) for crop in there)
+    assert [replace(crop, path=Path()) for crop in there] == [
+        replace(crop, path=Path()) for crop in here
     ]
