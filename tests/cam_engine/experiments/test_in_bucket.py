@@ -165,7 +165,7 @@ def test_crops_and_their_boxes_are_those_of_the_folder(
     bucket.put_tree(copy, "experiment_x/")
     there = read_crops(Experiment(access.local(bucket.address / "experiment_x", options)))
     here = read_crops(Experiment(copy))
-    assert any(crop.field_box == (10, 20, 30, 40) for crop in there)
+    assert any(crop.box == (10, 20, 30, 40) for crop in there)
     assert [replace(crop, path=Path()) for crop in there] == [
         replace(crop, path=Path()) for crop in here
     ]
