@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from cam_engine.errors import DataUnavailable
@@ -43,6 +44,15 @@ _BLOCK_BYTES = 512  # of st_blocks, everywhere
 _LEFT = 0.9  # of the room, once something had to be put out
 _FAILURE_SECONDS = 5.0  # a folder that cannot be looked into is not looked into again at once
 _AWAY_SECONDS = 10.0
+_NO_RIGHTS = "the store refuses access: see the AWS_* variables, and the rights that they have"
+# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+_REFUSALS = MappingProxyType(
+    {
+        "NoSuchBucket": "there is no such bucket",
+        **dict.fromkeys(("AccessDenied", "InvalidAccessKeyId", "Forbidden"), _NO_RIGHTS),
+        **dict.fromkeys(("SignatureDoesNotMatch", "ExpiredToken", "Unauthorized"), _NO_RIGHTS),
+    }
+)
 _CACHE_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 _LONGEST_REASON = 300  # characters
 _IN_USE_SECONDS = 60  # files that were read since are not put out
@@ -238,7 +248,7 @@ class Mirror:
 
         Where it did not answer, it is taken to be away for a while, and not asked.
         """
-        from obstore.exceptions import BaseError, GenericError, InvalidPathError  # noqa: PLC0415 (an extra)
+        from obstore.exceptions import BaseError, InvalidPathError  # noqa: PLC0415 (an extra)
 
         if time.monotonic() < self._away_until:
             raise DataUnavailable(f"{self.shown(path)}: {self._away}")
@@ -257,12 +267,19 @@ class Mirror:
         except BaseError as error:
             reason = str(error).strip().partition("\n")[0][:_LONGEST_REASON]
             _log.warning("%s: %s", self.shown(path), reason)
-            why = f"the store did not give it ({type(error).__name__.removesuffix('Error')})"
             if isinstance(error, InvalidPathError):  # of one key among those that were listed
                 why = reason
-            if type(error) is GenericError:  # of a connection, and not of what was asked
+            elif (refusal := _refusal(str(error))) is not None:
+                why = refusal
+            else:
+                why = "the store does not answer, or with an error that the log names"
                 self._away_until, self._away = time.monotonic() + _AWAY_SECONDS, why
             raise DataUnavailable(f"{self.shown(path)}: {why}") from error
+
+
+def _refusal(said: str) -> str | None:
+    """What a store's refusal means; None for other errors."""
+    return next((words for code, words in _REFUSALS.items() if code in said), None)
 
 
 def _is_part(name: str) -> bool:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -135,24 +139,81 @@ def test_what_a_killed_process_left_half_written_is_fetched_anew(
     assert path.read_bytes() == b"content"
 
 
-def unreachable() -> S3Store:
+def store_at(port: int) -> S3Store:
     return S3Store(
         "bucket",
-        endpoint=f"http://127.0.0.1:{free_port()}",
+        endpoint=f"http://127.0.0.1:{port}",
+        access_key_id="local",
+        secret_access_key="local",  # noqa: S106
+        region="us-east-1",
         client_options={"allow_http": True},
         retry_config={"max_retries": 0},
     )
 
 
+def unreachable() -> S3Store:
+    return store_at(free_port())
+
+
 def test_a_store_that_is_away_is_told_and_not_asked_again_at_once(tmp_path: Path) -> None:
     mirror = Mirror(unreachable(), "s3://bucket", tmp_path / "m", 2**30, 30.0)
-    with pytest.raises(DataUnavailable, match="s3://bucket/lab: the store did not give it"):
+    with pytest.raises(DataUnavailable, match="s3://bucket/lab: the store does not answer"):
         mirror.look_below(mirror.root / "lab")
     start = time.monotonic()
     for _ in range(100):
         with pytest.raises(DataUnavailable):
             mirror.look_below(mirror.root / "lab")
     assert time.monotonic() - start < 0.5
+
+
+@contextmanager
+def refusing(status: int, code: str) -> Iterator[tuple[S3Store, list[str]]]:
+    """A store that answers with one error only, and what it was asked."""
+    asked: list[str] = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            body = f"<Error><Code>{code}</Code></Error>".encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield store_at(server.server_port), asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (404, "NoSuchBucket", "there is no such bucket"),
+        (403, "AccessDenied", "refuses access: see the AWS_"),
+        (403, "SignatureDoesNotMatch", "refuses access: see the AWS_"),
+        (500, "InternalError", "does not answer, or with an error that the log names"),
+    ],
+)
+def test_what_the_store_refuses_is_said_in_words(
+    tmp_path: Path, status: int, code: str, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with refusing(status, code) as (store, asked):
+        mirror = Mirror(store, "s3://bucket", tmp_path / "m", 2**30, 0.0)
+        for name in ("a", "b"):
+            with pytest.raises(DataUnavailable, match=words) as raised:
+                mirror.look_below(mirror.root / name)
+            assert "127.0.0.1" not in str(raised.value)
+        # Only one that is away is left alone for a while.
+        assert len(asked) == (1 if status == 500 else 2)
+    assert f"{status}" in caplog.text
 
 
 def test_a_store_that_is_away_is_asked_for_one_thing_at_a_time_only(
