@@ -52,7 +52,7 @@ class Bucket:
 def new_bucket(server: S3Server) -> Bucket:
     """An empty one."""
     name = f"data-{uuid4().hex[:12]}"
-    httpx.put(f"{server.url}/{name}").raise_for_status()
+    httpx.put(f"{server.url}/{name}", timeout=60).raise_for_status()
     return Bucket(name, S3Store(name, client_options={"allow_http": True}), server.url)
 
 

@@ -52,6 +52,6 @@ def running_s3() -> Iterator[S3Server]:
         }
         with patch.dict(os.environ, variables):
             # What is stored outlives a server in the same process.
-            httpx.post(f"{url}/moto-api/reset").raise_for_status()
-            httpx.put(f"{url}/{BUCKET}").raise_for_status()
+            httpx.post(f"{url}/moto-api/reset", timeout=60).raise_for_status()
+            httpx.put(f"{url}/{BUCKET}", timeout=60).raise_for_status()
             yield S3Server(url)

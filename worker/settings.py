@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from cam_engine.options import PrecisionName
 from worker.jobs.settings import JobSettings
@@ -15,6 +15,9 @@ class WorkerSettings(JobSettings):
     precision: PrecisionName = Field("auto", description="auto, float32 or bfloat16")
     batch_size: PositiveInt | None = Field(None, description="most images a pass")
     cached_models: PositiveInt = Field(4, description="most models in memory")
+    data_patience_seconds: PositiveFloat = Field(
+        30.0, description="a request to a bucket of data that fails is made again for so long"
+    )
     niceness: int = Field(
         10,
         ge=0,

@@ -7,12 +7,15 @@ from pathlib import Path
 
 from cam_engine.errors import CamError
 from cam_engine.stores import access
+from cam_engine.stores.access import MirrorOptions
+
+_PATIENT = MirrorOptions(patience_seconds=30.0)  # nobody waits for the next second
 
 
 def data_path(text: str) -> Path:
     """The path, or the place in its mirror of s3://bucket/prefix; for argparse."""
     try:
-        return access.local(Path(text))
+        return access.local(Path(text), _PATIENT)
     except CamError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

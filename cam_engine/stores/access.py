@@ -23,7 +23,6 @@ GIB = 2**30
 Item = TypeVar("Item")
 
 _STRIDE = 64  # files
-_PATIENCE_SECONDS = 5.0  # somebody waits for a page, or for an overlay
 
 # What pathlib makes of s3://: such a folder's name would be nobody's.
 _SCHEME = "s3:"
@@ -31,11 +30,16 @@ _SCHEME = "s3:"
 
 @dataclass(frozen=True, slots=True)
 class MirrorOptions:
-    """Where mirrors are, what they may keep, and how long a look at a folder holds."""
+    """Where mirrors are, and what they may keep.
+
+    listing_seconds: how long a look at a folder holds. patience_seconds: how long a request that
+    fails is made again; somebody may wait for a page, or for an overlay.
+    """
 
     cache: Path | None = None
     most_bytes: int = 20 * GIB
     listing_seconds: float = 30.0
+    patience_seconds: float = 5.0
 
     @property
     def folder(self) -> Path:
@@ -161,7 +165,9 @@ def _mirror_of(path: Path) -> Mirror | None:
 
 
 def _mirror(bucket: str, options: MirrorOptions) -> Mirror:
-    store = s3_store(bucket, None, wanted_by=f"s3://{bucket}", patience_seconds=_PATIENCE_SECONDS)
+    store = s3_store(
+        bucket, None, wanted_by=f"s3://{bucket}", patience_seconds=options.patience_seconds
+    )
     # Two stores may have buckets of one name.
     place = hashlib.sha256(endpoint().encode()).hexdigest()[:12]
     root = options.folder / place / bucket

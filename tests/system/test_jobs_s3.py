@@ -6,20 +6,24 @@ import io
 import os
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import redis
 from PIL import Image
 
-from processes.jobs import Stack, stack, stack_on
+from processes.jobs import Stack, copy_experiment, stack, stack_on
+from processes.redis_server import free_port
 from tests.buckets import new_bucket, requests_of
-from tests.s3_server import BUCKET, S3Server, running_s3
+from tests.s3_server import BUCKET, S3Server, running_s3, serving
 from tests.service.asking import assert_problem
 
 pytestmark = pytest.mark.system
@@ -175,3 +179,49 @@ def test_a_job_on_experiments_in_a_bucket_is_the_job_on_the_folder(
     for kind, most in ((".jpg", IMAGES), ("best.pt", 2 * 3)):  # two ends, and then the whole
         reads = [words for words in asked if words.startswith("GET") and words.endswith(kind)]
         assert 0 < len(reads) <= most, reads
+
+
+def test_a_job_whose_bucket_goes_away_says_so_and_goes_on_when_it_is_told(
+    sample_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "REGION"):
+        monkeypatch.setenv(f"AWS_{name}", "us-east-1")
+    folder = copy_experiment(sample_run, tmp_path / "results", images=600)
+    experiment = folder.relative_to(tmp_path / "results").as_posix()
+    (tmp_path / "output").mkdir()
+    settings = {
+        "output_root": str(tmp_path / "output"),
+        "data_cache": str(tmp_path / "cache"),
+        "data_listing_seconds": "0",
+        "data_patience_seconds": "2",
+        "lease_seconds": "4",
+        "chunk_seconds": "3",
+    }
+    with ExitStack() as closing:
+        with serving(port) as url:
+            bucket = new_bucket(S3Server(url))
+            bucket.put_tree(tmp_path / "results", "lab/")
+            data = bucket.address / "lab"
+            made = closing.enter_context(stack_on(data, tmp_path, **settings))
+            made.add_worker()
+            job = made.submit_to(experiment, max_images=None)
+            made.wait_for_progress(job["id"], 20)
+        ended = made.wait(job["id"])
+        assert ended["status"] == "failed", ended
+        assert ended["error"]["code"] == "data-unavailable"
+        assert bucket.name not in ended["error"]["detail"]
+        done = ended["progress"]["succeeded"]
+        assert 20 <= done < 1200
+        assert ended["progress"]["failed"] == 0  # no image is to blame
+        with serving(port):  # what is stored outlives a server in the same process
+            for _ in range(3):  # the worker asks a store that was away only after some seconds
+                again = httpx.post(f"{made.server.url}{job['links']['self']}/retry", timeout=60)
+                assert again.is_success, again.text
+                ended = made.wait(job["id"])
+                if ended["status"] == "succeeded":
+                    break
+                time.sleep(8)
+        assert ended["status"] == "succeeded", ended
+        assert ended["progress"]["succeeded"] == 1200

@@ -41,6 +41,9 @@ class JobSettings(BaseSettings):
     data_listing_seconds: NonNegativeFloat = Field(
         30.0, description="how long a look at what a bucket holds is believed"
     )
+    data_patience_seconds: PositiveFloat = Field(
+        5.0, description="a request to a bucket of data that fails is made again for so long"
+    )
     output_root: Path | None = Field(
         None,
         description="where all jobs' pictures go, and where `output` may name folders; default: "
@@ -79,5 +82,10 @@ class JobSettings(BaseSettings):
 
         Raises InvalidOption for an address that cannot be one, or without the extra.
         """
-        options = MirrorOptions(self.data_cache, self.data_cache_bytes, self.data_listing_seconds)
+        options = MirrorOptions(
+            self.data_cache,
+            self.data_cache_bytes,
+            self.data_listing_seconds,
+            self.data_patience_seconds,
+        )
         return access.local(self.data, options)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cam_engine.commands.arguments import experiment_main, images_main
+from cam_engine.commands.console import Console
 from cam_engine.commands.data_paths import data_path, output_beside, own_path
 from service.commands.arguments import main as gradcam
 from tests.buckets import Bucket, new_bucket
@@ -102,6 +103,19 @@ def test_what_is_not_there_is_one_line(
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith(f"error [{code}]:")
     assert address in said
+
+
+def test_whatever_is_said_of_a_bucket_has_its_address(
+    bucket: Bucket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = data_path(f"s3://{bucket.name}/lab/a.svs")
+    console = Console(quiet=False, json_output=False)
+    console.skipped("", f"1 in a format that is not read: {path}")
+    console.problem("a", "invalid-image", f"{path} is damaged")
+    said = capsys.readouterr()
+    for text in (said.out, said.err):
+        assert f"s3://{bucket.name}/lab/a.svs" in text
+        assert str(path) not in text
 
 
 @pytest.mark.parametrize("address", ["s3://", "s3://b/../x"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import io
+import os
 import random
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -65,6 +67,35 @@ def test_whoever_asks_at_once_waits_for_one_request(bucket: Bucket, tmp_path: Pa
         brought = list(pool.map(lambda _: fetching.fetch(bucket.store, "a", path), range(8)))
     assert len(asked) == 1
     assert sorted(brought) == [0] * 7 + [len(LARGE)]
+
+
+def test_a_file_that_is_replaced_while_somebody_waits_for_it_is_the_new_one(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    path = tmp_path / "a"
+    placed(bucket, LARGE, path)
+    held = os.open(path, os.O_WRONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(fetching.fetch, bucket.store, "a", path)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.5)
+        placed(bucket, LARGE[::-1], path)
+        os.close(held)
+        assert waiting.result(timeout=30) == len(LARGE)
+    assert path.read_bytes() == LARGE[::-1]
+
+
+def test_what_cannot_be_placed_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "fchmod", full)
+    with pytest.raises(OSError, match="full"):
+        fetching.place(tmp_path / "a", Stamp(5, 10**18))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("gone", [True, False])

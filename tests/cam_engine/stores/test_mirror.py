@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import logging
 import os
 import threading
@@ -42,6 +43,19 @@ def test_an_experiment_has_its_classifiers_and_crops_and_nothing_else(
         assert fetching.state_of(folder / name) == BY_NAME
         mirror.bring(folder / name)
         assert (folder / name).read_bytes() == name.encode()
+
+
+def test_a_classifier_that_is_gone_from_an_experiment_goes(bucket: Bucket, mirror: Mirror) -> None:
+    folder = mirror.root / EXPERIMENT
+    for key in ("cls_a/best.pt", "cls_b/best.pt", "cls_b/last.pt", "crops_gt_crops/test/1.jpg"):
+        bucket.put(f"{EXPERIMENT}/{key}", b"x")
+    mirror.look_at_experiment(folder)
+    (folder / "results.csv").write_bytes(b"of another look")
+    for key in ("cls_a/best.pt", "cls_b/last.pt", "crops_gt_crops/test/1.jpg"):
+        bucket.remove(f"{EXPERIMENT}/{key}")
+    mirror.look_at_experiment(folder)
+    assert names_below(folder) == {"cls_b/best.pt", "results.csv"}
+    assert not (folder / "cls_a").exists()
 
 
 def test_what_is_gone_from_the_bucket_goes_and_what_changed_is_another_file(
@@ -216,6 +230,18 @@ def test_what_the_store_refuses_is_said_in_words(
     assert f"{status}" in caplog.text
 
 
+def test_a_refusal_holds_for_some_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with refusing(403, "AccessDenied") as (store, asked):
+        mirror = Mirror(store, "s3://bucket", tmp_path / "m", 2**30, 3600.0)
+        now = time.monotonic()
+        for later, questions in ((0, 1), (1, 1), (6, 2)):
+            monkeypatch.setattr(time, "monotonic", lambda later=later: now + later)
+            with pytest.raises(DataUnavailable):
+                mirror.look_below(mirror.root / "a")
+            assert len(asked) == questions
+        monkeypatch.undo()
+
+
 def test_a_store_that_is_away_is_asked_for_one_thing_at_a_time_only(
     bucket: Bucket, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,20 +292,20 @@ def test_what_was_not_read_for_longest_is_put_out(bucket: Bucket, tmp_path: Path
     for path in paths:
         bucket.put(f"lab/{path.name}", bytes(100_000))
     mirror.look_below(mirror.root / "lab")
-    for path, hours in zip(paths[:3], (2, 3, 1), strict=True):
+    for path, hours in zip(paths[:3], (1, 3, 2), strict=True):
         mirror.bring(path)
         read_long_ago(path, hours)
     mirror.bring(paths[1])  # now it was read last
     stamps = [fetching.stamp_of(path) for path in paths]
     mirror.bring(paths[3])
     states = [fetching.state_of(path) for path in paths]
-    assert states == [BY_NAME, WHOLE, WHOLE, WHOLE]
+    assert states == [WHOLE, WHOLE, BY_NAME, WHOLE]
     assert [fetching.stamp_of(path) for path in paths] == stamps
-    with paths[2].open("rb") as kept:
-        fetching.place(paths[2], stamps[2])  # as putting out does
+    with paths[0].open("rb") as kept:
+        fetching.place(paths[0], stamps[0])  # as putting out does
         assert len(kept.read()) == 100_000  # whoever reads it reads on
-    mirror.bring(paths[0])
-    assert paths[0].read_bytes() == bytes(100_000)
+    mirror.bring(paths[2])
+    assert paths[2].read_bytes() == bytes(100_000)
 
 
 def test_what_is_in_use_stays_and_the_room_that_it_takes_is_told(
@@ -325,6 +351,25 @@ def test_files_come_ahead_of_who_reads_them(bucket: Bucket, mirror: Mirror) -> N
             mirror.bring(path)
             assert path.read_bytes() == path.name.encode()
     assert len(asked) == len(paths)
+
+
+def test_only_so_many_files_are_on_their_way(
+    bucket: Bucket, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cam_engine.stores.mirror._MOST_COMING", 2)
+    paths = [mirror.root / f"lab/{number}" for number in range(5)]
+    for path in paths:
+        bucket.put(f"lab/{path.name}", b"x")
+    mirror.look_below(mirror.root / "lab")
+    held = [os.open(path, os.O_WRONLY) for path in paths[:2]]
+    for descriptor in held:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    mirror.bring_soon(paths)
+    assert set(mirror._coming) == set(paths[:2])
+    for descriptor in held:
+        os.close(descriptor)
+    for path in paths:
+        mirror.bring(path)
 
 
 def test_several_folders_are_looked_into_at_once_whatever_one_of_them_is(
