@@ -173,6 +173,17 @@ def test_an_answer_that_is_here_is_shown_by_a_scope_that_is_there(
     assert other.count("found") == 0
 
 
+def test_what_a_scope_has_shown_it_shows_without_redis_too(
+    replica: Callable[..., Replica], server: RedisServer
+) -> None:
+    one, other = replica(), replica()
+    answer = one.keep(SCOPE)
+    assert other.has(answer, SCOPE)
+    server.kill()
+    assert other.has(answer, SCOPE)
+    assert not other.has(answer, OTHER)
+
+
 def test_a_scope_that_is_here_shows_an_answer_that_is_there(
     replica: Callable[..., Replica],
 ) -> None:
