@@ -124,6 +124,7 @@ def test_no_key_beside_the_prefix_is_reached(bucket: Bucket, in_bucket: httpx.Cl
         assert bucket.name not in answer.text
 
 
+@pytest.mark.system
 def test_a_bucket_that_goes_away_is_told_and_comes_back(
     sample_run: Path, tmp_path: Path, cell: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +160,7 @@ def test_a_bucket_that_goes_away_is_told_and_comes_back(
         started.__exit__(None, None, None)
 
 
+@pytest.mark.system
 def test_a_hundred_experiments_of_twenty_models_are_listed_in_two_seconds(
     s3: S3Server, tmp_path: Path
 ) -> None:
