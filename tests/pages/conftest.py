@@ -15,6 +15,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
+from processes.cluster import cluster
 from processes.serving import Server, running
 
 expect.set_options(timeout=20_000)  # models are loaded meanwhile, perhaps on a busy machine
@@ -23,9 +24,20 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 @pytest.fixture(scope="session")
 def site(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The service on the bundled sample run."""
-    with running(sample_run, tmp_path_factory.mktemp("site")) as server:
-        yield server
+    """The service on the bundled sample run; or two of them behind nginx, where that is asked for.
+
+    (GRADCAM_PAGES_THROUGH_NGINX=1.)
+    """
+    scratch = tmp_path_factory.mktemp("site")
+    if os.environ.get("GRADCAM_PAGES_THROUGH_NGINX") != "1":
+        with running(sample_run, scratch) as server:
+            yield server
+        return
+    shutil.copytree(sample_run, scratch / "results")
+    with cluster(scratch / "results", scratch, workers=0) as made:
+        first = made.replicas[0].server
+        assert first is not None
+        yield Server(made.url, first.process, first.log_file)
 
 
 # Not for the session: while it runs, no other test of the thread could run an event loop.
