@@ -45,7 +45,9 @@ _FOCUSABLE = """() => {
   const can = "a[href], button, select, input, [tabindex='0']";
   window.seen = new Set();
   window.wanted = within(document).filter((one) =>
-    one.matches(can) && one.checkVisibility() && !one.disabled && !one.closest('[inert]'));
+    one.matches(can) && one.checkVisibility() && !one.disabled && !one.closest('[inert]')
+    // The Tab key comes to a group's chosen button, arrow keys to the others.
+    && !one.matches("input[type='radio']:not(:checked)"));
   return window.wanted.length;
 }"""
 _NOTE_FOCUS = """() => {
