@@ -191,8 +191,8 @@ class Mirror:
             if len(self._coming) >= _MOST_COMING:
                 return
             if path not in self._coming and _is_by_name(path):
-                self._coming[path] = self._pool.submit(self.bring, path)
-                self._coming[path].add_done_callback(partial(self._came, path))
+                coming = self._coming[path] = self._pool.submit(self.bring, path)
+                coming.add_done_callback(partial(self._came, path))
 
     def _came(self, path: Path, _: Future[None]) -> None:
         self._coming.pop(path, None)
@@ -309,6 +309,8 @@ def _apply_one_level(folder: Path, listed: Listed) -> None:
 
 def _apply_all_levels(folder: Path, listed: Listed) -> None:
     if not listed.files:  # there is no such folder: but there may be a file
+        if _is_folder(folder):
+            _remove(folder)
         return
     _clear(folder, listed, lambda _: True)
     _place(folder, listed)

@@ -107,6 +107,14 @@ def test_one_file_can_be_looked_at(bucket: Bucket, mirror: Mirror) -> None:
     assert fetching.stamp_of(path).size == 1
 
 
+def test_a_folder_that_was_emptied_is_gone(bucket: Bucket, mirror: Mirror) -> None:
+    bucket.put("lab/a/1", b"x")
+    mirror.look_below(mirror.root / "lab")
+    bucket.remove("lab/a/1")
+    mirror.look_below(mirror.root / "lab")
+    assert not (mirror.root / "lab").exists()
+
+
 def test_a_look_holds_for_a_while(bucket: Bucket, tmp_path: Path) -> None:
     mirror = Mirror(bucket.store, "s3://x", tmp_path / "m", 2**30, 3600.0)
     bucket.put("lab/1", b"x")
