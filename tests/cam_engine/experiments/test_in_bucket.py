@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,19 +17,8 @@ from cam_engine.images.png import encode_png
 from cam_engine.reports.crops import METADATA, read_crops
 from cam_engine.stores import access, fetching
 from cam_engine.stores.access import MirrorOptions
-from tests.buckets import Bucket, new_bucket, requests_of
-from tests.s3_server import S3Server, running_s3
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with running_s3() as server:
-        yield server
-
-
-@pytest.fixture
-def bucket(s3: S3Server) -> Bucket:
-    return new_bucket(s3)
+from tests.buckets import Bucket, requests_of
+from tests.s3_server import S3Server
 
 
 @pytest.fixture
