@@ -42,7 +42,6 @@ from cam_engine.stores import access
 
 OnRow = Callable[[Row], None]
 
-_BROUGHT_AHEAD = 128  # images of a bucket
 _FIRST_PASS = 4  # images, where passes are to be short and it is not known how long they take
 
 
@@ -205,13 +204,8 @@ class _Run:
 
     def _loaded_batches(self) -> Iterator[list[_Load]]:
         ahead: deque[list[Future[_Load]]] = deque()
-        items = iter(self._request.items)
-        taken = 0
+        items = access.ahead(self._request.items, lambda item: item.path)
         while chunk := list(islice(items, self._images_a_pass)):
-            access.bring_soon(
-                item.path for item in self._request.items[taken : taken + _BROUGHT_AHEAD]
-            )
-            taken += len(chunk)
             ahead.append([self._pool.submit(self._load, item) for item in chunk])
             if len(ahead) > 1:
                 yield [future.result() for future in ahead.popleft()]

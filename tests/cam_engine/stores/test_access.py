@@ -98,4 +98,6 @@ def test_files_of_the_next_items_come_meanwhile(bucket: Bucket, options: MirrorO
     )
     assert fetching.state_of(folder / names[-1]) == fetching.BY_NAME
     assert ["000", *items] == names
+    for name in names:  # none is on its way once the server is gone
+        access.bring(folder / name)
     assert list(access.ahead(names, Path)) == names
